@@ -1,0 +1,132 @@
+/* See guest_ram.h. Regions are few and sorted, so look-up is a scan. */
+#include "memmgr/guest_ram.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define HUGE_PAGE_SIZE (2ull << 20)
+
+struct guest_ram {
+	uint64_t size;
+	size_t nr_regions;
+	struct guest_ram_region regions[GUEST_RAM_MAX_REGIONS];
+};
+
+/* Maps size bytes whose address is congruent to gpa modulo 2 MiB, so that huge pages of both sides match. */
+static uint8_t *map_aligned(uint64_t gpa, uint64_t size)
+{
+	uint64_t room = size + HUGE_PAGE_SIZE;
+	uint8_t *base = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (base == MAP_FAILED)
+		return NULL;
+	uint64_t skip = (gpa - (uint64_t)(uintptr_t)base) & (HUGE_PAGE_SIZE - 1);
+	if (skip)
+		munmap(base, skip);
+	uint64_t tail = room - skip - size;
+	if (tail)
+		munmap(base + skip + size, tail);
+	return base + skip;
+}
+
+static int check_regions(const struct guest_ram_region *regions, size_t nr, struct error *err)
+{
+	if (nr == 0 || nr > GUEST_RAM_MAX_REGIONS)
+		return error_set(err, EINVAL, "guest RAM: %zu regions, must be 1 to %d", nr, GUEST_RAM_MAX_REGIONS);
+	uint64_t end = 0;
+	for (size_t i = 0; i < nr; i++) {
+		const struct guest_ram_region *r = &regions[i];
+		if (r->size == 0 || r->size % GUEST_PAGE_SIZE || r->gpa % GUEST_PAGE_SIZE || r->gpa + r->size < r->gpa ||
+		    r->gpa < end)
+			return error_set(err, EINVAL, "guest RAM: bad region %zu at %#llx", i, (unsigned long long)r->gpa);
+		end = r->gpa + r->size;
+	}
+	return 0;
+}
+
+int guest_ram_create(const struct guest_ram_region *regions, size_t nr, struct guest_ram **out, struct error *err)
+{
+	int ret = check_regions(regions, nr, err);
+	if (ret)
+		return ret;
+	struct guest_ram *ram = calloc(1, sizeof(*ram));
+	if (!ram)
+		return error_set(err, ENOMEM, "guest RAM: out of memory");
+	for (size_t i = 0; i < nr; i++) {
+		struct guest_ram_region *r = &ram->regions[i];
+		*r = regions[i];
+		r->hva = map_aligned(r->gpa, r->size);
+		if (!r->hva) {
+			ret = error_set(err, ENOMEM,
+					"guest RAM: cannot map %llu MiB: %s; ask for less memory, or raise the address "
+					"space limit (ulimit -v)",
+					(unsigned long long)(r->size >> 20), strerror(errno));
+			guest_ram_destroy(ram);
+			return ret;
+		}
+		ram->nr_regions++;
+		ram->size += r->size;
+		/* Advice only: a kernel without huge pages refuses it, and a core dump of the VMM need not hold the guest. */
+		madvise(r->hva, r->size, MADV_HUGEPAGE);
+		madvise(r->hva, r->size, MADV_DONTDUMP);
+	}
+	*out = ram;
+	return 0;
+}
+
+void guest_ram_destroy(struct guest_ram *ram)
+{
+	if (!ram)
+		return;
+	for (size_t i = 0; i < ram->nr_regions; i++)
+		munmap(ram->regions[i].hva, ram->regions[i].size);
+	free(ram);
+}
+
+const struct guest_ram_region *guest_ram_regions(const struct guest_ram *ram, size_t *nr)
+{
+	*nr = ram->nr_regions;
+	return ram->regions;
+}
+
+uint64_t guest_ram_size(const struct guest_ram *ram)
+{
+	return ram->size;
+}
+
+void *guest_ram_at(const struct guest_ram *ram, uint64_t gpa, uint64_t len)
+{
+	if (len == 0)
+		return NULL;
+	for (size_t i = 0; i < ram->nr_regions; i++) {
+		const struct guest_ram_region *r = &ram->regions[i];
+		if (gpa >= r->gpa && gpa - r->gpa < r->size)
+			return len <= r->size - (gpa - r->gpa) ? r->hva + (gpa - r->gpa) : NULL;
+	}
+	return NULL;
+}
+
+int guest_ram_read(const struct guest_ram *ram, uint64_t gpa, void *buf, size_t len)
+{
+	if (len == 0)
+		return 0;
+	const void *from = guest_ram_at(ram, gpa, len);
+	if (!from) {
+		memset(buf, 0, len);
+		return -EFAULT;
+	}
+	memcpy(buf, from, len);
+	return 0;
+}
+
+int guest_ram_write(const struct guest_ram *ram, uint64_t gpa, const void *buf, size_t len)
+{
+	if (len == 0)
+		return 0;
+	void *to = guest_ram_at(ram, gpa, len);
+	if (!to)
+		return -EFAULT;
+	memcpy(to, buf, len);
+	return 0;
+}

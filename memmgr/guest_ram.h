@@ -1,0 +1,48 @@
+/*
+ * One guest's RAM: where it lies in guest-physical space, and the only way in which devices and loaders touch it.
+ *
+ * Guest RAM is private anonymous memory of this process. A guest-physical address (gpa) comes from the guest and is hostile: every
+ * access goes through the bounded functions below. No arithmetic on guest pointers elsewhere.
+ * Callable from any thread once created; the guest may change the bytes at any time: copy, then validate, then use.
+ */
+#ifndef MEMMGR_GUEST_RAM_H
+#define MEMMGR_GUEST_RAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+#define GUEST_PAGE_SIZE 4096u
+#define GUEST_RAM_MAX_REGIONS 64
+
+struct guest_ram;
+
+/* A run of RAM without holes. gpa and size are multiples of 4096; hva is aligned to 2 MiB like gpa is. */
+struct guest_ram_region {
+	uint64_t gpa;
+	uint64_t size;
+	uint8_t *hva;  /* set by guest_ram_create */
+	unsigned node; /* virtual NUMA node of the guest */
+};
+
+/*
+ * Maps memory for nr regions, sorted by gpa and not overlapping (hva is ignored). Nothing is touched: the kernel fills it with
+ * zeroes on demand, in huge pages where it can. Returns 0, -EINVAL for bad regions, -ENOMEM with a sentence that says how much.
+ */
+int guest_ram_create(const struct guest_ram_region *regions, size_t nr, struct guest_ram **ram, struct error *err);
+void guest_ram_destroy(struct guest_ram *ram);
+
+/* The regions, for memory slots and tables. Lives as long as ram. */
+const struct guest_ram_region *guest_ram_regions(const struct guest_ram *ram, size_t *nr);
+/* Bytes of RAM, holes not counted. */
+uint64_t guest_ram_size(const struct guest_ram *ram);
+
+/* Pointer to len bytes at gpa, or NULL unless all of them lie in one region. len 0 gives NULL. */
+void *guest_ram_at(const struct guest_ram *ram, uint64_t gpa, uint64_t len);
+
+/* Copies. Return 0, or -EFAULT unless all bytes are RAM (then nothing was written to the guest, buf is zeroed on a failed read). */
+int guest_ram_read(const struct guest_ram *ram, uint64_t gpa, void *buf, size_t len);
+int guest_ram_write(const struct guest_ram *ram, uint64_t gpa, const void *buf, size_t len);
+
+#endif
