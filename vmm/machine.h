@@ -1,0 +1,103 @@
+/*
+ * The machine: one guest with its memory, vCPUs, devices and their wiring, and its life cycle.
+ *
+ *   prelaunch --machine_start--> running <--machine_pause / machine_resume--> paused
+ *   running --guest powers off, or machine_quit--> shutdown (the main loop ends)
+ *   running --guest resets, or machine_reset--> running (or shutdown with no_reboot)
+ *   running --KVM cannot go on--> internal-error (paused; only reset or quit help)
+ *
+ * All functions are for the main thread; vCPU threads ask for changes through machine_request().
+ */
+#ifndef VMM_MACHINE_H
+#define VMM_MACHINE_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "vmm/config.h"
+
+struct machine;
+
+/* As QMP's RunState names them. */
+enum run_state {
+	RUN_STATE_PRELAUNCH,
+	RUN_STATE_RUNNING,
+	RUN_STATE_PAUSED,
+	RUN_STATE_SHUTDOWN,
+	RUN_STATE_GUEST_PANICKED,
+	RUN_STATE_INTERNAL_ERROR,
+};
+const char *run_state_name(enum run_state state); /* "prelaunch", "internal-error" */
+
+/* Builds a guest, stopped. config must outlive it. Chardevs are opened, files are opened, nothing runs yet. */
+int machine_create(struct ev_loop *loop, struct config *config, struct machine **machine, struct error *err);
+/* Stops what runs and frees everything. */
+void machine_destroy(struct machine *m);
+
+/* Starts the vCPU threads; running unless config says start_paused. */
+int machine_start(struct machine *m, struct error *err);
+
+int machine_pause(struct machine *m);  /* QMP stop. Nothing of the guest runs when it returns. 0 also when it was paused */
+int machine_resume(struct machine *m, struct error *err); /* QMP cont. -EPERM after an internal error */
+void machine_powerdown(struct machine *m); /* presses the power button */
+int machine_reset(struct machine *m);
+void machine_quit(struct machine *m, const char *reason); /* ends the main loop; reason as in SHUTDOWN: "host-qmp-quit" */
+
+enum run_state machine_run_state(const struct machine *m);
+const struct config *machine_config(const struct machine *m);
+unsigned machine_nr_cpus(const struct machine *m);
+
+struct machine_cpu_info {
+	unsigned index;
+	int thread_id; /* Linux tid; 0 before the start */
+	unsigned socket, die, core, thread, node;
+	bool halted;
+};
+void machine_cpu_info(const struct machine *m, unsigned index, struct machine_cpu_info *info);
+
+struct machine_disk_info {
+	const char *id, *qdev, *source, *driver; /* driver: "file", "host_device", "nbd" */
+	uint64_t bytes;
+	bool read_only, direct;
+	uint64_t read_bytes, write_bytes, read_ops, write_ops, flush_ops, errors;
+};
+unsigned machine_nr_disks(const struct machine *m);
+void machine_disk_info(const struct machine *m, unsigned index, struct machine_disk_info *info);
+
+struct machine_nic_info {
+	const char *id, *qdev;
+	char backend[160]; /* "tap,fd=7", "user (passt)" */
+	uint8_t mac[6];
+	bool link_up;
+	uint64_t rx_packets, rx_bytes, rx_dropped, tx_packets, tx_bytes, tx_dropped;
+};
+unsigned machine_nr_nics(const struct machine *m);
+void machine_nic_info(const struct machine *m, unsigned index, struct machine_nic_info *info);
+int machine_set_link(struct machine *m, unsigned index, bool up);
+
+/* What listeners (monitors) hear. Names and data are QMP's. */
+enum machine_event {
+	MACHINE_EVENT_SHUTDOWN,  /* guest = the guest asked; reason */
+	MACHINE_EVENT_POWERDOWN,
+	MACHINE_EVENT_RESET,     /* guest, reason */
+	MACHINE_EVENT_STOP,
+	MACHINE_EVENT_RESUME,
+	MACHINE_EVENT_GUEST_PANICKED,
+	MACHINE_EVENT_BLOCK_IO_ERROR,
+};
+struct machine_event_info {
+	enum machine_event event;
+	bool guest;
+	const char *reason; /* "guest-shutdown", "guest-reset", "host-qmp-quit", "host-qmp-system-reset", "host-signal" ... */
+	const char *device; /* for I/O errors */
+};
+struct machine_listener {
+	void (*notify)(struct machine_listener *self, const struct machine_event_info *info);
+	struct machine_listener *next;
+};
+void machine_listen(struct machine *m, struct machine_listener *listener);
+void machine_unlisten(struct machine *m, struct machine_listener *listener);
+
+#endif
