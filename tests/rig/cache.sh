@@ -50,12 +50,12 @@ rig_artefact()
 			temp=$(mktemp -d "$rig_cache/.building-$name-XXXXXX")
 			trap 'rm -rf "$temp"' EXIT
 			chmod 755 "$temp"
-			"$builder" "$temp" "$@" >&2
+			# a process of its own, so that any failing command in it ends it, whatever the context of this call
+			bash "$rig_dir/rig" _build "$builder" "$temp" "$@" >&2 || exit 1
 			for old in "$rig_cache/$name"-????????????; do
 				[[ ! -d $old ]] || rm -rf "$old"
 			done
 			mv "$temp" "$path"
-			trap - EXIT
 		) 9>"$rig_cache/.lock-$name" || exit 1
 	fi
 	echo "$path"
