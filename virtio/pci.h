@@ -43,12 +43,13 @@ unsigned virtio_pci_nr_vectors(const struct virtio_pci *vp); /* one a queue and 
 
 /*
  * The vendor capability number index (0, 1, ...), without its two-byte header of id and next pointer: writes its bytes to cap and
- * returns their count, 0 past the last. bar is the number of our BAR. The last one is the access window (VIRTIO_PCI_CAP_PCI_CFG), whose
+ * returns their count, 0 past the last. bar is the number of our BAR, remembered for the window. The last one is the access window (VIRTIO_PCI_CAP_PCI_CFG), whose
  * 4 data bytes at the end are not memory: the machine passes reads and writes of them to the two functions below.
  */
-size_t virtio_pci_capability(const struct virtio_pci *vp, unsigned index, uint8_t bar, uint8_t cap[32]);
+size_t virtio_pci_capability(struct virtio_pci *vp, unsigned index, uint8_t bar, uint8_t cap[32]);
 bool virtio_pci_capability_is_window(const struct virtio_pci *vp, unsigned index);
-/* An access through that window: offset and length as the guest left them in the capability (hostile). */
+/* An access through that window: bar, offset and length as the guest left them in the capability (hostile). What is no good access
+ * to our BAR reads as zero and writes nothing. */
 void virtio_pci_window_read(struct virtio_pci *vp, uint8_t bar, uint32_t offset, uint32_t length, uint8_t data[4]);
 void virtio_pci_window_write(struct virtio_pci *vp, uint8_t bar, uint32_t offset, uint32_t length, const uint8_t data[4]);
 

@@ -33,6 +33,7 @@ struct virtq {
 
 	bool event_idx;         /* VIRTIO_F_EVENT_IDX was negotiated */
 	uint16_t last_avail;    /* next entry of the avail ring to take */
+	uint16_t avail_seen;    /* the guest's avail index when we last looked */
 	uint16_t used_idx;      /* what we last published there */
 	uint16_t signalled;     /* used_idx at the last interrupt decision */
 	bool signalled_valid;
@@ -53,7 +54,8 @@ void virtq_reset(struct virtq *q);
 
 /*
  * Takes the next request. iov has room for max entries. Returns 1 with *chain set, 0 when there is none, -EPROTO when the ring or
- * the chain is broken (bad index, loop, address outside RAM, writable before readable, nested indirect, more than max buffers).
+ * the chain is broken (bad index, loop, address outside RAM, writable before readable, empty buffer, nested indirect, more than
+ * max buffers); nothing was taken then. A buffer that crosses RAM regions comes as several iovecs. A disabled queue is empty.
  */
 int virtq_pop(struct virtq *q, struct iovec *iov, uint16_t max, struct virtq_chain *chain);
 /* Un-takes the last virtq_pop(): for a device that cannot serve it yet (no receive data). */
@@ -80,7 +82,10 @@ bool virtq_notify_on(struct virtq *q);
 size_t iov_read(const struct iovec *iov, size_t nr, size_t offset, void *buf, size_t len);
 size_t iov_write(const struct iovec *iov, size_t nr, size_t offset, const void *buf, size_t len);
 
-/* Fields of a queue inside its device's section; after loading, the device enables queues that were. */
+/*
+ * Fields of a queue inside its device's section. After loading, enabled says that the queue was: the core then calls virtq_enable(),
+ * which checks the rest; until then the queue must not be used.
+ */
 void virtq_save(const struct virtq *q, unsigned index, struct state_writer *w);
 void virtq_load(struct virtq *q, unsigned index, struct state_reader *r);
 
