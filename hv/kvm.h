@@ -3,6 +3,7 @@
 #define HV_KVM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -23,5 +24,8 @@ unsigned hv_kvm_max_vcpus(const struct hv_kvm *kvm);
 int hv_kvm_check(const struct hv_kvm *kvm, unsigned capability);
 /* Whether the guest's TSC can run at a rate of our choice (migration between unlike hosts). */
 bool hv_kvm_has_tsc_scaling(const struct hv_kvm *kvm);
+/* The descriptor, and KVM's list of the MSRs that make up a vCPU's state. For the other files of hv/. */
+int hv_kvm_fd(const struct hv_kvm *kvm);
+const uint32_t *hv_kvm_msrs(const struct hv_kvm *kvm, size_t *nr);
 
 #endif

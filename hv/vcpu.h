@@ -19,7 +19,10 @@ struct hv_vcpu;
 /* The signal that kicks a vCPU thread out of KVM_RUN; hv_vcpu_create() installs an empty handler for it. */
 #define HV_KICK_SIGNAL SIGUSR1
 
-/* index 0 is the boot CPU. apic_id also is KVM's id of it. cpuid is copied. */
+/*
+ * index 0 is the boot CPU, with apic_id 0. apic_id also is KVM's id of it. cpuid is copied, and its leaf 0x40000010 filled with the
+ * TSC's frequency. The MSRs are as firmware would leave them: fast strings on, memory write-back unless the page tables say otherwise.
+ */
 int hv_vcpu_create(struct hv_vm *vm, unsigned index, uint32_t apic_id, const struct hv_cpuid *cpuid, struct hv_vcpu **vcpu,
 		   struct error *err);
 void hv_vcpu_destroy(struct hv_vcpu *vcpu);
@@ -57,8 +60,12 @@ void hv_vcpu_run(struct hv_vcpu *vcpu, struct hv_exit *exit);
 void hv_vcpu_kick(struct hv_vcpu *vcpu);
 /* Says which thread runs it: the caller. Before the first run. */
 void hv_vcpu_attach_thread(struct hv_vcpu *vcpu);
-/* Completes a pending port or MMIO answer without running guest code, so that the state can be saved. */
-void hv_vcpu_finish_exit(struct hv_vcpu *vcpu);
+/*
+ * Completes a pending port or MMIO answer without running guest code, so that the state can be saved. Nothing is pending after
+ * HV_EXIT_INTERRUPTED. Returns 0, -EAGAIN where the same instruction now wants another answer (run it on: kick, then
+ * hv_vcpu_run() until HV_EXIT_INTERRUPTED), or KVM's error.
+ */
+int hv_vcpu_finish_exit(struct hv_vcpu *vcpu);
 
 /* Start states of the boot CPU. */
 struct hv_start {
