@@ -33,6 +33,7 @@ struct config_disk {
 	bool no_flush;     /* cache=unsafe */
 	bool write_cache;  /* false: cache=writethrough, directsync */
 	bool discard;      /* discard=unmap (or on) */
+	bool format_guessed; /* format= was not said: refuse what is recognisably not raw (qcow2's magic ...) when opening */
 	char serial[21];   /* NUL-terminated */
 	unsigned nr_queues;
 	unsigned queue_size;

@@ -54,7 +54,6 @@ static int parse_words(struct keyvals *kv, const char *implied, struct error *er
 	char *rest = kv->text;
 	bool first = true;
 	while (rest && *rest) {
-		/* A comma before '=' ends a word, doubled or not, but for the first: that may be a value. */
 		char *element = cut_element(&rest);
 		char *equals = strchr(element, '=');
 		const char *key = element, *value = NULL;
