@@ -106,7 +106,7 @@ outer_run()
 	local disk
 	disk() { echo "if=none,id=$1,file=$2,format=raw,cache=unsafe,aio=threads,$3"; }
 	local status=0
-	timeout --foreground -k 5 "$timeout" qemu-system-x86_64 -accel tcg,thread=multi,tb-size=512 -M q35 -cpu max,+svm,+npt \
+	timeout --foreground -k 5 "$timeout" ${RIG_QEMU:-qemu-system-x86_64} -accel tcg,thread=multi,tb-size=512 -M q35 -cpu max,+svm,+npt \
 		-smp "$cpus" -m "${mem}M" "${numa[@]}" -nodefaults -display none -no-reboot \
 		-kernel "$kernel/vmlinuz" -initrd "$kernel/initrd.cpio" \
 		-append "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on audit=0 apparmor=0 tsc=reliable no_timer_check ${RIG_APPEND:-}" \

@@ -1,0 +1,7 @@
+#!/bin/bash
+# Debian's 6.1 cloud kernel with 4 vCPU(s) reaches user space, and powering off ends the VMM with status 0.
+# limit: 90
+guest_cpus=4
+vmm_boot 6.1 ""
+wait_serial 'guest: ready mem=[0-9]+KiB cpus=4 .*arch=x86_64'
+expect_exit 0

@@ -1,0 +1,7 @@
+#!/bin/bash
+# Debian's i386 kernel with 1 vCPU(s) reaches user space, and powering off ends the VMM with status 0.
+# limit: 60
+guest_cpus=1
+vmm_boot 686 ""
+wait_serial 'guest: ready mem=[0-9]+KiB cpus=1 .*arch=i686'
+expect_exit 0
