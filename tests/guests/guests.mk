@@ -6,7 +6,7 @@ GUEST_LIB := $(patsubst tests/guests/%,$(BUILD)/guests/%.o,$(basename $(wildcard
 GUEST_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -nostdlib -fno-pic -fno-pie -mcmodel=small -fno-stack-protector -fcf-protection=none \
 	-fno-asynchronous-unwind-tables -fno-strict-aliasing -Itests/guests \
 	-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wvla -Wundef -Werror
-GUEST_LDFLAGS := -nostdlib -static -no-pie -Wl,-T,tests/guests/guest.ld -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
+GUEST_LDFLAGS := -nostdlib -static -Wl,-T,tests/guests/guest.ld -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
 	-Wl,--no-warn-rwx-segments
 
 guests: $(GUESTS)
@@ -24,7 +24,7 @@ $(patsubst tests/guests/%.c,$(BUILD)/guests/%.elf,$(wildcard tests/guests/*.c)):
 
 # Guests that are a single assembly file, without library.
 $(patsubst tests/guests/alone/%.S,$(BUILD)/guests/%.elf,$(wildcard tests/guests/alone/*.S)): $(BUILD)/guests/%.elf: $(BUILD)/guests/alone/%.o
-	$(CC) -nostdlib -static -no-pie -Wl,-Ttext=0x100000 -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-e,alone_entry -o $@ $<
+	$(CC) -nostdlib -static -Wl,-Ttext=0x100000 -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-e,alone_entry -o $@ $<
 
 .PHONY: guests
 -include $(wildcard $(BUILD)/guests/*.d $(BUILD)/guests/lib/*.d)
