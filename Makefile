@@ -1,28 +1,139 @@
-# Pagoda: see `make help`. One makefile, objects under build/ (build/asan, build/tsan, build/ubsan with SAN=address|thread|undefined).
-SAN ?=
-BUILD := build$(if $(SAN),/$(SAN))
+# Pagoda. `make help` lists what there is to make. Objects lie under build/, or build/SAN with SAN=address|thread|undefined.
 CC ?= gcc
-PKGS := libev liburing jansson
+CLANG ?= clang-14
+PREFIX ?= /usr/local
+SAN ?=
+BUILD := build$(addprefix /,$(SAN))
+
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wvla -Wundef -Werror
-ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE -I. -I$(BUILD) -fno-strict-aliasing -pthread $(WARN) $(CFLAGS) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
-LIBS := -lev -luring -ljansson -lm -lpthread
+# libev and the devices view one structure as another that begins with it: no type-based aliasing.
+BASE_CFLAGS := -std=gnu11 -D_GNU_SOURCE -I. -fno-strict-aliasing -pthread -fPIE $(WARN)
+HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2
+SAN_CFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer -DDEBUG,$(HARDEN))
+ALL_CFLAGS := $(BASE_CFLAGS) $(CFLAGS) $(SAN_CFLAGS)
+LDLIBS := -lev -luring -ljansson -ldl -lm
+ALL_LDFLAGS := -pie -Wl,-z,relro -Wl,--as-needed $(LDFLAGS)
 
-LAYERS := base hv memmgr virtio vmm
-SRCS := $(foreach d,$(LAYERS),$(wildcard $(d)/*.c))
-OBJS := $(SRCS:%.c=$(BUILD)/%.o)
+# The VMM's layers, lowest first; what each may include is in scripts/layers.txt.
+LAYERS := base hv memmgr virtio balloon dedup vmm
+SRCS := $(sort $(wildcard $(LAYERS:%=%/*.c)))
+OBJS := $(SRCS:%.c=$(BUILD)/%.o) $(BUILD)/vmm/dsdt_table.o
+PARTS := $(filter-out $(BUILD)/vmm/main.o,$(OBJS))
 
-all: $(BUILD)/pagoda-vmm
+UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
+NATIVE_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/native/test_*.c))
+UNIT_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
+NATIVE_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/native/test_%.c,$(wildcard tests/native/*.c)))
+CHECK_LIBS := -lcheck -lsubunit -lrt -lpthread
+FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+all: $(BUILD)/pagoda-vmm ## build everything that is installed
 
 $(BUILD)/pagoda-vmm: $(OBJS)
-	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-clean:
+# The interpreted ACPI table, as an array: iasl writes C, to which only `const` and the size are added.
+$(BUILD)/vmm/dsdt_table.c: vmm/dsdt.asl
+	@mkdir -p $(@D)
+	iasl -va -p $(BUILD)/vmm/dsdt -tc $< >$(BUILD)/vmm/dsdt.log || { cat $(BUILD)/vmm/dsdt.log; exit 1; }
+	sed 's/^unsigned char/extern const unsigned char dsdt_aml_code[];\nextern const unsigned int dsdt_aml_size;\nconst unsigned char/' \
+		$(BUILD)/vmm/dsdt.hex >$@
+	echo 'const unsigned int dsdt_aml_size = sizeof(dsdt_aml_code);' >>$@
+
+$(BUILD)/vmm/dsdt_table.o: $(BUILD)/vmm/dsdt_table.c
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+include tests/guests/guests.mk
+
+# --- tests ---
+
+$(UNIT_TESTS): $(BUILD)/%: $(BUILD)/%.o $(UNIT_SHARED) $(PARTS)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LDLIBS)
+
+$(NATIVE_TESTS): $(BUILD)/%: $(BUILD)/%.o $(NATIVE_SHARED) $(PARTS)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LDLIBS)
+
+unit-tests: $(UNIT_TESTS)
+native-tests: $(NATIVE_TESTS) $(BUILD)/pagoda-vmm guests
+
+check: ## set up, build, and run every test
+	@scripts/setup build test
+	@tests/check
+
+check-unit: unit-tests ## run the unit tests (with SAN=address, thread or undefined under that sanitizer)
+	@tests/run-unit $(UNIT_TESTS)
+
+check-native: native-tests ## run micro-guests on this machine's /dev/kvm
+	@tests/run-unit $(NATIVE_TESTS)
+
+check-rig: all ## run Debian guests, in nested KVM where this machine has no other; RIG='linux-* reboot' picks scenarios
+	@scripts/setup rig
+	@tests/rig/rig run $(RIG)
+
+# --- fuzzing ---
+
+FUZZ_CFLAGS := $(BASE_CFLAGS) -O1 -g -DDEBUG -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZ_OBJS := $(filter-out build/fuzz/vmm/main.o,$(SRCS:%.c=build/fuzz/%.o)) build/fuzz/vmm/dsdt_table.o
+
+build/fuzz/%.o: %.c
+	@mkdir -p $(@D)
+	$(CLANG) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+
+build/fuzz/vmm/dsdt_table.o: build/vmm/dsdt_table.c
+	$(CLANG) $(FUZZ_CFLAGS) -c -o $@ $<
+
+$(FUZZERS): build/fuzz/%: build/fuzz/tests/fuzz/%.o $(FUZZ_OBJS)
+	$(CLANG) $(FUZZ_CFLAGS) -fsanitize=fuzzer -pie -o $@ $^ $(LDLIBS)
+
+fuzzers: $(FUZZERS)
+
+fuzz: fuzzers ## fuzz everything, FUZZ_SECONDS each (60); FUZZ='virtq options' picks
+	@tests/run-fuzz $(FUZZ)
+
+# --- benchmarks ---
+
+bench: all guests ## run all benchmarks; each line is also appended to build/bench/results.jsonl
+	@scripts/setup build test rig
+	@bench/run
+
+bench-%: all guests ## run one benchmark: bench-boot, bench-blk, bench-net
+	@scripts/setup build test rig
+	@bench/run $*
+
+demo: ## install what is missing, build, and boot a Debian guest
+	@scripts/setup build rig
+	@$(MAKE) --no-print-directory all
+	@scripts/demo
+
+# --- the tree itself ---
+
+setup: ## install the Debian packages that are missing
+	@scripts/setup build test rig
+
+lint: $(BUILD)/vmm/dsdt_table.c ## check style, static analysis, and that includes point down
+	@scripts/lint
+
+format: ## lay out the sources as .clang-format says
+	clang-format-14 -i $$(git ls-files '*.c' '*.h')
+
+install: all ## install below $(DESTDIR)$(PREFIX)
+	install -D -m 755 $(BUILD)/pagoda-vmm $(DESTDIR)$(PREFIX)/bin/pagoda-vmm
+	install -D -m 644 man/pagoda-vmm.1 $(DESTDIR)$(PREFIX)/share/man/man1/pagoda-vmm.1
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/pagoda-vmm $(DESTDIR)$(PREFIX)/share/man/man1/pagoda-vmm.1
+
+clean: ## remove build/
 	rm -rf build
 
-.PHONY: all clean
--include $(OBJS:.o=.d)
+help: ## list the targets
+	@sed -nE 's/^([a-z%-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
+
+.PHONY: all unit-tests native-tests check check-unit check-native check-rig fuzzers fuzz bench demo setup lint format install uninstall clean help
+.SECONDARY:
+-include $(wildcard $(OBJS:.o=.d) $(BUILD)/tests/*/*.d build/fuzz/*/*.d build/fuzz/tests/fuzz/*.d)

@@ -161,10 +161,9 @@ static uint64_t build_fadt(struct table_builder *b, uint64_t facs, uint64_t dsdt
 	add_zeroes(b, 4);
 	add16(b, 0xffff); /* C2 and C3: none */
 	add16(b, 0xffff);
-	add_zeroes(b, 4);
-	add8(b, 0);
-	add8(b, 0);
-	add8(b, 0x32); /* the RTC's century register */
+	add_zeroes(b, 4); /* cache flushing */
+	add_zeroes(b, 4); /* throttling, RTC alarms */
+	add8(b, 0x32);    /* the RTC's century register */
 	add16(b, LEGACY_DEVICES | VGA_NOT_PRESENT);
 	add8(b, 0);
 	add32(b, WBINVD | PROC_C1 | SLEEP_BUTTON_NONE | FIX_RTC | TIMER_32BIT | RESET_REG);
