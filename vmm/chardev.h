@@ -25,6 +25,8 @@ struct chardev_user_ops {
 	void (*closed)(struct chardev_user *user);
 	/* There is room for output again after chardev_write() took less than it was given. */
 	void (*writable)(struct chardev_user *user);
+	/* With mux: what is typed goes to this user from now on, or no longer. Comes after opened. */
+	void (*focused)(struct chardev_user *user, bool focused);
 };
 struct chardev_user {
 	const struct chardev_user_ops *ops;
@@ -35,7 +37,7 @@ struct chardev_user {
 int chardev_open(struct ev_loop *loop, const struct config_chardev *config, struct chardev **chardev, struct error *err);
 void chardev_close(struct chardev *chardev); /* restores the terminal, unlinks what it made */
 
-/* One user, or several in turn with mux. */
+/* One user, or up to four with mux: the first has the focus. */
 int chardev_attach(struct chardev *chardev, struct chardev_user *user, struct error *err);
 void chardev_detach(struct chardev_user *user);
 /* The user has room again. Main thread; from elsewhere use chardev_accept_input_async. */
@@ -51,5 +53,7 @@ size_t chardev_write(struct chardev_user *user, const void *data, size_t len);
 /* Label (its id) and where it leads ("unix:/run/x.sock,server=on"), for `info chardev`. */
 const char *chardev_label(const struct chardev *chardev);
 const char *chardev_description(const struct chardev *chardev);
+bool chardev_is_open(const struct chardev *chardev); /* there is a peer, or none is needed */
+bool chardev_is_mux(const struct chardev *chardev);
 
 #endif
