@@ -218,7 +218,10 @@ static void save_state(struct hv_vcpu *vcpu, const struct hv_vcpu_state *state, 
 	save_lapic(w, &state->lapic);
 	state_put_bytes(w, "xsave", state->xsave, (size_t)vcpu->vm->xsave_size);
 	save_msrs(vcpu, state, w);
-	state_put_bytes(w, "nested", state->nested, state->nested ? state->nested->size : 0);
+	if (state->nested)
+		state_put_bytes(w, "nested", state->nested, state->nested->size);
+	else
+		state_put_bytes(w, "nested", "", 0);
 	state_leave_new(w);
 }
 
