@@ -1,9 +1,15 @@
 # Pagoda. `make help` lists what there is to make. Objects lie under build/, or build/SAN with SAN=address|thread|undefined.
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 CLANG ?= clang-14
 PREFIX ?= /usr/local
 SAN ?=
 BUILD := build$(addprefix /,$(SAN))
+
+# `make V=1` shows whole commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo "  $(1)	$@")
 
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wvla -Wundef -Werror
@@ -31,32 +37,37 @@ FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c
 all: $(BUILD)/pagoda-vmm ## build everything that is installed
 
 $(BUILD)/pagoda-vmm: $(OBJS)
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # The interpreted ACPI table, as an array: iasl writes C, to which only `const` and the size are added.
 $(BUILD)/vmm/dsdt_table.c: vmm/dsdt.asl
 	@mkdir -p $(@D)
-	iasl -va -p $(BUILD)/vmm/dsdt -tc $< >$(BUILD)/vmm/dsdt.log || { cat $(BUILD)/vmm/dsdt.log; exit 1; }
-	sed 's/^unsigned char/extern const unsigned char dsdt_aml_code[];\nextern const unsigned int dsdt_aml_size;\nconst unsigned char/' \
+	$(call say,IASL)
+	$(Q)iasl -va -p $(BUILD)/vmm/dsdt -tc $< >$(BUILD)/vmm/dsdt.log 2>&1 || { cat $(BUILD)/vmm/dsdt.log; exit 1; }
+	$(Q)sed 's/^unsigned char/extern const unsigned char dsdt_aml_code[];\nextern const unsigned int dsdt_aml_size;\nconst unsigned char/' \
 		$(BUILD)/vmm/dsdt.hex >$@
-	echo 'const unsigned int dsdt_aml_size = sizeof(dsdt_aml_code);' >>$@
+	$(Q)echo 'const unsigned int dsdt_aml_size = sizeof(dsdt_aml_code);' >>$@
 
 $(BUILD)/vmm/dsdt_table.o: $(BUILD)/vmm/dsdt_table.c
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 include tests/guests/guests.mk
 
 # --- tests ---
 
 $(UNIT_TESTS): $(BUILD)/%: $(BUILD)/%.o $(UNIT_SHARED) $(PARTS)
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LDLIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LDLIBS)
 
 $(NATIVE_TESTS): $(BUILD)/%: $(BUILD)/%.o $(NATIVE_SHARED) $(PARTS)
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LDLIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LDLIBS)
 
 unit-tests: $(UNIT_TESTS)
 native-tests: $(NATIVE_TESTS) $(BUILD)/pagoda-vmm guests
@@ -82,13 +93,15 @@ FUZZ_OBJS := $(filter-out build/fuzz/vmm/main.o,$(SRCS:%.c=build/fuzz/%.o)) buil
 
 build/fuzz/%.o: %.c
 	@mkdir -p $(@D)
-	$(CLANG) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+	$(call say,CLANG)
+	$(Q)$(CLANG) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
 
 build/fuzz/vmm/dsdt_table.o: build/vmm/dsdt_table.c
-	$(CLANG) $(FUZZ_CFLAGS) -c -o $@ $<
+	$(Q)$(CLANG) $(FUZZ_CFLAGS) -c -o $@ $<
 
 $(FUZZERS): build/fuzz/%: build/fuzz/tests/fuzz/%.o $(FUZZ_OBJS)
-	$(CLANG) $(FUZZ_CFLAGS) -fsanitize=fuzzer -pie -o $@ $^ $(LDLIBS)
+	$(call say,LD)
+	$(Q)$(CLANG) $(FUZZ_CFLAGS) -fsanitize=fuzzer -pie -o $@ $^ $(LDLIBS)
 
 fuzzers: $(FUZZERS)
 

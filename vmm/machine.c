@@ -1,5 +1,6 @@
 /* See machine.h: builds a guest from its parts, and takes it through its life. machine_create() shows the whole wiring. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -266,7 +267,12 @@ static int create_devices(struct machine *m, struct error *err)
 	}
 	if (ret == 0 && c->has_vsock) {
 		struct virtio_device *dev;
-		struct virtio_vsock_params params = {.name = "virtio-vsock0", .guest_cid = c->vsock_cid, .path = c->vsock_path, .fd = -1};
+		struct virtio_vsock_params params = {
+			.name = "virtio-vsock0",
+			.guest_cid = c->vsock_cid,
+			.uds_path = c->vsock_path,
+			.listen_fd = -1,
+		};
 		ret = virtio_vsock_create(&params, m->ram, &dev, err);
 		if (ret == 0)
 			ret = plug(m, dev, &c->vsock_address, err);
