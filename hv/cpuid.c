@@ -191,7 +191,9 @@ static int get_host(const struct hv_kvm *kvm, bool wants_amx, struct hv_cpuid *h
 		hv_feature_remove(host, "xfd");
 	}
 	/* Older kernels say by capability only that the LAPIC has this mode; hv_kvm_open() has seen the capability. */
+	/* Emulated by KVM whatever it lists: older kernels leave these two to the VMM. */
 	hv_feature_add(host, "tsc-deadline");
+	hv_feature_add(host, "hypervisor");
 	hv_feature_remove(host, "monitor");
 	hv_feature_remove(host, "sgx");
 	hv_feature_remove(host, "sgxlc");
