@@ -28,7 +28,7 @@ extern char guest_image[], guest_image_end[];
 
 static struct start_info info;
 static char cmdline[MOST_CMDLINE];
-static struct memmap_range ranges[MOST_RANGES], free_ranges[MOST_RANGES * 2], kept[MOST_KEPT];
+static struct memmap_range ranges[MOST_RANGES], free_ranges[MOST_RANGES * 2], marked_ranges[MOST_RANGES * 2], kept[MOST_KEPT];
 static size_t nr_ranges, nr_free, nr_kept;
 
 static void keep(uint64_t gpa, uint64_t size)
@@ -178,6 +178,16 @@ void *memmap_take(size_t nr_pages, size_t align)
 		return memset((void *)start, 0, nr_pages * PAGE_SIZE);
 	}
 	guest_fail("no %lu free pages under 4 GiB", (unsigned long)nr_pages);
+}
+
+void memmap_mark(void)
+{
+	memcpy(marked_ranges, free_ranges, sizeof(free_ranges));
+}
+
+void memmap_release(void)
+{
+	memcpy(free_ranges, marked_ranges, sizeof(free_ranges));
 }
 
 uint64_t memmap_free_gpa(uint64_t index)

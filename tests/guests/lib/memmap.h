@@ -32,6 +32,9 @@ bool memmap_free_range(size_t index, struct memmap_range *range);
 uint64_t memmap_free_pages(void);
 /* Takes whole pages, zeroed, from the first free range below 4 GiB that has them; align in pages, a power of two. Fails the guest when there are none. */
 void *memmap_take(size_t nr_pages, size_t align);
+/* Gives back all that was taken between the two calls. One level. */
+void memmap_mark(void);
+void memmap_release(void);
 /* The gpa of the index-th free page, as if the ranges followed each other. index < memmap_free_pages(). */
 uint64_t memmap_free_gpa(uint64_t index);
 /* A page of RAM under 1 MiB that holds nothing of the loader's, for the trampoline of other vCPUs. */
