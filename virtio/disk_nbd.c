@@ -237,8 +237,12 @@ static void lose(struct nbd_channel *ch)
 {
 	const struct disk_nbd *disk = ch->disk;
 	if (ch->link == NBD_UP) {
-		log_warning("disk %s: lost the connection to its server; trying to reconnect, and requests %s %u s meanwhile",
-			    disk->disk.name, disk->reconnect_delay_s ? "wait up to" : "fail after", disk->reconnect_delay_s);
+		if (disk->reconnect_delay_s)
+			log_warning("disk %s: lost the connection to its server; requests wait up to %u s for it to come back",
+				    disk->disk.name, disk->reconnect_delay_s);
+		else
+			log_warning("disk %s: lost the connection to its server; requests fail until it comes back",
+				    disk->disk.name);
 		ch->deadline_ns = now_ns() + disk->reconnect_delay_s * 1000000000ull;
 		ch->refused = false;
 	}
