@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "vmm/config.h"
 
+struct chardev;
 struct machine;
 
 /* As QMP's RunState names them. */
@@ -76,6 +77,9 @@ struct machine_nic_info {
 unsigned machine_nr_nics(const struct machine *m);
 void machine_nic_info(const struct machine *m, unsigned index, struct machine_nic_info *info);
 int machine_set_link(struct machine *m, unsigned index, bool up);
+
+/* By its number in the configuration. */
+struct chardev *machine_chardev(const struct machine *m, unsigned index);
 
 /* What listeners (monitors) hear. Names and data are QMP's. */
 enum machine_event {

@@ -113,3 +113,8 @@ int machine_set_link(struct machine *m, unsigned index, bool up)
 	virtio_net_set_link(m->nics[index], up);
 	return 0;
 }
+
+struct chardev *machine_chardev(const struct machine *m, unsigned index)
+{
+	return m->chardevs[index];
+}

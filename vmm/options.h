@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "vmm/config.h"
+#include "vmm/options_nearest.h"
 
 /* --- lex --- */
 
@@ -138,20 +139,6 @@ int options_word_index(const char *words, const char *text);
 
 /* An id is a letter, then letters, digits, '-', '.' and '_'. */
 int options_check_id(const char *id, struct error *err);
-
-/*
- * The closest of several names to what somebody typed. Feed it all names, then ask. NULL when nothing is near.
- * (Damerau's distance: insertions, deletions, substitutions and swaps of neighbours.)
- */
-struct options_nearest {
-	const char *typed, *best;
-	unsigned best_distance;
-};
-void options_nearest_start(struct options_nearest *n, const char *typed);
-void options_nearest_try(struct options_nearest *n, const char *name);
-const char *options_nearest_name(const struct options_nearest *n);
-/* A hint to append to an error: "; did you mean X?", with prefix in front of X, or "". Returns buf. */
-const char *options_nearest_hint(const struct options_nearest *n, const char *prefix, char *buf, size_t size);
 
 /* --- what was read, before it is resolved --- */
 

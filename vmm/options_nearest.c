@@ -4,10 +4,10 @@
  * Distance: the fewest insertions, deletions, substitutions and swaps of neighbours that make one of the other (optimal string
  * alignment, after F. Damerau, "A technique for computer detection and correction of spelling errors", 1964).
  */
+#include "vmm/options_nearest.h"
+
 #include <stdio.h>
 #include <string.h>
-
-#include "vmm/options.h"
 
 #define MAX_NAME 48
 
