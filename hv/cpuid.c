@@ -223,8 +223,8 @@ static int parse_word(const char *text, size_t len, struct feature_word *word, s
 {
 	char copy[64];
 	if (len == 0 || len >= sizeof(copy))
-		return error_set(err, EINVAL, "CPU model: '%.*s' is no feature word; write name, +name or -name", (int)(len < 80 ? len : 80),
-				 text);
+		return error_set(err, EINVAL, "CPU model: '%.*s' is no feature word; write name, +name or -name",
+				 (int)(len < 80 ? len : 80), text);
 	memcpy(copy, text, len);
 	copy[len] = '\0';
 	const char *name = copy;
@@ -344,7 +344,7 @@ static unsigned list_missing(const struct hv_cpuid *cpuid, const struct hv_cpuid
 	size_t nr_words, used = 0;
 	const struct hv_feature_word *word = hv_feature_words(&nr_words);
 	for (; nr_words; nr_words--, word++) {
-		struct kvm_cpuid_entry2 own = { 0 }, theirs = { 0 };
+		struct kvm_cpuid_entry2 own = {0}, theirs = {0};
 		const struct kvm_cpuid_entry2 *entry = hv_cpuid_find(cpuid, word->leaf, word->subleaf);
 		if (entry)
 			own = *entry;
@@ -370,12 +370,14 @@ static int check_against_host(const char *model, const struct hv_cpuid *cpuid, c
 	char missing[200] = "";
 	unsigned nr = list_missing(cpuid, host, missing, sizeof(missing));
 	if (nr)
-		return error_set(err, ENOTSUP, "CPU model %s: KVM on this host lacks %s; take these away (-name), or choose a lower model or 'host'",
-				 model, missing);
+		return error_set(
+			err, ENOTSUP,
+			"CPU model %s: KVM on this host lacks %s; take these away (-name), or choose a lower model or 'host'",
+			model, missing);
 	unsigned own = hv_cpuid_phys_bits(cpuid), theirs = hv_cpuid_phys_bits(host);
 	if (own > theirs)
-		return error_set(err, ENOTSUP, "CPU model %s: it has %u bits of physical address, this host %u; add phys-bits=%u", model, own,
-				 theirs, theirs);
+		return error_set(err, ENOTSUP, "CPU model %s: it has %u bits of physical address, this host %u; add phys-bits=%u",
+				 model, own, theirs, theirs);
 	return 0;
 }
 
@@ -385,10 +387,9 @@ static const struct {
 	const char *feature;
 	bool is_supervisor; /* by the MSR XSS instead of XCR0 */
 } xsave_components[] = {
-	{ 2, "avx", false },	    { 3, "mpx", false },	{ 4, "mpx", false },	  { 5, "avx512f", false },
-	{ 6, "avx512f", false },   { 7, "avx512f", false },	{ 8, "intel-pt", true },  { 9, "pku", false },
-	{ 11, "shstk", true },	    { 12, "shstk", true },	{ 15, "arch-lbr", true }, { 17, "amx-tile", false },
-	{ 18, "amx-tile", false },
+	{2, "avx", false},	{3, "mpx", false},	 {4, "mpx", false},	  {5, "avx512f", false}, {6, "avx512f", false},
+	{7, "avx512f", false},	{8, "intel-pt", true},	 {9, "pku", false},	  {11, "shstk", true},	 {12, "shstk", true},
+	{15, "arch-lbr", true}, {17, "amx-tile", false}, {18, "amx-tile", false},
 };
 
 /* Size and place of a component in the uncompacted image. */
@@ -445,21 +446,22 @@ static int check_xsave_layout(const char *model, const struct hv_cpuid *cpuid, s
 {
 	static const struct {
 		unsigned component, size, offset;
-	} expected[] = { { 2, 0x100, 0x240 }, { 5, 0x40, 0x440 }, { 6, 0x200, 0x480 }, { 7, 0x400, 0x680 } };
+	} expected[] = {{2, 0x100, 0x240}, {5, 0x40, 0x440}, {6, 0x200, 0x480}, {7, 0x400, 0x680}};
 	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
 		const struct kvm_cpuid_entry2 *entry = hv_cpuid_find(cpuid, 0xd, expected[i].component);
 		if (entry && (entry->eax != expected[i].size || entry->ebx != expected[i].offset))
-			return error_set(err, ENOTSUP,
-					 "CPU model %s: this host's processor keeps component %u of its extended state elsewhere; choose "
-					 "x86-64-v3 or 'host'",
-					 model, expected[i].component);
+			return error_set(
+				err, ENOTSUP,
+				"CPU model %s: this host's processor keeps component %u of its extended state elsewhere; choose "
+				"x86-64-v3 or 'host'",
+				model, expected[i].component);
 	}
 	return 0;
 }
 
 static int check_topology(const struct hv_kvm *kvm, const struct hv_cpu_topology *t, struct error *err)
 {
-	const unsigned parts[] = { t->sockets, t->dies, t->cores, t->threads };
+	const unsigned parts[] = {t->sockets, t->dies, t->cores, t->threads};
 	uint64_t nr = 1;
 	for (size_t i = 0; i < 4; i++) {
 		if (parts[i] == 0 || parts[i] > 256)
@@ -467,10 +469,11 @@ static int check_topology(const struct hv_kvm *kvm, const struct hv_cpu_topology
 		nr *= parts[i];
 	}
 	if (nr > hv_kvm_max_vcpus(kvm))
-		return error_set(err, EINVAL, "CPU topology: %llu vCPUs, but KVM here runs at most %u in a VM", (unsigned long long)nr,
-				 hv_kvm_max_vcpus(kvm));
+		return error_set(err, EINVAL, "CPU topology: %llu vCPUs, but KVM here runs at most %u in a VM",
+				 (unsigned long long)nr, hv_kvm_max_vcpus(kvm));
 	if (nr > MAX_APIC_ID + 1 || hv_cpuid_apic_id(t, (unsigned)nr - 1) > MAX_APIC_ID)
-		return error_set(err, EINVAL, "CPU topology: the last vCPU's APIC id is above %u; use fewer, or powers of two for %s",
+		return error_set(err, EINVAL,
+				 "CPU topology: the last vCPU's APIC id is above %u; use fewer, or powers of two for %s",
 				 MAX_APIC_ID, "dies, cores and threads");
 	return 0;
 }

@@ -36,8 +36,8 @@ struct hv_cpu_cache {
 };
 struct hv_cpu_model {
 	const char *name;
-	const char *alias_of;   /* another model's name; nothing else is set then */
-	const char *brand;      /* at most 47 characters */
+	const char *alias_of; /* another model's name; nothing else is set then */
+	const char *brand;    /* at most 47 characters */
 	unsigned family, model, stepping;
 	unsigned phys_bits;
 	const char *features[6]; /* lists of names, ended by NULL: each level's own, and those of the levels below */

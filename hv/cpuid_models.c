@@ -21,8 +21,8 @@
 #define LEVEL_4 "avx512f avx512bw avx512cd avx512dq avx512vl"
 /* What 64-bit kernels expect without asking, or are lost without. */
 #define KERNEL "vme de pse tsc msr pae mce apic sep mtrr pge mca pat pse36 clflush nx lm"
-#define EMULATED                                                                                                                 \
-	"x2apic tsc-deadline hypervisor arat kvmclock kvm-nopiodelay kvm-asyncpf kvm-asyncpf-int kvm-steal-time kvm-pv-eoi "     \
+#define EMULATED                                                                                                             \
+	"x2apic tsc-deadline hypervisor arat kvmclock kvm-nopiodelay kvm-asyncpf kvm-asyncpf-int kvm-steal-time kvm-pv-eoi " \
 	"kvm-pv-unhalt kvm-pv-tlb-flush kvm-pv-ipi kvm-poll-control kvm-pv-sched-yield kvmclock-stable-bit"
 
 static const struct hv_cpu_model models[] = {
@@ -33,7 +33,7 @@ static const struct hv_cpu_model models[] = {
 		.model = 6,
 		.stepping = 1,
 		.phys_bits = 40,
-		.features = { KERNEL, EMULATED, LEVEL_1 },
+		.features = {KERNEL, EMULATED, LEVEL_1},
 	},
 	{
 		.name = "x86-64-v2",
@@ -42,7 +42,7 @@ static const struct hv_cpu_model models[] = {
 		.model = 26,
 		.stepping = 3,
 		.phys_bits = 40,
-		.features = { KERNEL, EMULATED, LEVEL_1, LEVEL_2 },
+		.features = {KERNEL, EMULATED, LEVEL_1, LEVEL_2},
 	},
 	{
 		.name = "x86-64-v3",
@@ -51,7 +51,7 @@ static const struct hv_cpu_model models[] = {
 		.model = 60,
 		.stepping = 4,
 		.phys_bits = 40,
-		.features = { KERNEL, EMULATED, LEVEL_1, LEVEL_2, LEVEL_3 },
+		.features = {KERNEL, EMULATED, LEVEL_1, LEVEL_2, LEVEL_3},
 	},
 	{
 		.name = "x86-64-v4",
@@ -60,17 +60,17 @@ static const struct hv_cpu_model models[] = {
 		.model = 85,
 		.stepping = 4,
 		.phys_bits = 40,
-		.features = { KERNEL, EMULATED, LEVEL_1, LEVEL_2, LEVEL_3, LEVEL_4 },
+		.features = {KERNEL, EMULATED, LEVEL_1, LEVEL_2, LEVEL_3, LEVEL_4},
 	},
-	{ .name = "qemu64", .alias_of = "x86-64-v1" },
-	{ .name = "kvm64", .alias_of = "x86-64-v1" },
+	{.name = "qemu64", .alias_of = "x86-64-v1"},
+	{.name = "kvm64", .alias_of = "x86-64-v1"},
 };
 
 static const struct hv_cpu_cache caches[] = {
-	{ .level = 1, .type = 1, .size_kib = 32, .ways = 8 },
-	{ .level = 1, .type = 2, .size_kib = 32, .ways = 8 },
-	{ .level = 2, .type = 3, .size_kib = 1024, .ways = 16 },
-	{ .level = 3, .type = 3, .size_kib = 16384, .ways = 16 },
+	{.level = 1, .type = 1, .size_kib = 32, .ways = 8},
+	{.level = 1, .type = 2, .size_kib = 32, .ways = 8},
+	{.level = 2, .type = 3, .size_kib = 1024, .ways = 16},
+	{.level = 3, .type = 3, .size_kib = 16384, .ways = 16},
 };
 
 const struct hv_cpu_model *hv_cpu_model_find(const char *name)
@@ -84,7 +84,7 @@ const struct hv_cpu_model *hv_cpu_model_find(const char *name)
 
 const char *hv_cpuid_model_name(size_t index)
 {
-	static const char *const open_ended[] = { "host", "max" };
+	static const char *const open_ended[] = {"host", "max"};
 	const size_t nr_open = sizeof(open_ended) / sizeof(open_ended[0]);
 	if (index < nr_open)
 		return open_ended[index];
@@ -98,7 +98,8 @@ static uint32_t signature(const struct hv_cpu_model *model)
 	return (model->model >> 4) << 16 | model->family << 8 | (model->model & 15) << 4 | model->stepping;
 }
 
-static void add_leaf(struct hv_cpuid *cpuid, uint32_t leaf, uint32_t subleaf, uint32_t eax, uint32_t ebx, uint32_t ecx, uint32_t edx)
+static void add_leaf(struct hv_cpuid *cpuid, uint32_t leaf, uint32_t subleaf, uint32_t eax, uint32_t ebx, uint32_t ecx,
+		     uint32_t edx)
 {
 	struct kvm_cpuid_entry2 *entry = hv_cpuid_entry_add(cpuid, leaf, subleaf);
 	if (!entry)
@@ -162,7 +163,8 @@ void hv_cpu_model_fill(const struct hv_cpu_model *model, struct hv_cpuid *cpuid)
 	memcpy(brand, model->brand, strnlen(model->brand, sizeof(brand) - 1));
 	for (unsigned i = 0; i < 3; i++) {
 		const char *part = brand + i * 16;
-		add_leaf(cpuid, 0x80000002 + i, 0, four_bytes(part), four_bytes(part + 4), four_bytes(part + 8), four_bytes(part + 12));
+		add_leaf(cpuid, 0x80000002 + i, 0, four_bytes(part), four_bytes(part + 4), four_bytes(part + 8),
+			 four_bytes(part + 12));
 	}
 	add_leaf(cpuid, 0x80000008, 0, 48u << 8 | model->phys_bits, 0, 0, 0);
 	for (size_t i = 0; i < sizeof(model->features) / sizeof(model->features[0]) && model->features[i]; i++)

@@ -17,14 +17,14 @@ int hv_vm_set_irq(struct hv_vm *vm, unsigned gsi, bool level)
 {
 	if (gsi >= HV_NR_PINS)
 		return -EINVAL;
-	struct kvm_irq_level line = { .irq = gsi, .level = level };
+	struct kvm_irq_level line = {.irq = gsi, .level = level};
 	int ret = hv_ioctl(vm->fd, KVM_IRQ_LINE, &line);
 	return ret < 0 ? ret : 0;
 }
 
 int hv_vm_signal_msi(struct hv_vm *vm, uint64_t address, uint32_t data)
 {
-	struct kvm_msi msi = { .address_lo = (uint32_t)address, .address_hi = (uint32_t)(address >> 32), .data = data };
+	struct kvm_msi msi = {.address_lo = (uint32_t)address, .address_hi = (uint32_t)(address >> 32), .data = data};
 	int ret = hv_ioctl(vm->fd, KVM_SIGNAL_MSI, &msi);
 	return ret < 0 ? ret : 0;
 }
@@ -107,7 +107,7 @@ int hv_vm_msi_route_add(struct hv_vm *vm, uint64_t address, uint32_t data, unsig
 	pthread_mutex_lock(&vm->lock);
 	int ret = find_free_route(vm, &index);
 	if (!ret)
-		ret = replace_route(vm, index, (struct hv_route){ .used = true, .address = address, .data = data });
+		ret = replace_route(vm, index, (struct hv_route){.used = true, .address = address, .data = data});
 	pthread_mutex_unlock(&vm->lock);
 	if (!ret)
 		*gsi = HV_NR_PINS + (unsigned)index;
@@ -128,7 +128,8 @@ int hv_vm_msi_route_set(struct hv_vm *vm, unsigned gsi, uint64_t address, uint32
 		/* A new table makes KVM wait for all its readers: not for nothing. */
 		ret = 0;
 		if (old->address != address || old->data != data)
-			ret = replace_route(vm, gsi - HV_NR_PINS, (struct hv_route){ .used = true, .address = address, .data = data });
+			ret = replace_route(vm, gsi - HV_NR_PINS,
+					    (struct hv_route){.used = true, .address = address, .data = data});
 	}
 	pthread_mutex_unlock(&vm->lock);
 	return ret;
@@ -139,7 +140,7 @@ int hv_vm_msi_route_del(struct hv_vm *vm, unsigned gsi)
 	int ret = -EINVAL;
 	pthread_mutex_lock(&vm->lock);
 	if (is_route(vm, gsi))
-		ret = replace_route(vm, gsi - HV_NR_PINS, (struct hv_route){ .used = false });
+		ret = replace_route(vm, gsi - HV_NR_PINS, (struct hv_route){.used = false});
 	pthread_mutex_unlock(&vm->lock);
 	return ret;
 }
@@ -148,7 +149,7 @@ static int set_irqfd(struct hv_vm *vm, int fd, unsigned gsi, uint32_t flags)
 {
 	if (fd < 0 || gsi >= HV_NR_PINS + HV_MAX_ROUTES)
 		return -EINVAL;
-	struct kvm_irqfd irqfd = { .fd = (uint32_t)fd, .gsi = gsi, .flags = flags };
+	struct kvm_irqfd irqfd = {.fd = (uint32_t)fd, .gsi = gsi, .flags = flags};
 	int ret = hv_ioctl(vm->fd, KVM_IRQFD, &irqfd);
 	return ret < 0 ? ret : 0;
 }

@@ -28,30 +28,30 @@ static const struct {
 	unsigned capability;
 	const char *name;
 } needed[] = {
-	{ KVM_CAP_USER_MEMORY, "memory slots (KVM_CAP_USER_MEMORY)" },
-	{ KVM_CAP_READONLY_MEM, "read-only memory slots (KVM_CAP_READONLY_MEM)" },
-	{ KVM_CAP_SET_TSS_ADDR, "the place of the task state segment (KVM_CAP_SET_TSS_ADDR)" },
-	{ KVM_CAP_SET_IDENTITY_MAP_ADDR, "the place of the identity map (KVM_CAP_SET_IDENTITY_MAP_ADDR)" },
-	{ KVM_CAP_IRQCHIP, "interrupt chips (KVM_CAP_IRQCHIP)" },
-	{ KVM_CAP_IRQ_ROUTING, "interrupt routes (KVM_CAP_IRQ_ROUTING)" },
-	{ KVM_CAP_SIGNAL_MSI, "message-signalled interrupts (KVM_CAP_SIGNAL_MSI)" },
-	{ KVM_CAP_IRQFD, "interrupts by descriptor (KVM_CAP_IRQFD)" },
-	{ KVM_CAP_IOEVENTFD, "events by descriptor (KVM_CAP_IOEVENTFD)" },
-	{ KVM_CAP_IOEVENTFD_ANY_LENGTH, "events of any width (KVM_CAP_IOEVENTFD_ANY_LENGTH)" },
-	{ KVM_CAP_PIT2, "the interval timer (KVM_CAP_PIT2)" },
-	{ KVM_CAP_PIT_STATE2, "the interval timer's state (KVM_CAP_PIT_STATE2)" },
-	{ KVM_CAP_EXT_CPUID, "CPUID (KVM_CAP_EXT_CPUID)" },
-	{ KVM_CAP_MP_STATE, "CPU start states (KVM_CAP_MP_STATE)" },
-	{ KVM_CAP_VCPU_EVENTS, "pending events (KVM_CAP_VCPU_EVENTS)" },
-	{ KVM_CAP_EXCEPTION_PAYLOAD, "pending exceptions (KVM_CAP_EXCEPTION_PAYLOAD)" },
-	{ KVM_CAP_DEBUGREGS, "debug registers (KVM_CAP_DEBUGREGS)" },
-	{ KVM_CAP_XSAVE2, "extended states (KVM_CAP_XSAVE2)" },
-	{ KVM_CAP_XCRS, "extended control registers (KVM_CAP_XCRS)" },
-	{ KVM_CAP_SREGS2, "page directory pointers (KVM_CAP_SREGS2)" },
-	{ KVM_CAP_GET_TSC_KHZ, "the TSC's frequency (KVM_CAP_GET_TSC_KHZ)" },
-	{ KVM_CAP_TSC_DEADLINE_TIMER, "the TSC deadline timer (KVM_CAP_TSC_DEADLINE_TIMER)" },
-	{ KVM_CAP_ADJUST_CLOCK, "the guest's clock (KVM_CAP_ADJUST_CLOCK)" },
-	{ KVM_CAP_IMMEDIATE_EXIT, "kicks without a race (KVM_CAP_IMMEDIATE_EXIT)" },
+	{KVM_CAP_USER_MEMORY, "memory slots (KVM_CAP_USER_MEMORY)"},
+	{KVM_CAP_READONLY_MEM, "read-only memory slots (KVM_CAP_READONLY_MEM)"},
+	{KVM_CAP_SET_TSS_ADDR, "the place of the task state segment (KVM_CAP_SET_TSS_ADDR)"},
+	{KVM_CAP_SET_IDENTITY_MAP_ADDR, "the place of the identity map (KVM_CAP_SET_IDENTITY_MAP_ADDR)"},
+	{KVM_CAP_IRQCHIP, "interrupt chips (KVM_CAP_IRQCHIP)"},
+	{KVM_CAP_IRQ_ROUTING, "interrupt routes (KVM_CAP_IRQ_ROUTING)"},
+	{KVM_CAP_SIGNAL_MSI, "message-signalled interrupts (KVM_CAP_SIGNAL_MSI)"},
+	{KVM_CAP_IRQFD, "interrupts by descriptor (KVM_CAP_IRQFD)"},
+	{KVM_CAP_IOEVENTFD, "events by descriptor (KVM_CAP_IOEVENTFD)"},
+	{KVM_CAP_IOEVENTFD_ANY_LENGTH, "events of any width (KVM_CAP_IOEVENTFD_ANY_LENGTH)"},
+	{KVM_CAP_PIT2, "the interval timer (KVM_CAP_PIT2)"},
+	{KVM_CAP_PIT_STATE2, "the interval timer's state (KVM_CAP_PIT_STATE2)"},
+	{KVM_CAP_EXT_CPUID, "CPUID (KVM_CAP_EXT_CPUID)"},
+	{KVM_CAP_MP_STATE, "CPU start states (KVM_CAP_MP_STATE)"},
+	{KVM_CAP_VCPU_EVENTS, "pending events (KVM_CAP_VCPU_EVENTS)"},
+	{KVM_CAP_EXCEPTION_PAYLOAD, "pending exceptions (KVM_CAP_EXCEPTION_PAYLOAD)"},
+	{KVM_CAP_DEBUGREGS, "debug registers (KVM_CAP_DEBUGREGS)"},
+	{KVM_CAP_XSAVE2, "extended states (KVM_CAP_XSAVE2)"},
+	{KVM_CAP_XCRS, "extended control registers (KVM_CAP_XCRS)"},
+	{KVM_CAP_SREGS2, "page directory pointers (KVM_CAP_SREGS2)"},
+	{KVM_CAP_GET_TSC_KHZ, "the TSC's frequency (KVM_CAP_GET_TSC_KHZ)"},
+	{KVM_CAP_TSC_DEADLINE_TIMER, "the TSC deadline timer (KVM_CAP_TSC_DEADLINE_TIMER)"},
+	{KVM_CAP_ADJUST_CLOCK, "the guest's clock (KVM_CAP_ADJUST_CLOCK)"},
+	{KVM_CAP_IMMEDIATE_EXIT, "kicks without a race (KVM_CAP_IMMEDIATE_EXIT)"},
 };
 
 static int open_device(const char *path, struct error *err)
@@ -63,14 +63,15 @@ static int open_device(const char *path, struct error *err)
 	case ENOENT:
 	case ENODEV:
 	case ENXIO:
-		return error_set(err, ENOENT,
-				 "KVM: %s is not there; load kvm-intel or kvm-amd (modprobe), and if that fails enable "
-				 "virtualization (VT-x, SVM) in the firmware, or nested virtualization for this machine if it is virtual",
-				 path);
+		return error_set(
+			err, ENOENT,
+			"KVM: %s is not there; load kvm-intel or kvm-amd (modprobe), and if that fails enable "
+			"virtualization (VT-x, SVM) in the firmware, or nested virtualization for this machine if it is virtual",
+			path);
 	case EACCES:
 	case EPERM:
-		return error_set(err, EACCES, "KVM: no permission to open %s; join group kvm (usermod -aG kvm USER) and log in again",
-				 path);
+		return error_set(err, EACCES,
+				 "KVM: no permission to open %s; join group kvm (usermod -aG kvm USER) and log in again", path);
 	default:
 		return error_set(err, errno, "KVM: cannot open %s: %s", path, strerror(errno));
 	}
@@ -79,7 +80,7 @@ static int open_device(const char *path, struct error *err)
 /* As the first call reports their number, in a list that is too short, so a second can take them all. */
 static int read_msr_list(struct hv_kvm *kvm, struct error *err)
 {
-	struct kvm_msr_list probe = { .nmsrs = 0 };
+	struct kvm_msr_list probe = {.nmsrs = 0};
 	int ret = hv_ioctl(kvm->fd, KVM_GET_MSR_INDEX_LIST, &probe);
 	if (ret < 0 && ret != -E2BIG)
 		return error_set(err, -ret, "KVM: no list of model-specific registers: %s", strerror(-ret));
@@ -114,8 +115,8 @@ static int check_device(struct hv_kvm *kvm, const char *path, struct error *err)
 	if (version < 0)
 		return error_set(err, ENOSYS, "KVM: %s is not the KVM device: %s", path, strerror(-version));
 	if (version != KVM_API_VERSION)
-		return error_set(err, ENOSYS, "KVM: %s speaks version %d of the interface, this program %d; use another kernel", path,
-				 version, KVM_API_VERSION);
+		return error_set(err, ENOSYS, "KVM: %s speaks version %d of the interface, this program %d; use another kernel",
+				 path, version, KVM_API_VERSION);
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
 		if (!hv_kvm_check(kvm, needed[i].capability))
 			return error_set(err, ENOSYS, "KVM: this kernel lacks %s; boot Linux 6.8 or newer", needed[i].name);

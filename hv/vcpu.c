@@ -48,7 +48,7 @@ static void on_kick_signal(int signal_number)
 /* Restarts other system calls; KVM_RUN is never restarted. */
 static int install_kick_handler(void)
 {
-	struct sigaction action = { .sa_handler = on_kick_signal, .sa_flags = SA_RESTART };
+	struct sigaction action = {.sa_handler = on_kick_signal, .sa_flags = SA_RESTART};
 	sigemptyset(&action.sa_mask);
 	return sigaction(HV_KICK_SIGNAL, &action, NULL) ? -errno : 0;
 }
@@ -184,7 +184,7 @@ void hv_vcpu_attach_thread(struct hv_vcpu *vcpu)
 void hv_vcpu_kick(struct hv_vcpu *vcpu)
 {
 	atomic_store(&vcpu->kicked, true); /* K3: before immediate_exit */
-	set_immediate_exit(vcpu, 1);       /* K1: before tid is read; K2: after the caller's flag */
+	set_immediate_exit(vcpu, 1);	   /* K1: before tid is read; K2: after the caller's flag */
 	int tid = atomic_load(&vcpu->tid);
 	/* A thread that has ended, even one whose id went to another of ours, at worst gets a signal that does nothing. */
 	if (tid)
@@ -223,8 +223,8 @@ static void explain_error(struct hv_vcpu *vcpu, int error, struct hv_exit *exit)
 			struct memory_fault fault;
 			memcpy(&fault, vcpu->run->padding, sizeof(fault));
 			exit->address = fault.gpa;
-			fail(exit, "guest memory at %#llx could not be brought in at instruction %#llx", (unsigned long long)fault.gpa,
-			     rip);
+			fail(exit, "guest memory at %#llx could not be brought in at instruction %#llx",
+			     (unsigned long long)fault.gpa, rip);
 			return;
 		}
 		fail(exit, "guest memory could not be brought in at instruction %#llx", rip);
@@ -407,7 +407,7 @@ int hv_vcpu_set_sregs(struct hv_vcpu *vcpu, const struct kvm_sregs *sregs)
 
 bool hv_vcpu_is_halted(struct hv_vcpu *vcpu)
 {
-	struct kvm_mp_state state = { .mp_state = KVM_MP_STATE_RUNNABLE };
+	struct kvm_mp_state state = {.mp_state = KVM_MP_STATE_RUNNABLE};
 	return hv_ioctl(vcpu->fd, KVM_GET_MP_STATE, &state) >= 0 && state.mp_state != KVM_MP_STATE_RUNNABLE;
 }
 

@@ -32,9 +32,9 @@ struct hv_vcpu_state {
 	bool has_xcr0;
 	uint64_t xcr0;
 	uint64_t tsc;
-	size_t nr_msrs;                  /* as many as vcpu->nr_msrs, in the same order */
+	size_t nr_msrs; /* as many as vcpu->nr_msrs, in the same order */
 	struct kvm_msr_entry *msrs;
-	struct kvm_xsave *xsave;         /* vm->xsave_size bytes; NULL stands for the initial state of all components */
+	struct kvm_xsave *xsave;	 /* vm->xsave_size bytes; NULL stands for the initial state of all components */
 	struct kvm_nested_state *nested; /* vm->nested_size bytes; NULL where the guest sees no VMX or SVM */
 };
 
@@ -44,7 +44,7 @@ struct hv_vcpu {
 	unsigned index;
 	uint32_t apic_id;
 	uint32_t tsc_khz;
-	uint64_t xfeatures;  /* components that leaf 0xd offers: what XCR0 may hold */
+	uint64_t xfeatures; /* components that leaf 0xd offers: what XCR0 may hold */
 	bool has_nested;
 	bool exit_unfinished; /* the last exit was at a port or in MMIO, and KVM has not been back since. Of the owning thread. */
 

@@ -35,12 +35,15 @@ struct field {
 	uint64_t max;
 };
 
-#define STATE_FIELD(member, most) { #member, offsetof(struct hv_vcpu_state, member), sizeof(((struct hv_vcpu_state *)0)->member), most }
+#define STATE_FIELD(member, most)                                                                                  \
+	{                                                                                                          \
+#member, offsetof(struct hv_vcpu_state, member), sizeof(((struct hv_vcpu_state *)0)->member), most \
+	}
 #define NUMBER(member) STATE_FIELD(member, UINT64_MAX)
-#define SEGMENT(name)                                                                                                                 \
-	NUMBER(sregs.name.base), STATE_FIELD(sregs.name.limit, UINT32_MAX), STATE_FIELD(sregs.name.selector, UINT16_MAX),         \
-		STATE_FIELD(sregs.name.type, 15), STATE_FIELD(sregs.name.present, 1), STATE_FIELD(sregs.name.dpl, 3),             \
-		STATE_FIELD(sregs.name.db, 1), STATE_FIELD(sregs.name.s, 1), STATE_FIELD(sregs.name.l, 1),                        \
+#define SEGMENT(name)                                                                                                     \
+	NUMBER(sregs.name.base), STATE_FIELD(sregs.name.limit, UINT32_MAX), STATE_FIELD(sregs.name.selector, UINT16_MAX), \
+		STATE_FIELD(sregs.name.type, 15), STATE_FIELD(sregs.name.present, 1), STATE_FIELD(sregs.name.dpl, 3),     \
+		STATE_FIELD(sregs.name.db, 1), STATE_FIELD(sregs.name.s, 1), STATE_FIELD(sregs.name.l, 1),                \
 		STATE_FIELD(sregs.name.g, 1), STATE_FIELD(sregs.name.avl, 1), STATE_FIELD(sregs.name.unusable, 1)
 
 static const struct field fields[] = {
@@ -129,26 +132,26 @@ static const struct {
 	uint16_t offset, nr; /* nr registers, 16 bytes apart */
 	uint32_t mask;
 } lapic_fields[] = {
-	{ "id", 0x20, 1, UINT32_MAX },
-	{ "tpr", 0x80, 1, 0xff },
-	{ "ldr", 0xd0, 1, UINT32_MAX },
-	{ "dfr", 0xe0, 1, UINT32_MAX },
-	{ "svr", 0xf0, 1, 0x13ff },
-	{ "isr", 0x100, 8, UINT32_MAX },
-	{ "tmr", 0x180, 8, UINT32_MAX },
-	{ "irr", 0x200, 8, UINT32_MAX },
-	{ "esr", 0x280, 1, 0xff },
-	{ "lvt_cmci", 0x2f0, 1, 0x117ff },
-	{ "icr", 0x300, 2, UINT32_MAX },
-	{ "lvt_timer", 0x320, 1, 0x710ff },
-	{ "lvt_thermal", 0x330, 1, 0x117ff },
-	{ "lvt_pmc", 0x340, 1, 0x117ff },
-	{ "lvt_lint0", 0x350, 1, 0x1f7ff },
-	{ "lvt_lint1", 0x360, 1, 0x1f7ff },
-	{ "lvt_error", 0x370, 1, 0x110ff },
-	{ "timer_initial", 0x380, 1, UINT32_MAX },
-	{ "timer_current", 0x390, 1, UINT32_MAX },
-	{ "timer_divide", 0x3e0, 1, 0xb },
+	{"id", 0x20, 1, UINT32_MAX},
+	{"tpr", 0x80, 1, 0xff},
+	{"ldr", 0xd0, 1, UINT32_MAX},
+	{"dfr", 0xe0, 1, UINT32_MAX},
+	{"svr", 0xf0, 1, 0x13ff},
+	{"isr", 0x100, 8, UINT32_MAX},
+	{"tmr", 0x180, 8, UINT32_MAX},
+	{"irr", 0x200, 8, UINT32_MAX},
+	{"esr", 0x280, 1, 0xff},
+	{"lvt_cmci", 0x2f0, 1, 0x117ff},
+	{"icr", 0x300, 2, UINT32_MAX},
+	{"lvt_timer", 0x320, 1, 0x710ff},
+	{"lvt_thermal", 0x330, 1, 0x117ff},
+	{"lvt_pmc", 0x340, 1, 0x117ff},
+	{"lvt_lint0", 0x350, 1, 0x1f7ff},
+	{"lvt_lint1", 0x360, 1, 0x1f7ff},
+	{"lvt_error", 0x370, 1, 0x110ff},
+	{"timer_initial", 0x380, 1, UINT32_MAX},
+	{"timer_current", 0x390, 1, UINT32_MAX},
+	{"timer_divide", 0x3e0, 1, 0xb},
 };
 
 #define NR(table) (sizeof(table) / sizeof((table)[0]))
@@ -268,7 +271,7 @@ static void load_xsave(struct state_reader *r, const struct hv_vcpu *vcpu, struc
 
 static void load_msrs(struct state_reader *r, const struct hv_vcpu *vcpu, struct hv_vcpu_state *state)
 {
-	uint8_t seen[MAX_MSRS / 8] = { 0 };
+	uint8_t seen[MAX_MSRS / 8] = {0};
 	size_t nr = (size_t)state_get(r, "msr.nr", 0, vcpu->nr_msrs);
 	for (size_t n = 0; n < nr; n++) {
 		uint32_t index = (uint32_t)state_get(r, "msr.index", 0, UINT32_MAX);
@@ -349,7 +352,8 @@ static int set_tsc_khz(struct hv_vcpu *vcpu, uint32_t tsc_khz, struct error *err
 	int ret = hv_ioctl_value(vcpu->fd, KVM_SET_TSC_KHZ, tsc_khz);
 	if (ret < 0)
 		return error_set(err, -ret,
-				 "vCPU %u: the guest's TSC runs at %u kHz, this host's at %u, and it cannot be scaled: %s; load the guest on "
+				 "vCPU %u: the guest's TSC runs at %u kHz, this host's at %u, and it cannot be scaled: %s; load "
+				 "the guest on "
 				 "a host like its own",
 				 vcpu->index, tsc_khz, vcpu->tsc_khz, strerror(-ret));
 	vcpu->tsc_khz = tsc_khz;

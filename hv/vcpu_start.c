@@ -30,7 +30,7 @@
 
 static int get_msr(struct hv_vcpu *vcpu, uint32_t index, uint64_t *value)
 {
-	struct kvm_msr_entry entry = { .index = index };
+	struct kvm_msr_entry entry = {.index = index};
 	int ret = hv_vcpu_move_msrs(vcpu, KVM_GET_MSRS, &entry, 1);
 	if (!ret)
 		*value = entry.data;
@@ -39,7 +39,7 @@ static int get_msr(struct hv_vcpu *vcpu, uint32_t index, uint64_t *value)
 
 static int set_msr(struct hv_vcpu *vcpu, uint32_t index, uint64_t value)
 {
-	struct kvm_msr_entry entry = { .index = index, .data = value };
+	struct kvm_msr_entry entry = {.index = index, .data = value};
 	return hv_vcpu_move_msrs(vcpu, KVM_SET_MSRS, &entry, 1);
 }
 
@@ -80,12 +80,12 @@ static struct kvm_segment flat_segment(unsigned selector, unsigned type, bool is
 
 static void set_segments(struct kvm_sregs *sregs, bool is_long)
 {
-	sregs->cs = flat_segment(0x10, 11, is_long); /* execute, read, accessed */
+	sregs->cs = flat_segment(0x10, 11, is_long);		/* execute, read, accessed */
 	struct kvm_segment data = flat_segment(0x18, 3, false); /* read, write, accessed */
 	sregs->ds = sregs->es = sregs->fs = sregs->gs = sregs->ss = data;
 	/* VMX enters no guest without a task register; what it names does not matter. */
-	sregs->tr = (struct kvm_segment){ .limit = 0x67, .type = 11, .present = 1 };
-	sregs->ldt = (struct kvm_segment){ .type = 2, .unusable = 1 };
+	sregs->tr = (struct kvm_segment){.limit = 0x67, .type = 11, .present = 1};
+	sregs->ldt = (struct kvm_segment){.type = 2, .unusable = 1};
 }
 
 int hv_vcpu_set_start(struct hv_vcpu *vcpu, const struct hv_start *start)
@@ -101,8 +101,8 @@ int hv_vcpu_set_start(struct hv_vcpu *vcpu, const struct hv_start *start)
 	if (ret)
 		return ret;
 	set_segments(&sregs, is_long);
-	sregs.gdt = (struct kvm_dtable){ .base = start->gdt, .limit = start->gdt_limit };
-	sregs.idt = (struct kvm_dtable){ .base = 0, .limit = 0 };
+	sregs.gdt = (struct kvm_dtable){.base = start->gdt, .limit = start->gdt_limit};
+	sregs.idt = (struct kvm_dtable){.base = 0, .limit = 0};
 	sregs.cr0 = CR0_PE | CR0_ET | CR0_NE | (is_long ? CR0_PG : 0);
 	sregs.cr3 = is_long ? start->cr3 : 0;
 	sregs.cr4 = is_long ? CR4_PAE : 0;
@@ -121,7 +121,7 @@ int hv_vcpu_set_start(struct hv_vcpu *vcpu, const struct hv_start *start)
 	ret = hv_vcpu_set_regs(vcpu, &regs);
 	if (ret)
 		return ret;
-	struct kvm_mp_state running = { .mp_state = KVM_MP_STATE_RUNNABLE };
+	struct kvm_mp_state running = {.mp_state = KVM_MP_STATE_RUNNABLE};
 	ret = hv_ioctl(vcpu->fd, KVM_SET_MP_STATE, &running);
 	return ret < 0 ? ret : 0;
 }

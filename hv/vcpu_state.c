@@ -23,23 +23,23 @@
 static const struct {
 	uint32_t first, nr;
 } unlisted_msrs[] = {
-	{ 0x200, 16 },                                /* MTRR_PHYSBASE0 to MTRR_PHYSMASK7 */
-	{ 0x250, 1 },                                 /* MTRR_FIX64K */
-	{ 0x258, 2 },                                 /* MTRR_FIX16K */
-	{ 0x268, 8 },                                 /* MTRR_FIX4K */
-	{ HV_MSR_MTRR_DEFAULT_TYPE, 1 },
-	{ HV_MSR_MC0_CTL, 4 * HV_NR_MCE_BANKS },
+	{0x200, 16}, /* MTRR_PHYSBASE0 to MTRR_PHYSMASK7 */
+	{0x250, 1},  /* MTRR_FIX64K */
+	{0x258, 2},  /* MTRR_FIX16K */
+	{0x268, 8},  /* MTRR_FIX4K */
+	{HV_MSR_MTRR_DEFAULT_TYPE, 1},
+	{HV_MSR_MC0_CTL, 4 * HV_NR_MCE_BANKS},
 };
 
 /* Listed, and not taken as they are. */
 static const struct {
 	uint32_t first, last;
 } omitted_msrs[] = {
-	{ HV_MSR_TSC, HV_MSR_TSC },       /* handled by itself */
-	{ 0x11, 0x12 },                   /* kvmclock's first pair: other names of 0x4b564d00 and 0x4b564d01 */
-	{ 0x40000000, 0x400001ff },       /* Hyper-V's, which we do not offer */
-	{ 0x4b564d07, 0x4b564d07 },       /* KVM_ASYNC_PF_ACK: a command */
-	{ 0xc0000080, 0xc0000080 },       /* EFER: in the system registers */
+	{HV_MSR_TSC, HV_MSR_TSC}, /* handled by itself */
+	{0x11, 0x12},		  /* kvmclock's first pair: other names of 0x4b564d00 and 0x4b564d01 */
+	{0x40000000, 0x400001ff}, /* Hyper-V's, which we do not offer */
+	{0x4b564d07, 0x4b564d07}, /* KVM_ASYNC_PF_ACK: a command */
+	{0xc0000080, 0xc0000080}, /* EFER: in the system registers */
 };
 
 static bool is_omitted(uint32_t index)
@@ -199,7 +199,7 @@ int hv_vcpu_move_msrs(struct hv_vcpu *vcpu, unsigned long request, struct kvm_ms
 
 static int get_xcr0(struct hv_vcpu *vcpu, struct hv_vcpu_state *state)
 {
-	struct kvm_xcrs xcrs = { 0 };
+	struct kvm_xcrs xcrs = {0};
 	int ret = hv_ioctl(vcpu->fd, KVM_GET_XCRS, &xcrs);
 	if (ret < 0)
 		return ret;
@@ -218,7 +218,7 @@ static int set_xcr0(struct hv_vcpu *vcpu, const struct hv_vcpu_state *state)
 {
 	if (!state->has_xcr0)
 		return 0;
-	struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs = { { .xcr = 0, .value = state->xcr0 } } };
+	struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs = {{.xcr = 0, .value = state->xcr0}}};
 	return hv_ioctl(vcpu->fd, KVM_SET_XCRS, &xcrs);
 }
 
@@ -249,14 +249,14 @@ int hv_vcpu_state_get(struct hv_vcpu *vcpu, struct hv_vcpu_state *state, const c
 		state->nested->size = (uint32_t)vcpu->vm->nested_size;
 	const struct part parts[] = {
 		/* First what may still change the rest: pending exceptions settle, a waiting INIT or SIPI is taken. */
-		{ "read its events", KVM_GET_VCPU_EVENTS, &state->events },
-		{ "read its run state", KVM_GET_MP_STATE, &state->mp_state },
-		{ "read its nested guest", KVM_GET_NESTED_STATE, state->nested },
-		{ "read its registers", KVM_GET_REGS, &state->regs },
-		{ "read its system registers", KVM_GET_SREGS2, &state->sregs },
-		{ "read its FPU", KVM_GET_XSAVE2, state->xsave },
-		{ "read its debug registers", KVM_GET_DEBUGREGS, &state->debug },
-		{ "read its LAPIC", KVM_GET_LAPIC, &state->lapic },
+		{"read its events", KVM_GET_VCPU_EVENTS, &state->events},
+		{"read its run state", KVM_GET_MP_STATE, &state->mp_state},
+		{"read its nested guest", KVM_GET_NESTED_STATE, state->nested},
+		{"read its registers", KVM_GET_REGS, &state->regs},
+		{"read its system registers", KVM_GET_SREGS2, &state->sregs},
+		{"read its FPU", KVM_GET_XSAVE2, state->xsave},
+		{"read its debug registers", KVM_GET_DEBUGREGS, &state->debug},
+		{"read its LAPIC", KVM_GET_LAPIC, &state->lapic},
 	};
 	int ret = move_parts(vcpu, parts, sizeof(parts) / sizeof(parts[0]), what);
 	if (ret)
@@ -270,7 +270,7 @@ int hv_vcpu_state_get(struct hv_vcpu *vcpu, struct hv_vcpu_state *state, const c
 	if (ret)
 		return ret;
 	*what = "read its TSC";
-	struct kvm_msr_entry tsc = { .index = HV_MSR_TSC };
+	struct kvm_msr_entry tsc = {.index = HV_MSR_TSC};
 	ret = hv_vcpu_move_msrs(vcpu, KVM_GET_MSRS, &tsc, 1);
 	if (!ret)
 		state->tsc = tsc.data;
@@ -355,7 +355,7 @@ static int set_msrs(struct hv_vcpu *vcpu, const struct hv_vcpu_state *state, boo
 	if (with_tsc) {
 		/* KVM sees that vCPUs get nearly the same value at nearly the same time, and gives them the same offset. */
 		*what = "write its TSC";
-		struct kvm_msr_entry tsc = { .index = HV_MSR_TSC, .data = state->tsc };
+		struct kvm_msr_entry tsc = {.index = HV_MSR_TSC, .data = state->tsc};
 		ret = hv_vcpu_move_msrs(vcpu, KVM_SET_MSRS, &tsc, 1);
 		if (ret)
 			return ret;
@@ -373,16 +373,16 @@ int hv_vcpu_state_set(struct hv_vcpu *vcpu, const struct hv_vcpu_state *state, b
 	struct kvm_debugregs debug = state->debug;
 	struct kvm_mp_state mp_state = state->mp_state;
 	const struct part early[] = {
-		{ "write its registers", KVM_SET_REGS, &regs },
+		{"write its registers", KVM_SET_REGS, &regs},
 		/* After APIC_BASE, a system register: it says in which mode the LAPIC is. */
-		{ "write its LAPIC", KVM_SET_LAPIC, &lapic },
+		{"write its LAPIC", KVM_SET_LAPIC, &lapic},
 	};
 	const struct part late[] = {
 		/* After the registers, which drop pending exceptions. */
-		{ "write its events", KVM_SET_VCPU_EVENTS, &events },
-		{ "write its debug registers", KVM_SET_DEBUGREGS, &debug },
+		{"write its events", KVM_SET_VCPU_EVENTS, &events},
+		{"write its debug registers", KVM_SET_DEBUGREGS, &debug},
 		/* Last: a LAPIC that is written wakes its CPU. */
-		{ "write its run state", KVM_SET_MP_STATE, &mp_state },
+		{"write its run state", KVM_SET_MP_STATE, &mp_state},
 	};
 	int ret = set_system(vcpu, state, what);
 	if (!ret)

@@ -20,7 +20,7 @@ static int vm_failed(struct error *err, int ret, const char *what)
 
 static int enable_capability(struct hv_vm *vm, unsigned capability, uint64_t value)
 {
-	struct kvm_enable_cap enable = { .cap = capability, .args = { value } };
+	struct kvm_enable_cap enable = {.cap = capability, .args = {value}};
 	return hv_ioctl(vm->fd, KVM_ENABLE_CAP, &enable);
 }
 
@@ -37,7 +37,7 @@ static int create_chips(struct hv_vm *vm, struct error *err)
 	if (ret < 0)
 		return vm_failed(err, ret, "create the interrupt chips");
 	/* The speaker's port 0x61 goes with the PIT: guests time loops by its third channel. */
-	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
+	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
 	ret = hv_ioctl(vm->fd, KVM_CREATE_PIT2, &pit);
 	if (ret < 0)
 		return vm_failed(err, ret, "create the interval timer");
@@ -128,7 +128,8 @@ int hv_vm_set_slot(struct hv_vm *vm, unsigned slot, uint64_t gpa, uint64_t size,
 		return -EINVAL;
 	struct kvm_userspace_memory_region region = {
 		.slot = slot,
-		.flags = (flags & HV_SLOT_READONLY ? KVM_MEM_READONLY : 0u) | (flags & HV_SLOT_LOG_DIRTY ? KVM_MEM_LOG_DIRTY_PAGES : 0u),
+		.flags = (flags & HV_SLOT_READONLY ? KVM_MEM_READONLY : 0u) |
+			 (flags & HV_SLOT_LOG_DIRTY ? KVM_MEM_LOG_DIRTY_PAGES : 0u),
 		.guest_phys_addr = gpa,
 		.memory_size = size,
 		.userspace_addr = address,
@@ -145,7 +146,7 @@ int hv_vm_get_dirty_log(struct hv_vm *vm, unsigned slot, uint64_t *bitmap, size_
 {
 	if (slot >= HV_MAX_SLOTS)
 		return -EINVAL;
-	struct kvm_dirty_log log = { .slot = slot, .dirty_bitmap = bitmap };
+	struct kvm_dirty_log log = {.slot = slot, .dirty_bitmap = bitmap};
 	pthread_mutex_lock(&vm->lock);
 	/* KVM writes as many bits as the slot has pages, whatever room there is. */
 	int ret = -EINVAL;
@@ -184,7 +185,7 @@ int hv_vm_ioeventfd_del(struct hv_vm *vm, int fd, enum hv_space space, uint64_t 
 
 int hv_vm_get_clock(struct hv_vm *vm, uint64_t *ns)
 {
-	struct kvm_clock_data clock = { 0 };
+	struct kvm_clock_data clock = {0};
 	int ret = hv_ioctl(vm->fd, KVM_GET_CLOCK, &clock);
 	if (ret < 0)
 		return ret;
@@ -194,7 +195,7 @@ int hv_vm_get_clock(struct hv_vm *vm, uint64_t *ns)
 
 int hv_vm_set_clock(struct hv_vm *vm, uint64_t ns)
 {
-	struct kvm_clock_data clock = { .clock = ns };
+	struct kvm_clock_data clock = {.clock = ns};
 	int ret = hv_ioctl(vm->fd, KVM_SET_CLOCK, &clock);
 	return ret < 0 ? ret : 0;
 }

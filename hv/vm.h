@@ -6,9 +6,9 @@
 #ifndef HV_VM_H
 #define HV_VM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdbool.h>
 
 #include "base/error.h"
 #include "base/state.h"

@@ -30,7 +30,10 @@ struct field {
 	uint32_t max;
 };
 
-#define PIC_FIELD(field, most) { #field, offsetof(struct kvm_pic_state, field), sizeof(((struct kvm_pic_state *)0)->field), most }
+#define PIC_FIELD(field, most)                                                                                  \
+	{                                                                                                       \
+#field, offsetof(struct kvm_pic_state, field), sizeof(((struct kvm_pic_state *)0)->field), most \
+	}
 static const struct field pic_fields[] = {
 	PIC_FIELD(last_irr, 0xff),
 	PIC_FIELD(irr, 0xff),
@@ -50,21 +53,14 @@ static const struct field pic_fields[] = {
 };
 
 /* count_load_time is not among them: KVM starts the count when it is loaded, and the old time is another host's. */
-#define PIT_FIELD(field, most) \
-	{ #field, offsetof(struct kvm_pit_channel_state, field), sizeof(((struct kvm_pit_channel_state *)0)->field), most }
+#define PIT_FIELD(field, most)                                                                                                  \
+	{                                                                                                                       \
+#field, offsetof(struct kvm_pit_channel_state, field), sizeof(((struct kvm_pit_channel_state *)0)->field), most \
+	}
 static const struct field pit_fields[] = {
-	PIT_FIELD(count, 0x10000),
-	PIT_FIELD(latched_count, 0xffff),
-	PIT_FIELD(count_latched, 4),
-	PIT_FIELD(status_latched, 1),
-	PIT_FIELD(status, 0xff),
-	PIT_FIELD(read_state, 4),
-	PIT_FIELD(write_state, 4),
-	PIT_FIELD(write_latch, 0xff),
-	PIT_FIELD(rw_mode, 3),
-	PIT_FIELD(mode, PIT_MODE_NONE),
-	PIT_FIELD(bcd, 1),
-	PIT_FIELD(gate, 1),
+	PIT_FIELD(count, 0x10000), PIT_FIELD(latched_count, 0xffff), PIT_FIELD(count_latched, 4), PIT_FIELD(status_latched, 1),
+	PIT_FIELD(status, 0xff),   PIT_FIELD(read_state, 4),	     PIT_FIELD(write_state, 4),	  PIT_FIELD(write_latch, 0xff),
+	PIT_FIELD(rw_mode, 3),	   PIT_FIELD(mode, PIT_MODE_NONE),   PIT_FIELD(bcd, 1),		  PIT_FIELD(gate, 1),
 };
 
 #define NR_FIELDS(table) (sizeof(table) / sizeof((table)[0]))
@@ -165,8 +161,8 @@ static int set_chips(struct hv_vm *vm, const struct kvm_irqchip *chips, const st
 
 int hv_vm_save(struct hv_vm *vm, struct state_writer *w)
 {
-	struct kvm_irqchip chips[HV_NR_CHIPS] = { 0 };
-	struct kvm_pit_state2 pit = { 0 };
+	struct kvm_irqchip chips[HV_NR_CHIPS] = {0};
+	struct kvm_pit_state2 pit = {0};
 	uint64_t clock;
 	int ret = get_chips(vm, chips, &pit);
 	if (!ret)

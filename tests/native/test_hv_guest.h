@@ -70,7 +70,7 @@ static inline const char *guest_skip_reason(void)
 /* Returns 0, or the first error with its sentence; what was made until then is freed by guest_close() all the same. */
 static inline int guest_try_open(struct guest *g, unsigned nr_vcpus, struct error *err)
 {
-	const struct hv_cpu_topology topology = { .sockets = 1, .dies = 1, .cores = nr_vcpus, .threads = 1 };
+	const struct hv_cpu_topology topology = {.sockets = 1, .dies = 1, .cores = nr_vcpus, .threads = 1};
 	static struct hv_cpuid common, own;
 	memset(g, 0, sizeof(*g));
 	g->ram = mmap(NULL, GUEST_RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -95,7 +95,7 @@ static inline int guest_try_open(struct guest *g, unsigned nr_vcpus, struct erro
 
 static inline void guest_open(struct guest *g, unsigned nr_vcpus)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 	ck_assert_msg(guest_try_open(g, nr_vcpus, &err) == 0, "%s", err.text);
 }
 

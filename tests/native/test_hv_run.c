@@ -13,7 +13,7 @@ START_TEST(a_guest_in_protected_mode_writes_to_a_port)
 	struct guest g;
 	guest_open(&g, 1);
 	/* mov eax, ebx; out 0x10, eax; mov eax, esi; out 0x10, eax; mov eax, esp; out 0x10, eax */
-	static const uint8_t code[] = { 0x89, 0xd8, 0xe7, 0x10, 0x89, 0xf0, 0xe7, 0x10, 0x89, 0xe0, 0xe7, 0x10 };
+	static const uint8_t code[] = {0x89, 0xd8, 0xe7, 0x10, 0x89, 0xf0, 0xe7, 0x10, 0x89, 0xe0, 0xe7, 0x10};
 	guest_start_code(&g, false, code, sizeof(code));
 	ck_assert_uint_eq(guest_run_to_port(&g, 0, 0x10), 0xb0b);
 	ck_assert_uint_eq(guest_run_to_port(&g, 0, 0x10), 0x515);
@@ -57,7 +57,7 @@ START_TEST(a_port_read_takes_the_answer)
 	struct guest g;
 	struct hv_exit exit;
 	guest_open(&g, 1);
-	static const uint8_t code[] = { 0x66, 0xe5, 0x33, 0x66, 0xe7, 0x34 }; /* in ax, 0x33; out 0x34, ax */
+	static const uint8_t code[] = {0x66, 0xe5, 0x33, 0x66, 0xe7, 0x34}; /* in ax, 0x33; out 0x34, ax */
 	guest_start_code(&g, false, code, sizeof(code));
 	hv_vcpu_run(g.vcpu[0], &exit);
 	ck_assert_int_eq(exit.reason, HV_EXIT_PORT_IN);
@@ -77,7 +77,7 @@ START_TEST(a_string_instruction_hands_over_all_its_items)
 	char seen[8] = "";
 	guest_open(&g, 1);
 	/* mov esi, 0x9000; mov ecx, 5; mov edx, 0xe9; rep outsb */
-	static const uint8_t code[] = { 0xbe, 0x00, 0x90, 0, 0, 0xb9, 5, 0, 0, 0, 0xba, 0xe9, 0, 0, 0, 0xf3, 0x6e };
+	static const uint8_t code[] = {0xbe, 0x00, 0x90, 0, 0, 0xb9, 5, 0, 0, 0, 0xba, 0xe9, 0, 0, 0, 0xf3, 0x6e};
 	guest_put(&g, 0x9000, "hello", 5);
 	guest_start_code(&g, false, code, sizeof(code));
 	for (size_t nr = 0; nr < 5; nr += exit.count) {
@@ -161,12 +161,12 @@ static void *run_until_quit(void *arg)
 /* Guests that spin, that sleep, and that leave all the time: the kick meets the runner in different places. */
 START_TEST(no_kick_is_lost)
 {
-	static const char *const codes[] = { "\xeb\xfe", "\xf4\xeb\xfd", "\xe6\x10\xeb\xfc" };
-	const size_t lengths[] = { 2, 3, 4 };
+	static const char *const codes[] = {"\xeb\xfe", "\xf4\xeb\xfd", "\xe6\x10\xeb\xfc"};
+	const size_t lengths[] = {2, 3, 4};
 	struct guest g;
 	guest_open(&g, 1);
 	guest_start_code(&g, false, codes[_i], lengths[_i]);
-	struct kicked_runner k = { .g = &g };
+	struct kicked_runner k = {.g = &g};
 	pthread_t thread;
 	ck_assert_int_eq(pthread_create(&thread, NULL, run_until_quit, &k), 0);
 	for (unsigned i = 1; i <= 2000; i++) {
@@ -293,7 +293,7 @@ START_TEST(a_write_that_an_event_descriptor_matches_does_not_leave_the_guest)
 	ck_assert_int_eq(hv_vm_ioeventfd_add(g.vm, port_fd, HV_SPACE_PORT, 0x10000, 2), -EINVAL);
 	ck_assert_int_eq(hv_vm_ioeventfd_add(g.vm, port_fd, HV_SPACE_MEMORY, 0x300000, 3), -EINVAL);
 	/* out 0x30, ax; mov [0x200000], eax; out 0x30, al */
-	static const uint8_t code[] = { 0x66, 0xe7, 0x30, 0xa3, 0x00, 0x00, 0x20, 0x00, 0xe6, 0x30 };
+	static const uint8_t code[] = {0x66, 0xe7, 0x30, 0xa3, 0x00, 0x00, 0x20, 0x00, 0xe6, 0x30};
 	guest_start_code(&g, false, code, sizeof(code));
 	guest_run_to_port(&g, 0, 0x30); /* one byte: another width */
 	ck_assert_int_eq(eventfd_read(port_fd, &count), 0);
@@ -315,7 +315,7 @@ START_TEST(the_dirty_log_names_the_pages_that_were_written)
 	guest_open(&g, 1);
 	ck_assert_int_eq(hv_vm_set_slot(g.vm, 0, 0, GUEST_RAM_SIZE, g.ram, HV_SLOT_LOG_DIRTY), 0);
 	/* mov [0x42000], eax; out 0x10, al; mov [0x43000], eax; out 0x10, al */
-	static const uint8_t code[] = { 0xa3, 0x00, 0x20, 0x04, 0x00, 0xe6, 0x10, 0xa3, 0x00, 0x30, 0x04, 0x00, 0xe6, 0x10 };
+	static const uint8_t code[] = {0xa3, 0x00, 0x20, 0x04, 0x00, 0xe6, 0x10, 0xa3, 0x00, 0x30, 0x04, 0x00, 0xe6, 0x10};
 	guest_start_code(&g, false, code, sizeof(code));
 	guest_run_to_port(&g, 0, 0x10);
 	ck_assert_int_eq(hv_vm_get_dirty_log(g.vm, 0, bitmap, GUEST_RAM_SIZE / 4096), 0);
@@ -340,7 +340,7 @@ START_TEST(slots_can_be_read_only_and_removed)
 	ck_assert_int_eq(hv_vm_set_slot(g.vm, 100000, 0x300000, 0x1000, rom, HV_SLOT_PLAIN), -EINVAL);
 	rom[0] = 0x77;
 	/* mov al, [0x200000]; out 0x10, al; mov [0x200000], al */
-	static const uint8_t code[] = { 0xa0, 0x00, 0x00, 0x20, 0x00, 0xe6, 0x10, 0xa2, 0x00, 0x00, 0x20, 0x00, 0xeb, 0xf2 };
+	static const uint8_t code[] = {0xa0, 0x00, 0x00, 0x20, 0x00, 0xe6, 0x10, 0xa2, 0x00, 0x00, 0x20, 0x00, 0xeb, 0xf2};
 	guest_start_code(&g, false, code, sizeof(code));
 	ck_assert_uint_eq(guest_run_to_port(&g, 0, 0x10), 0x77);
 	hv_vcpu_run(g.vcpu[0], &exit);
@@ -357,7 +357,8 @@ START_TEST(an_instruction_that_cannot_be_fetched_is_explained)
 	struct guest g;
 	struct hv_exit exit;
 	guest_open(&g, 1);
-	const struct hv_start start = { .mode = HV_START_PROTECTED_MODE, .entry = 0x80000000, .stack = GUEST_STACK, .gdt = GUEST_GDT };
+	const struct hv_start start = {
+		.mode = HV_START_PROTECTED_MODE, .entry = 0x80000000, .stack = GUEST_STACK, .gdt = GUEST_GDT};
 	ck_assert_int_eq(hv_vcpu_set_start(g.vcpu[0], &start), 0);
 	hv_vcpu_run(g.vcpu[0], &exit);
 	ck_assert_int_eq(exit.reason, HV_EXIT_FAILED);

@@ -33,7 +33,7 @@ void *hv_calloc(size_t nr, size_t size)
 }
 
 /* inc eax; out 0x10, eax; again */
-static const uint8_t counter[] = { 0x40, 0xe7, 0x10, 0xeb, 0xfb };
+static const uint8_t counter[] = {0x40, 0xe7, 0x10, 0xeb, 0xfb};
 
 /* Saves all of a guest but its RAM. Returns the writer, which owns *data. */
 static struct state_writer *save(struct guest *g, const void **data, size_t *len, int *result)
@@ -65,7 +65,7 @@ static int load(struct guest *g, const void *data, size_t len, struct error *err
 START_TEST(a_saved_guest_goes_on_in_another_vm)
 {
 	struct guest from, to;
-	struct error err = { 0 };
+	struct error err = {0};
 	const void *data = NULL;
 	size_t len = 0;
 	int ret;
@@ -92,7 +92,7 @@ END_TEST
 START_TEST(what_was_loaded_is_saved_the_same)
 {
 	struct guest g;
-	struct error err = { 0 };
+	struct error err = {0};
 	const void *first = NULL, *second = NULL;
 	size_t first_len = 0, second_len = 0;
 	int ret;
@@ -131,7 +131,7 @@ START_TEST(after_a_reset_the_guest_begins_at_the_reset_vector)
 	ck_assert_int_eq(hv_vm_set_slot(g.vm, 1, 0xfffff000, 0x1000, rom, HV_SLOT_READONLY), 0);
 	ck_assert_uint_eq(guest_run_to_port(&g, 0, 0x10), 0x99);
 	/* Leave it in the middle of a string read, in long mode. */
-	static const uint8_t code[] = { 0xbf, 0x00, 0x90, 0, 0, 0xb9, 0, 1, 0, 0, 0xba, 0xe9, 0, 0, 0, 0xf3, 0x6c };
+	static const uint8_t code[] = {0xbf, 0x00, 0x90, 0, 0, 0xb9, 0, 1, 0, 0, 0xba, 0xe9, 0, 0, 0, 0xf3, 0x6c};
 	guest_start_code(&g, true, code, sizeof(code));
 	struct hv_exit exit;
 	hv_vcpu_run(g.vcpu[0], &exit);
@@ -165,7 +165,7 @@ static void seal(uint8_t *stream, size_t len)
 START_TEST(hostile_streams_are_refused_or_harmless)
 {
 	struct guest g;
-	struct error err = { 0 };
+	struct error err = {0};
 	const void *good = NULL;
 	size_t len = 0;
 	int ret;
@@ -186,7 +186,7 @@ START_TEST(hostile_streams_are_refused_or_harmless)
 			bad[at] = rand() % 2 ? (uint8_t)rand() : (uint8_t)(bad[at] ^ (1u << rand() % 8));
 		}
 		seal(bad, len);
-		err = (struct error){ 0 };
+		err = (struct error){0};
 		if (load(&g, bad, len, &err)) {
 			refused++;
 			ck_assert_int_ne(err.code, 0);
@@ -223,22 +223,22 @@ START_TEST(a_field_that_hardware_cannot_hold_is_refused_by_name)
 		uint64_t value;
 		const char *said;
 	} bad[] = {
-		{ "pic0.priority_add", 8, "pic0.priority_add" },
-		{ "ioapic.irr", 1ull << 24, "ioapic.irr" },
-		{ "ioapic.entry3", 1ull << 40, "IOAPIC" },
-		{ "pit0.mode", 77, "PIT" },
-		{ "apic_id", 3, "apic_id" },
-		{ "tsc_khz", 0, "tsc_khz" },
-		{ "regs.rflags", 1ull << 40, "regs.rflags" },
-		{ "sregs.cs.type", 16, "sregs.cs.type" },
-		{ "events.exception.nr", 32, "events.exception.nr" },
-		{ "mp_state.mp_state", 9, "mp_state.mp_state" },
-		{ "xcr0", 1ull << 62, "XCR0" },
-		{ "lapic.svr", 1u << 31, "LAPIC" },
-		{ "msr.nr", 4000, "msr.nr" },
+		{"pic0.priority_add", 8, "pic0.priority_add"},
+		{"ioapic.irr", 1ull << 24, "ioapic.irr"},
+		{"ioapic.entry3", 1ull << 40, "IOAPIC"},
+		{"pit0.mode", 77, "PIT"},
+		{"apic_id", 3, "apic_id"},
+		{"tsc_khz", 0, "tsc_khz"},
+		{"regs.rflags", 1ull << 40, "regs.rflags"},
+		{"sregs.cs.type", 16, "sregs.cs.type"},
+		{"events.exception.nr", 32, "events.exception.nr"},
+		{"mp_state.mp_state", 9, "mp_state.mp_state"},
+		{"xcr0", 1ull << 62, "XCR0"},
+		{"lapic.svr", 1u << 31, "LAPIC"},
+		{"msr.nr", 4000, "msr.nr"},
 	};
 	struct guest g;
-	struct error err = { 0 };
+	struct error err = {0};
 	const void *good = NULL;
 	size_t len = 0;
 	int ret;
@@ -282,9 +282,10 @@ static int do_everything(struct error *err)
 		goto close_guest;
 	}
 	guest_put(&g, GUEST_CODE, counter, sizeof(counter));
-	if ((ret = guest_start(&g, true)) || (ret = hv_vm_set_irq(g.vm, 4, true)) || (ret = hv_vm_signal_msi(g.vm, 0xfee00000, 64)) ||
-	    (ret = hv_vm_msi_route_add(g.vm, 0xfee00000, 65, &gsi)) || (ret = hv_vm_msi_route_set(g.vm, gsi, 0xfee00000, 66)) ||
-	    (ret = hv_vm_irqfd_add(g.vm, fd, gsi)) || (ret = hv_vm_irqfd_del(g.vm, fd, gsi)) || (ret = hv_vm_msi_route_del(g.vm, gsi)) ||
+	if ((ret = guest_start(&g, true)) || (ret = hv_vm_set_irq(g.vm, 4, true)) ||
+	    (ret = hv_vm_signal_msi(g.vm, 0xfee00000, 64)) || (ret = hv_vm_msi_route_add(g.vm, 0xfee00000, 65, &gsi)) ||
+	    (ret = hv_vm_msi_route_set(g.vm, gsi, 0xfee00000, 66)) || (ret = hv_vm_irqfd_add(g.vm, fd, gsi)) ||
+	    (ret = hv_vm_irqfd_del(g.vm, fd, gsi)) || (ret = hv_vm_msi_route_del(g.vm, gsi)) ||
 	    (ret = hv_vm_ioeventfd_add(g.vm, fd, HV_SPACE_PORT, 0x20, 1)) ||
 	    (ret = hv_vm_ioeventfd_del(g.vm, fd, HV_SPACE_PORT, 0x20, 1)) ||
 	    (ret = hv_vm_set_slot(g.vm, 0, 0, GUEST_RAM_SIZE, g.ram, HV_SLOT_LOG_DIRTY)) ||
@@ -312,13 +313,13 @@ close_guest:
 
 START_TEST(every_ioctl_that_fails_is_reported)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 	nr_ioctls = fail_ioctl = 0;
 	ck_assert_msg(do_everything(&err) == 0, "%s", err.text);
 	unsigned all = nr_ioctls, tolerated = 0;
 	ck_assert_uint_gt(all, 100);
 	for (unsigned i = 1; i <= all; i++) {
-		err = (struct error){ 0 };
+		err = (struct error){0};
 		nr_ioctls = 0;
 		fail_ioctl = i;
 		if (do_everything(&err) == 0) {
@@ -336,7 +337,7 @@ END_TEST
 
 START_TEST(every_allocation_that_fails_is_reported)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 	nr_callocs = fail_calloc = 0;
 	ck_assert_int_eq(do_everything(&err), 0);
 	unsigned all = nr_callocs;
