@@ -129,6 +129,8 @@ static void start_all(void)
 
 	if (ring0_read_msr(APIC_BASE_MSR) & 1u << 10)
 		guest_fail("the local APIC is in x2APIC mode already");
+	/* Enabled by software, as it must be to send anything for sure; the BSP of a machine without firmware is not. */
+	mmio_write32(APIC_SPURIOUS, 0x1ff);
 	memcpy((void *)trampoline, boot_ap, (size_t)(boot_ap_end - boot_ap));
 	own = mmio_read32(APIC_ID) >> 24;
 	for (i = 0; i < smp_cpus(); i++)
