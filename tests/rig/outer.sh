@@ -3,7 +3,7 @@
 # hosts that have none. It runs one command, given with the current build on board, and brings back its output files.
 #
 # Its system is an ext4 image of unpacked Debian packages, opened with snapshot=on: every start finds it as it was built.
-# Size and shape: RIG_CPUS (2), RIG_MEM (MiB in all, 3072), RIG_NODES (NUMA nodes, 1).
+# Size and shape: RIG_CPUS (1: with more, nested guests disturb each other in emulation), RIG_MEM (MiB in all, 3072), RIG_NODES (NUMA nodes, 1).
 
 outer_modules=(virtio_blk virtio_net kvm_amd tun veth bridge vhost_net vhost_vsock loop zram)
 
@@ -84,7 +84,7 @@ outer_carry()
 # Result files are left in WORK/out. Returns the command's exit status, or 125 when the outer VM did not finish.
 outer_run()
 {
-	local work=$1 timeout=$2 command=$3 system kernel images cpus=${RIG_CPUS:-2} mem=${RIG_MEM:-3072} nodes=${RIG_NODES:-1} n
+	local work=$1 timeout=$2 command=$3 system kernel images cpus=${RIG_CPUS:-1} mem=${RIG_MEM:-3072} nodes=${RIG_NODES:-1} n
 	shift 3
 	system=$(outer_system)
 	kernel=$(outer_kernel)
