@@ -142,9 +142,7 @@ int net_tap_create(int fd, struct net_backend **backend, struct error *err)
 	if (!(flags & IFF_TAP))
 		return error_set(err, EINVAL, "descriptor %d (%s) is a tun, which carries no Ethernet frames; open it with IFF_TAP", fd,
 				 ifr.ifr_name);
-	if (!(flags & IFF_NO_PI))
-		return error_set(err, EINVAL, "descriptor %d (%s) puts packet information before frames; open it with IFF_NO_PI", fd,
-				 ifr.ifr_name);
+	/* IFF_NO_PI cannot be checked: TUNGETIFF uses its bit for IFF_NOFILTER too. */
 	int header_len = NET_HEADER_LEN;
 	if ((flags & IFF_VNET_HDR) && ioctl(fd, TUNSETVNETHDRSZ, &header_len) < 0)
 		return error_set(err, errno, "%s: cannot set the header's length: %s", ifr.ifr_name, strerror(errno));

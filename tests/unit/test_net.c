@@ -49,7 +49,7 @@ START_TEST(a_frame_from_the_peer_reaches_the_guest_in_one_buffer)
 	ck_assert_uint_eq(header.num_buffers, 1);
 	ck_assert_uint_eq(header.flags, 0);
 	ck_assert_uint_eq(header.gso_type, VIRTIO_NET_HDR_GSO_NONE);
-	ck_assert_uint_ge(d.interrupts[RX], 1);
+	ck_assert_uint_ge(d.interrupts[Q_RX], 1);
 	driver_destroy(&d);
 }
 END_TEST
@@ -82,11 +82,11 @@ START_TEST(a_header_may_be_scattered_over_single_bytes_both_ways)
 	for (unsigned i = 0; i < 12; i++)
 		b[i] = (struct buffer){rx + i, 1, true};
 	b[12] = (struct buffer){rx + 12, 1600, true};
-	ring_add(&d, RX, b, 13);
-	ring_kick(&d, RX);
+	ring_add(&d, Q_RX, b, 13);
+	ring_kick(&d, Q_RX);
 	fill_frame(frame, 300, 4);
 	peer_send(&d, frame, 300);
-	ck_assert(ring_get(&d, RX, &head, &len, WAIT_MS));
+	ck_assert(ring_get(&d, Q_RX, &head, &len, WAIT_MS));
 	ck_assert_uint_eq(len, 312);
 	ck_assert_mem_eq(driver_at(&d, rx + 12, 300), frame, 300);
 	ck_assert_uint_eq(((struct virtio_net_hdr_v1 *)driver_at(&d, rx, 12))->num_buffers, 1);
@@ -96,8 +96,8 @@ START_TEST(a_header_may_be_scattered_over_single_bytes_both_ways)
 		b[i] = (struct buffer){tx + i, 1, false};
 	b[11].len = 7; /* the header's last byte and the frame's first six */
 	b[12] = (struct buffer){tx + 18, 294, false};
-	ring_add(&d, TX, b, 13);
-	ring_kick(&d, TX);
+	ring_add(&d, Q_TX, b, 13);
+	ring_kick(&d, Q_TX);
 	ck_assert_uint_eq(peer_receive(&d, got), 300);
 	ck_assert_mem_eq(frame, got, 300);
 	driver_destroy(&d);
@@ -212,10 +212,10 @@ START_TEST(the_guest_need_not_kick_for_buffers_while_it_has_some)
 	fill_frame(frame, 100, 12);
 	peer_send(&d, frame, 100);
 	ck_assert_int_eq(driver_receive(&d, gpas, &header, got, WAIT_MS), 100);
-	uint16_t before = d.rings[RX].avail_idx;
+	uint16_t before = d.rings[Q_RX].avail_idx;
 	struct buffer b = {driver_alloc(&d, 1526), 1526, true};
-	gpas[ring_add(&d, RX, &b, 1)] = b.gpa;
-	ck_assert(!ring_kick_if_wanted(&d, RX, before));
+	gpas[ring_add(&d, Q_RX, &b, 1)] = b.gpa;
+	ck_assert(!ring_kick_if_wanted(&d, Q_RX, before));
 	driver_destroy(&d);
 }
 END_TEST
@@ -233,11 +233,11 @@ START_TEST(frames_wait_in_the_ring_while_the_socket_is_full_and_then_arrive_in_o
 		fill_frame(frame, 60000, i);
 		guest_ram_write(d.ram, gpa, frame, 60000);
 		struct buffer b[2] = {{header, 12, false}, {gpa, 60000, false}};
-		ring_add(&d, TX, b, 2);
+		ring_add(&d, Q_TX, b, 2);
 	}
-	ring_kick(&d, TX);
+	ring_kick(&d, Q_TX);
 	pause_ms(100);
-	ck_assert_uint_lt(__atomic_load_n(&d.rings[TX].vring.used->idx, __ATOMIC_ACQUIRE), nr);
+	ck_assert_uint_lt(__atomic_load_n(&d.rings[Q_TX].vring.used->idx, __ATOMIC_ACQUIRE), nr);
 	for (unsigned i = 0; i < nr; i++) {
 		fill_frame(frame, 60000, i);
 		ck_assert_uint_eq(peer_receive(&d, got), 60000);
@@ -245,7 +245,7 @@ START_TEST(frames_wait_in_the_ring_while_the_socket_is_full_and_then_arrive_in_o
 	}
 	uint32_t head, len;
 	for (unsigned i = 0; i < nr; i++)
-		ck_assert(ring_get(&d, TX, &head, &len, WAIT_MS));
+		ck_assert(ring_get(&d, Q_TX, &head, &len, WAIT_MS));
 	ck_assert_uint_eq(stats_of(&d).tx_packets, nr);
 	driver_destroy(&d);
 }
@@ -314,7 +314,7 @@ START_TEST(a_pause_gives_held_buffers_back_and_loses_no_frame)
 		peer_send(&d, frame, 1000 + i);
 		if (i % 5 == 0) {
 			virtio_device_pause(d.dev);
-			ck_assert_uint_eq(d.dev->queues[RX].last_avail, d.dev->queues[RX].used_idx);
+			ck_assert_uint_eq(d.dev->queues[Q_RX].last_avail, d.dev->queues[Q_RX].used_idx);
 			virtio_device_resume(d.dev);
 		}
 	}
@@ -407,7 +407,7 @@ START_TEST(a_transmit_chain_too_short_for_a_header_breaks_the_device)
 {
 	struct driver d;
 	struct buffer b = {8192, 11, false};
-	send_one_chain(&d, TX, &b, 1);
+	send_one_chain(&d, Q_TX, &b, 1);
 	ck_assert(driver_sees_failure(&d));
 	driver_destroy(&d);
 }
@@ -417,7 +417,7 @@ START_TEST(a_writable_buffer_in_a_transmit_chain_breaks_the_device)
 {
 	struct driver d;
 	struct buffer b[2] = {{8192, 100, false}, {8192, 100, true}};
-	send_one_chain(&d, TX, b, 2);
+	send_one_chain(&d, Q_TX, b, 2);
 	ck_assert(driver_sees_failure(&d));
 	driver_destroy(&d);
 }
@@ -427,7 +427,7 @@ START_TEST(a_receive_buffer_too_short_for_a_header_breaks_the_device)
 {
 	struct driver d;
 	struct buffer b = {8192, 11, true};
-	send_one_chain(&d, RX, &b, 1);
+	send_one_chain(&d, Q_RX, &b, 1);
 	ck_assert(driver_sees_failure(&d));
 	driver_destroy(&d);
 }
@@ -437,7 +437,7 @@ START_TEST(a_readable_buffer_in_a_receive_chain_breaks_the_device)
 {
 	struct driver d;
 	struct buffer b[2] = {{8192, 100, false}, {8192, 100, true}};
-	send_one_chain(&d, RX, b, 2);
+	send_one_chain(&d, Q_RX, b, 2);
 	ck_assert(driver_sees_failure(&d));
 	driver_destroy(&d);
 }
@@ -448,7 +448,7 @@ START_TEST(a_buffer_outside_memory_breaks_the_device_and_a_reset_mends_it)
 	struct driver d;
 	struct virtio_net_hdr_v1 header;
 	struct buffer b = {RAM_SIZE - 4, 100, true};
-	send_one_chain(&d, RX, &b, 1);
+	send_one_chain(&d, Q_RX, &b, 1);
 	ck_assert(driver_sees_failure(&d));
 	driver_reset(&d);
 	driver_start(&d, MERGEABLE, RING_SIZE);
@@ -465,8 +465,8 @@ START_TEST(a_jump_of_the_available_index_breaks_the_device)
 	struct driver d;
 	driver_create_stream(&d);
 	driver_start(&d, MERGEABLE, RING_SIZE);
-	__atomic_store_n(&d.rings[TX].vring.avail->idx, RING_SIZE + 1, __ATOMIC_RELEASE);
-	ring_kick(&d, TX);
+	__atomic_store_n(&d.rings[Q_TX].vring.avail->idx, RING_SIZE + 1, __ATOMIC_RELEASE);
+	ring_kick(&d, Q_TX);
 	ck_assert(driver_sees_failure(&d));
 	driver_destroy(&d);
 }
@@ -476,13 +476,13 @@ START_TEST(a_broken_device_stays_quiet_when_kicked_and_fed)
 {
 	struct driver d;
 	struct buffer b = {8192, 11, false};
-	send_one_chain(&d, TX, &b, 1);
+	send_one_chain(&d, Q_TX, &b, 1);
 	ck_assert(driver_sees_failure(&d));
 	driver_give(&d, 4, 1526, gpas);
 	fill_frame(frame, 100, 19);
 	peer_send(&d, frame, 100);
 	pause_ms(20);
-	ck_assert_uint_eq(d.rings[RX].vring.used->idx, 0);
+	ck_assert_uint_eq(d.rings[Q_RX].vring.used->idx, 0);
 	driver_destroy(&d);
 }
 END_TEST
@@ -592,13 +592,13 @@ START_TEST(random_frames_arrive_whole_and_in_order_both_ways)
 		/* Buffers come at random moments, before or after the frames went into the socket. */
 		uint32_t buffer_len = mergeable ? 1000 + (uint32_t)rand_r(&seed) % 3000 : 9100;
 		unsigned nr_buffers = mergeable ? (unsigned)(need / buffer_len) + 2 * nr_in : nr_in;
-		uint16_t before = d.rings[RX].avail_idx;
+		uint16_t before = d.rings[Q_RX].avail_idx;
 		for (unsigned j = 0; j < nr_buffers; j++) {
 			struct buffer b = {driver_alloc(&d, buffer_len), buffer_len, true};
-			gpas[ring_add(&d, RX, &b, 1)] = b.gpa;
+			gpas[ring_add(&d, Q_RX, &b, 1)] = b.gpa;
 		}
 		if (nr_buffers)
-			ring_kick_if_wanted(&d, RX, before);
+			ring_kick_if_wanted(&d, Q_RX, before);
 		uint64_t sent_header = driver_alloc(&d, 12);
 		guest_ram_write(d.ram, sent_header, &no_header, 12);
 		for (unsigned j = 0; j < nr_out; j++) {
@@ -608,13 +608,13 @@ START_TEST(random_frames_arrive_whole_and_in_order_both_ways)
 			fill_frame(frame, len, i * 4 + j);
 			guest_ram_write(d.ram, gpa, frame, len);
 			struct buffer b[3] = {{sent_header, 12, false}, {gpa, cut, false}, {gpa + cut, len - cut, false}};
-			before = d.rings[TX].avail_idx;
-			ring_add(&d, TX, b, 3);
-			ring_kick_if_wanted(&d, TX, before);
+			before = d.rings[Q_TX].avail_idx;
+			ring_add(&d, Q_TX, b, 3);
+			ring_kick_if_wanted(&d, Q_TX, before);
 			ck_assert_uint_eq(peer_receive(&d, got), len);
 			ck_assert_mem_eq(frame, got, len);
 			uint32_t head, used;
-			ck_assert(ring_get(&d, TX, &head, &used, WAIT_MS));
+			ck_assert(ring_get(&d, Q_TX, &head, &used, WAIT_MS));
 		}
 		for (unsigned j = 0; j < nr_in; j++) {
 			fill_frame(frame, len_in[j], i * 4 + j);

@@ -25,9 +25,9 @@ static uint8_t command(struct driver *d, uint8_t class, uint8_t cmd, const void 
 	struct buffer b[3] = {{gpa, 2, false}, {gpa + 2, len, false}, {gpa + 2 + len, 1, true}};
 	if (!len)
 		b[1] = b[2];
-	ring_add(d, CTRL, b, len ? 3 : 2);
-	ring_kick(d, CTRL);
-	ck_assert(ring_get(d, CTRL, &head, &used, WAIT_MS));
+	ring_add(d, Q_CTRL, b, len ? 3 : 2);
+	ring_kick(d, Q_CTRL);
+	ck_assert(ring_get(d, Q_CTRL, &head, &used, WAIT_MS));
 	guest_ram_read(d->ram, gpa + 2 + len, &answer, 1);
 	return answer;
 }
@@ -198,8 +198,8 @@ START_TEST(a_command_without_room_for_the_answer_breaks_the_device)
 	struct driver d;
 	setup(&d, FEATURES);
 	struct buffer b = {8192, 3, false};
-	ring_add(&d, CTRL, &b, 1);
-	ring_kick(&d, CTRL);
+	ring_add(&d, Q_CTRL, &b, 1);
+	ring_kick(&d, Q_CTRL);
 	ck_assert(driver_sees_failure(&d));
 	driver_destroy(&d);
 }
@@ -210,8 +210,8 @@ START_TEST(an_answer_without_a_command_breaks_the_device)
 	struct driver d;
 	setup(&d, FEATURES);
 	struct buffer b = {8192, 3, true};
-	ring_add(&d, CTRL, &b, 1);
-	ring_kick(&d, CTRL);
+	ring_add(&d, Q_CTRL, &b, 1);
+	ring_kick(&d, Q_CTRL);
 	ck_assert(driver_sees_failure(&d));
 	driver_destroy(&d);
 }

@@ -25,9 +25,9 @@
 
 #define RAM_SIZE (32u << 20)
 #define RING_SIZE 256
-#define RX 0
-#define TX 1
-#define CTRL 2
+#define Q_RX 0
+#define Q_TX 1
+#define Q_CTRL 2
 #define WAIT_MS 10000
 
 struct ring {
@@ -236,9 +236,9 @@ static inline void driver_send(struct driver *d, const struct virtio_net_hdr_v1 
 	guest_ram_write(d->ram, gpa, header, sizeof(*header));
 	guest_ram_write(d->ram, gpa + sizeof(*header), frame, len);
 	struct buffer b[2] = {{gpa, sizeof(*header), false}, {gpa + sizeof(*header), (uint32_t)len, false}};
-	uint16_t sent = ring_add(d, TX, b, len ? 2 : 1);
-	ring_kick(d, TX);
-	ck_assert(ring_get(d, TX, &head, &used, WAIT_MS));
+	uint16_t sent = ring_add(d, Q_TX, b, len ? 2 : 1);
+	ring_kick(d, Q_TX);
+	ck_assert(ring_get(d, Q_TX, &head, &used, WAIT_MS));
 	ck_assert_uint_eq(head, sent);
 	ck_assert_uint_eq(used, 0);
 }
@@ -248,9 +248,9 @@ static inline void driver_give(struct driver *d, unsigned nr, uint32_t len, uint
 {
 	for (unsigned i = 0; i < nr; i++) {
 		struct buffer b = {driver_alloc(d, len), len, true};
-		gpas[ring_add(d, RX, &b, 1)] = b.gpa;
+		gpas[ring_add(d, Q_RX, &b, 1)] = b.gpa;
 	}
-	ring_kick(d, RX);
+	ring_kick(d, Q_RX);
 }
 
 /* Takes one frame out of the used ring, put together from as many buffers as the header says. Returns its length, -1 for none. */
@@ -259,7 +259,7 @@ static inline ssize_t driver_receive(struct driver *d, const uint64_t *gpas, str
 {
 	uint32_t head, len;
 	size_t total = 0;
-	if (!ring_get(d, RX, &head, &len, wait_ms))
+	if (!ring_get(d, Q_RX, &head, &len, wait_ms))
 		return -1;
 	ck_assert_uint_ge(len, sizeof(*header));
 	ck_assert_uint_lt(head, d->ring_size);
@@ -268,7 +268,7 @@ static inline ssize_t driver_receive(struct driver *d, const uint64_t *gpas, str
 	total = len - sizeof(*header);
 	ck_assert_uint_ge(header->num_buffers, 1);
 	for (unsigned i = 1; i < header->num_buffers; i++) {
-		ck_assert(ring_get(d, RX, &head, &len, WAIT_MS));
+		ck_assert(ring_get(d, Q_RX, &head, &len, WAIT_MS));
 		ck_assert_uint_lt(head, d->ring_size);
 		guest_ram_read(d->ram, gpas[head], frame + total, len);
 		total += len;
