@@ -25,7 +25,8 @@ ALL_LDFLAGS := -pie -Wl,-z,relro -Wl,--as-needed $(LDFLAGS)
 LAYERS := base hv memmgr virtio balloon dedup vmm
 SRCS := $(sort $(wildcard $(LAYERS:%=%/*.c)))
 OBJS := $(SRCS:%.c=$(BUILD)/%.o) $(BUILD)/vmm/dsdt_table.o
-PARTS := $(filter-out $(BUILD)/vmm/main.o,$(OBJS))
+# All but main, for tests. An archive, so that a test with a fake of its own (tests/unit/fake_machine.h) leaves the real one out.
+PARTS := $(BUILD)/libparts.a
 
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 NATIVE_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/native/test_*.c))
@@ -61,6 +62,10 @@ include tests/guests/guests.mk
 
 # --- tests ---
 
+$(PARTS): $(filter-out $(BUILD)/vmm/main.o,$(OBJS))
+	$(call say,AR)
+	$(Q)rm -f $@ && ar rcs $@.$$$$ $^ && mv $@.$$$$ $@
+
 $(UNIT_TESTS): $(BUILD)/%: $(BUILD)/%.o $(UNIT_SHARED) $(PARTS)
 	$(call say,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LDLIBS)
@@ -89,7 +94,7 @@ check-rig: all ## run Debian guests, in nested KVM where this machine has no oth
 # --- fuzzing ---
 
 FUZZ_CFLAGS := $(BASE_CFLAGS) -O1 -g -DDEBUG -fsanitize=address,undefined -fno-sanitize-recover=all
-FUZZ_OBJS := $(filter-out build/fuzz/vmm/main.o,$(SRCS:%.c=build/fuzz/%.o)) build/fuzz/vmm/dsdt_table.o
+FUZZ_PARTS := build/fuzz/libparts.a
 
 build/fuzz/%.o: %.c
 	@mkdir -p $(@D)
@@ -99,7 +104,11 @@ build/fuzz/%.o: %.c
 build/fuzz/vmm/dsdt_table.o: build/vmm/dsdt_table.c
 	$(Q)$(CLANG) $(FUZZ_CFLAGS) -c -o $@ $<
 
-$(FUZZERS): build/fuzz/%: build/fuzz/tests/fuzz/%.o $(FUZZ_OBJS)
+$(FUZZ_PARTS): $(filter-out build/fuzz/vmm/main.o,$(SRCS:%.c=build/fuzz/%.o)) build/fuzz/vmm/dsdt_table.o
+	$(call say,AR)
+	$(Q)rm -f $@ && ar rcs $@.$$$$ $^ && mv $@.$$$$ $@
+
+$(FUZZERS): build/fuzz/%: build/fuzz/tests/fuzz/%.o $(FUZZ_PARTS)
 	$(call say,LD)
 	$(Q)$(CLANG) $(FUZZ_CFLAGS) -fsanitize=fuzzer -pie -o $@ $^ $(LDLIBS)
 
