@@ -29,7 +29,10 @@
 #define PORT 4711
 
 static uint64_t gpas[1024];
-static uint8_t frame[NET_FRAME_MAX], got[NET_FRAME_MAX];
+static uint8_t got[NET_FRAME_MAX];
+/* Two bytes in, so that what lies behind the 14 of Ethernet is aligned. */
+static _Alignas(8) uint8_t frame_memory[2 + NET_FRAME_MAX];
+static uint8_t *const frame = frame_memory + 2;
 
 struct host {
 	int tap, udp, packet;
