@@ -137,8 +137,8 @@ static int complete_params(struct virtio_blk_params *p, struct error *err)
 	if (!p->logical_block_size)
 		p->logical_block_size = disk->block_size;
 	if (!p->physical_block_size)
-		p->physical_block_size = disk->physical_block_size > p->logical_block_size ? disk->physical_block_size
-											   : p->logical_block_size;
+		p->physical_block_size =
+			disk->physical_block_size > p->logical_block_size ? disk->physical_block_size : p->logical_block_size;
 	if (p->serial && strlen(p->serial) > VIRTIO_BLK_SERIAL_LEN)
 		return error_set(err, EINVAL, "%s: serial=%s is longer than %d bytes", p->name, p->serial, VIRTIO_BLK_SERIAL_LEN);
 	if (p->nr_queues > VIRTIO_MAX_QUEUES)
@@ -179,9 +179,8 @@ static uint64_t offered_features(const struct virtio_blk_params *p)
 
 static void fill_config(struct blk *blk, const struct virtio_blk_params *p, uint64_t features)
 {
-	uint32_t block_sectors = p->logical_block_size / DISK_SECTOR;
 	struct virtio_blk_config *config = &blk->config;
-	config->capacity = p->disk->size / DISK_SECTOR / block_sectors * block_sectors;
+	config->capacity = (p->disk->size & ~(uint64_t)(p->logical_block_size - 1)) / DISK_SECTOR;
 	config->seg_max = p->queue_size - 2; /* header and status take the others */
 	config->blk_size = p->logical_block_size;
 	config->physical_block_exp = (uint8_t)__builtin_ctz(p->physical_block_size / p->logical_block_size);

@@ -74,8 +74,8 @@ static int answer(uint8_t *status, uint8_t value)
 	return BLK_ANSWERED;
 }
 
-static int parse_transfer(struct blk *blk, const struct virtq_chain *chain, enum disk_op op, uint64_t sector, struct blk_request *req,
-			  uint8_t *status)
+static int parse_transfer(struct blk *blk, const struct virtq_chain *chain, enum disk_op op, uint64_t sector,
+			  struct blk_request *req, uint8_t *status)
 {
 	const struct iovec *iov = op == DISK_READ ? chain->in : chain->out;
 	unsigned nr = op == DISK_READ ? chain->nr_in : chain->nr_out;

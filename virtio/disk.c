@@ -111,8 +111,7 @@ void disk_complete(struct disk_channel *channel, struct disk_request *req, int r
 	unsigned skipped;
 	if (result && log_limit_pass(&channel->disk->failures, &skipped)) {
 		log_warning("disk %s: %s of %llu bytes at %llu failed: %s%s", channel->disk->name, disk_op_name(req->op),
-			    (unsigned long long)req->length, (unsigned long long)req->offset, strerror(-result),
-			    advice(-result));
+			    (unsigned long long)req->length, (unsigned long long)req->offset, strerror(-result), advice(-result));
 		if (skipped)
 			log_warning("disk %s: %u more failures before that", channel->disk->name, skipped);
 	}

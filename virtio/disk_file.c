@@ -30,7 +30,8 @@ static const char *open_advice(int code, const struct disk_params *params)
 	case EACCES:
 	case EPERM:
 	case EROFS:
-		return params->read_only ? "; make it readable for this user" : "; make it writable for this user, or say readonly=on";
+		return params->read_only ? "; make it readable for this user"
+					 : "; make it writable for this user, or say readonly=on";
 	case ENOENT:
 		return "; create it first, for instance with truncate -s 10G";
 	case ENXIO:

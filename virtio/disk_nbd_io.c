@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "virtio/queue.h"
 
@@ -145,7 +146,10 @@ static int64_t start_command(struct nbd_channel *ch, struct nbd_piece *piece, ui
 {
 	const struct nbd_lib *nbd = ch->disk->nbd;
 	const struct disk_request *req = piece->req;
-	nbd_completion_callback callback = {.callback = piece_returned, .user_data = piece};
+	nbd_completion_callback callback;
+	memset(&callback, 0, sizeof(callback));
+	callback.callback = piece_returned;
+	callback.user_data = piece;
 	uint64_t offset = req->offset + piece->at;
 	uint32_t flags = req->durable && ch->disk->can_fua ? LIBNBD_CMD_FLAG_FUA : 0;
 	if (req->step == STEP_SYNC)

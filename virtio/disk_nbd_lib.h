@@ -9,34 +9,34 @@
 
 #include "base/error.h"
 
-#define NBD_LIB_FUNCTIONS(X)                                                                                                  \
-	X(create)                                                                                                             \
-	X(close)                                                                                                              \
-	X(get_error)                                                                                                          \
-	X(get_errno)                                                                                                          \
-	X(set_pread_initialize)                                                                                               \
-	X(connect_uri)                                                                                                        \
-	X(get_size)                                                                                                           \
-	X(get_block_size)                                                                                                     \
-	X(is_read_only)                                                                                                       \
-	X(can_flush)                                                                                                          \
-	X(can_fua)                                                                                                            \
-	X(can_trim)                                                                                                           \
-	X(can_zero)                                                                                                           \
-	X(aio_connect_uri)                                                                                                    \
-	X(aio_disconnect)                                                                                                     \
-	X(aio_get_fd)                                                                                                         \
-	X(aio_get_direction)                                                                                                  \
-	X(aio_notify_read)                                                                                                    \
-	X(aio_notify_write)                                                                                                   \
-	X(aio_is_ready)                                                                                                       \
-	X(aio_is_processing)                                                                                                  \
-	X(aio_is_dead)                                                                                                        \
-	X(aio_is_closed)                                                                                                      \
-	X(aio_pread)                                                                                                          \
-	X(aio_pwrite)                                                                                                         \
-	X(aio_flush)                                                                                                          \
-	X(aio_trim)                                                                                                           \
+#define NBD_LIB_FUNCTIONS(X)    \
+	X(create)               \
+	X(close)                \
+	X(get_error)            \
+	X(get_errno)            \
+	X(set_pread_initialize) \
+	X(connect_uri)          \
+	X(get_size)             \
+	X(get_block_size)       \
+	X(is_read_only)         \
+	X(can_flush)            \
+	X(can_fua)              \
+	X(can_trim)             \
+	X(can_zero)             \
+	X(aio_connect_uri)      \
+	X(aio_disconnect)       \
+	X(aio_get_fd)           \
+	X(aio_get_direction)    \
+	X(aio_notify_read)      \
+	X(aio_notify_write)     \
+	X(aio_is_ready)         \
+	X(aio_is_processing)    \
+	X(aio_is_dead)          \
+	X(aio_is_closed)        \
+	X(aio_pread)            \
+	X(aio_pwrite)           \
+	X(aio_flush)            \
+	X(aio_trim)             \
 	X(aio_zero)
 
 #define NBD_LIB_MEMBER(name) typeof(nbd_##name) *name;

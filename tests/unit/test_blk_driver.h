@@ -227,8 +227,7 @@ static inline unsigned guest_add(struct guest *g, unsigned queue, uint32_t type,
 	gq->nr_busy++;
 	if (g->indirect) {
 		uint64_t table_gpa = GUEST_SLOT_GPA(queue, slot) + 64;
-		uint16_t count =
-			guest_describe(g, queue, slot, (void *)(g->bytes + table_gpa), type, sector, bufs, nr);
+		uint16_t count = guest_describe(g, queue, slot, (void *)(g->bytes + table_gpa), type, sector, bufs, nr);
 		gq->desc[slot] = (struct vring_desc){.addr = table_gpa, .len = count * 16u, .flags = VRING_DESC_F_INDIRECT};
 	} else {
 		guest_describe(g, queue, slot, gq->desc, type, sector, bufs, nr);
@@ -305,12 +304,13 @@ static inline uint8_t guest_do_range(struct guest *g, uint32_t type, uint64_t se
 	return guest_do_one(g, type, 0, sizeof(segment));
 }
 
-/* Waits until the device has given up on its driver. */
+/* Waits until the device has given up on its driver, and said so. */
 static inline void guest_wait_failed(struct guest *g)
 {
-	for (unsigned i = 0; i < GUEST_TIMEOUT_S * 1000 && !virtio_device_failed(g->dev); i++)
+	for (unsigned i = 0; i < GUEST_TIMEOUT_S * 1000 && !(virtio_device_failed(g->dev) && g->nr_config_interrupts); i++)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	ck_assert(virtio_device_failed(g->dev));
+	ck_assert_uint_ge(g->nr_config_interrupts, 1);
 }
 
 #endif

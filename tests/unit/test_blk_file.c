@@ -198,7 +198,8 @@ static void expect_refusal(struct disk_params params, int code, const char *says
 START_TEST(files_that_cannot_be_disks_are_refused)
 {
 	expect_refusal((struct disk_params){.filename = "/nonexistent/disk.img", .fd = -1}, ENOENT, "/nonexistent/disk.img");
-	expect_refusal((struct disk_params){.filename = "/dev/zero", .fd = -1}, EINVAL, "neither a regular file nor a block device");
+	expect_refusal((struct disk_params){.filename = "/dev/zero", .fd = -1}, EINVAL,
+		       "neither a regular file nor a block device");
 	expect_refusal((struct disk_params){.filename = dir, .fd = -1, .read_only = true}, EINVAL, "neither");
 	expect_refusal((struct disk_params){.filename = dir, .fd = -1}, EISDIR, dir);
 	expect_refusal((struct disk_params){.filename = "fd", .fd = 999}, EBADF, "999");

@@ -21,8 +21,8 @@ struct model {
 	struct guest *guest;
 	uint8_t *bytes;
 	uint64_t size;
-	unsigned block;     /* sizes and offsets are multiples */
-	unsigned misalign;  /* at most this far off do buffers begin */
+	unsigned block;	   /* sizes and offsets are multiples */
+	unsigned misalign; /* at most this far off do buffers begin */
 	bool zeroes, discard;
 	unsigned seed;
 	struct model_op ops[MODEL_IN_FLIGHT];

@@ -173,7 +173,8 @@ START_TEST(write_through_without_fua_flushes_after_each_write)
 	if (!have("nbdkit"))
 		return;
 	start_server((const char *[]){"nbdkit", "-f", "-U", sock, "--filter=fua", "memory", "4M", NULL});
-	guest_open_with(&guest, (struct virtio_blk_params){.disk = open_uri((struct disk_params){0}), .write_through = true}, true, true);
+	guest_open_with(&guest, (struct virtio_blk_params){.disk = open_uri((struct disk_params){0}), .write_through = true}, true,
+			true);
 	for (unsigned i = 0; i < 20; i++)
 		ck_assert_int_eq(guest_do_one(&guest, VIRTIO_BLK_T_OUT, i, 65536), VIRTIO_BLK_S_OK);
 	guest_close(&guest);
@@ -184,8 +185,9 @@ START_TEST(small_blocks_that_the_server_refuses_are_not_offered)
 {
 	if (!have("nbdkit"))
 		return;
-	start_server((const char *[]){"nbdkit", "-f", "-U", sock, "--filter=blocksize-policy", "memory", "4M", "blocksize-minimum=4K",
-				      "blocksize-preferred=16K", "blocksize-maximum=64K", "blocksize-error-policy=error", NULL});
+	start_server((const char *[]){"nbdkit", "-f", "-U", sock, "--filter=blocksize-policy", "memory", "4M",
+				      "blocksize-minimum=4K", "blocksize-preferred=16K", "blocksize-maximum=64K",
+				      "blocksize-error-policy=error", NULL});
 	struct disk *disk = open_uri((struct disk_params){0});
 	ck_assert_uint_eq(disk->block_size, 4096);
 	ck_assert_uint_eq(disk->physical_block_size, 16384);
@@ -210,13 +212,16 @@ START_TEST(some_failing_requests_leave_the_others_alone)
 {
 	if (!have("nbdkit"))
 		return;
-	start_server((const char *[]){"nbdkit", "-f", "-U", sock, "--filter=error", "memory", "4M", "error=EIO", "error-rate=20%", NULL});
+	start_server((const char *[]){"nbdkit", "-f", "-U", sock, "--filter=error", "memory", "4M", "error=EIO", "error-rate=20%",
+				      NULL});
 	guest_open(&guest, open_uri((struct disk_params){0}));
 	unsigned failed = 0;
 	for (unsigned round = 0; round < 20; round++) {
 		for (unsigned i = 0; i < 32; i++)
 			guest_add(&guest, 0, i % 2 ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN, i * 64,
-				  (struct guest_buf[]){{GUEST_DATA_GPA + i * 65536, 4096}, {GUEST_DATA_GPA + i * 65536 + 8192, 20480}}, 2);
+				  (struct guest_buf[]){{GUEST_DATA_GPA + i * 65536, 4096},
+						       {GUEST_DATA_GPA + i * 65536 + 8192, 20480}},
+				  2);
 		guest_kick(&guest, 0);
 		while (guest.queues[0].nr_busy)
 			failed += *guest_status(&guest, 0, guest_wait(&guest, 0, NULL)) == VIRTIO_BLK_S_IOERR;
