@@ -71,7 +71,7 @@ static struct prng prng;
 
 static void fill_sector(uint64_t sector, unsigned generation, uint8_t *data)
 {
-	struct prng words = { prng_mix(seed ^ sector << 16 ^ generation) };
+	struct prng words = {prng_mix(seed ^ sector << 16 ^ generation)};
 	uint64_t *quads = (uint64_t *)data;
 	unsigned i;
 
@@ -113,7 +113,7 @@ static unsigned cut(uint8_t *data, uint32_t len, struct virtq_buffer *pieces)
 
 	while (len) {
 		piece = nr + 1 >= wanted ? len : 1 + (uint32_t)prng_below(&prng, len);
-		pieces[nr++] = (struct virtq_buffer){ data, piece };
+		pieces[nr++] = (struct virtq_buffer){data, piece};
 		data += piece;
 		len -= piece;
 	}
@@ -126,9 +126,9 @@ static bool submit(struct lane *lane, enum type type, uint64_t sector, uint64_t 
 	unsigned nr_out = 1, nr_in = 0;
 	uint64_t i;
 
-	*lane->request = (struct request){ type, 0, type == READ || type == WRITE ? sector : 0 };
+	*lane->request = (struct request){type, 0, type == READ || type == WRITE ? sector : 0};
 	*lane->status = 0xee;
-	pieces[0] = (struct virtq_buffer){ lane->request, sizeof(*lane->request) };
+	pieces[0] = (struct virtq_buffer){lane->request, sizeof(*lane->request)};
 	if (type == WRITE) {
 		for (i = 0; i < count; i++)
 			fill_sector(sector + i, contents[sector + i], lane->buffer + i * SECTOR);
@@ -137,13 +137,13 @@ static bool submit(struct lane *lane, enum type type, uint64_t sector, uint64_t 
 		memset(lane->buffer, 0xa5, count * SECTOR);
 		nr_in += cut(lane->buffer, (uint32_t)(count * SECTOR), pieces + 1);
 	} else if (type == DISCARD || type == WRITE_ZEROES) {
-		*lane->range = (struct range){ sector, (uint32_t)count, 0 };
-		pieces[nr_out++] = (struct virtq_buffer){ lane->range, sizeof(*lane->range) };
+		*lane->range = (struct range){sector, (uint32_t)count, 0};
+		pieces[nr_out++] = (struct virtq_buffer){lane->range, sizeof(*lane->range)};
 	} else if (type == GET_ID) {
 		memset(lane->buffer, 0, 32);
-		pieces[nr_out + nr_in++] = (struct virtq_buffer){ lane->buffer, 20 };
+		pieces[nr_out + nr_in++] = (struct virtq_buffer){lane->buffer, 20};
 	}
-	pieces[nr_out + nr_in++] = (struct virtq_buffer){ lane->status, 1 };
+	pieces[nr_out + nr_in++] = (struct virtq_buffer){lane->status, 1};
 	if (!virtq_add(&queues[lane->queue], pieces, nr_out, nr_in, prng_below(&prng, 100) < indirect_percent, lane))
 		return false;
 	lane->type = type;
@@ -163,7 +163,8 @@ static void finish(struct lane *lane, uint32_t written)
 		guest_fail("request of type %d at sector %lu, %lu sectors: status %u", (int)lane->type, lane->at, lane->count,
 			   *lane->status);
 	if (written != expected)
-		guest_fail("request of type %d at sector %lu: %u bytes written of %u", (int)lane->type, lane->at, written, expected);
+		guest_fail("request of type %d at sector %lu: %u bytes written of %u", (int)lane->type, lane->at, written,
+			   expected);
 	if (lane->type == READ)
 		verify(lane->at, lane->count, lane->buffer);
 	done[lane->type]++;
@@ -183,7 +184,8 @@ static uint8_t run(struct lane *lane, enum type type, uint64_t sector, uint64_t 
 
 static void next(struct lane *lane)
 {
-	uint64_t count, sector, i, draw = prng_below(&prng, 100), most = most_sectors < lane->sectors ? most_sectors : lane->sectors;
+	uint64_t count, sector, i, draw = prng_below(&prng, 100),
+				   most = most_sectors < lane->sectors ? most_sectors : lane->sectors;
 	enum type type = draw < 45 ? READ : draw < 85 ? WRITE : draw < 90 ? FLUSH : draw < 95 ? DISCARD : WRITE_ZEROES;
 
 	if (dev.features & F_READ_ONLY || (type == DISCARD && !(dev.features & F_DISCARD)) ||
@@ -276,8 +278,8 @@ static void open_disk(void)
 
 	if (!virtio_find(VIRTIO_BLK, (unsigned)cmdline_number("disk", 0), &dev))
 		guest_fail("no such virtio disk");
-	virtio_negotiate(&dev, F_SEG_MAX | F_READ_ONLY | F_BLOCK_SIZE | F_FLUSH | F_QUEUES | F_DISCARD | F_ZEROES | VIRTIO_F_INDIRECT |
-				       (cmdline_number("events", 1) ? VIRTIO_F_EVENT_IDX : 0));
+	virtio_negotiate(&dev, F_SEG_MAX | F_READ_ONLY | F_BLOCK_SIZE | F_FLUSH | F_QUEUES | F_DISCARD | F_ZEROES |
+				       VIRTIO_F_INDIRECT | (cmdline_number("events", 1) ? VIRTIO_F_EVENT_IDX : 0));
 	capacity = virtio_config(&dev, CONFIG_CAPACITY, 8);
 	if (dev.features & F_BLOCK_SIZE)
 		unit = virtio_config(&dev, CONFIG_BLOCK_SIZE, 4) / SECTOR;
@@ -318,8 +320,8 @@ static void open_disk(void)
 			.queue = (unsigned)i % nr_queues,
 		};
 	}
-	print("blk: %lu sectors of unit %lu, %u queues of %u, features 0x%lx, seg_max %u\n", capacity, unit, nr_queues, queues[0].size,
-	      dev.features, seg_max);
+	print("blk: %lu sectors of unit %lu, %u queues of %u, features 0x%lx, seg_max %u\n", capacity, unit, nr_queues,
+	      queues[0].size, dev.features, seg_max);
 }
 
 int guest_main(void)

@@ -13,18 +13,22 @@ guests: $(GUESTS)
 
 $(BUILD)/guests/%.o: tests/guests/%.c
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,GUEST)
+	$(Q)$(CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/guests/%.o: tests/guests/%.S
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,GUEST)
+	$(Q)$(CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(patsubst tests/guests/%.c,$(BUILD)/guests/%.elf,$(wildcard tests/guests/*.c)): $(BUILD)/guests/%.elf: $(BUILD)/guests/%.o $(GUEST_LIB) tests/guests/guest.ld
-	$(CC) $(GUEST_LDFLAGS) -o $@ $(filter %.o,$^)
+	$(call say,GUEST)
+	$(Q)$(CC) $(GUEST_LDFLAGS) -o $@ $(filter %.o,$^)
 
 # Guests that are a single assembly file, without library.
 $(patsubst tests/guests/alone/%.S,$(BUILD)/guests/%.elf,$(wildcard tests/guests/alone/*.S)): $(BUILD)/guests/%.elf: $(BUILD)/guests/alone/%.o
-	$(CC) -nostdlib -static -Wl,-Ttext=0x100000 -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-e,alone_entry -o $@ $<
+	$(call say,GUEST)
+	$(Q)$(CC) -nostdlib -static -Wl,-Ttext=0x100000 -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-e,alone_entry -o $@ $<
 
 .PHONY: guests
 -include $(wildcard $(BUILD)/guests/*.d $(BUILD)/guests/lib/*.d)

@@ -37,7 +37,7 @@ static void report_cpu(void)
 {
 	struct cpuid id = cpuid_read(0, 0);
 	uint64_t cr0, cr4, start, loops;
-	char vendor[13] = { 0 };
+	char vendor[13] = {0};
 
 	memcpy(vendor, &id.ebx, 4);
 	memcpy(vendor + 4, &id.edx, 4);

@@ -87,7 +87,8 @@ static uint64_t garbage_address(void)
 	case 7:
 		return inside & ~0xfull;
 	case 8:
-		return nr_devices ? devices[below(nr_devices)].bars[below(6)].address + below(4096) + (1ull << 41) * (below(2)) : ~0ull;
+		return nr_devices ? devices[below(nr_devices)].bars[below(6)].address + below(4096) + (1ull << 41) * (below(2))
+				  : ~0ull;
 	default:
 		return inside;
 	}
@@ -141,7 +142,7 @@ static void restore_devices(void)
 
 static void restore_ports(void)
 {
-	static const uint8_t words[2][4] = { { 0x11, 0x20, 0x04, 0x01 }, { 0x11, 0x28, 0x02, 0x01 } };
+	static const uint8_t words[2][4] = {{0x11, 0x20, 0x04, 0x01}, {0x11, 0x28, 0x02, 0x01}};
 	unsigned i;
 
 	for (i = 0; i < 2; i++) {
@@ -158,7 +159,7 @@ static void restore_ports(void)
 
 static void attack_config(void)
 {
-	struct pci_device d = { .devfn = 0 };
+	struct pci_device d = {.devfn = 0};
 	unsigned i, size, offset;
 
 	for (i = 0; i < ops; i++) {
@@ -254,8 +255,8 @@ static bool is_port_deadly(unsigned port, unsigned size, bool is_write)
 
 static void attack_ports(void)
 {
-	static const uint16_t known[] = { 0x20, 0x40, 0x43, 0x60, 0x61, 0x64, 0x70, 0x71, 0x80, 0x92, 0xa0, 0x1f0, 0x2f8, 0x3f8, 0x3f9,
-					  0x3fa, 0x3fc, 0x4d0, 0x510, 0x600, 0x604, 0x608, 0xcf8, 0xcfc, 0xc000 };
+	static const uint16_t known[] = {0x20,	0x40,  0x43,  0x60,  0x61,  0x64,  0x70,  0x71,	 0x80,	0x92,  0xa0,  0x1f0, 0x2f8,
+					 0x3f8, 0x3f9, 0x3fa, 0x3fc, 0x4d0, 0x510, 0x600, 0x604, 0x608, 0xcf8, 0xcfc, 0xc000};
 	uint64_t len;
 	void *at;
 	unsigned i, port, size;
@@ -368,7 +369,8 @@ static void loop(struct rig *r)
 	unsigned i, len = 1 + (unsigned)below(r->q.size - 1);
 
 	for (i = 0; i < len; i++)
-		describe(r, i, (uint64_t)sandbox, 16, VIRTQ_NEXT | (below(2) ? VIRTQ_WRITE : 0), i + 1 < len ? i + 1 : (unsigned)below(len));
+		describe(r, i, (uint64_t)sandbox, 16, VIRTQ_NEXT | (below(2) ? VIRTQ_WRITE : 0),
+			 i + 1 < len ? i + 1 : (unsigned)below(len));
 	offer(r, (unsigned)below(len));
 }
 
@@ -386,11 +388,11 @@ static void bad_indirect(struct rig *r)
 	unsigned i;
 
 	for (i = 0; i < 64; i++)
-		table[i] = (struct virtq_desc){ below(3) ? (uint64_t)sandbox + below(8192) : garbage_address(), garbage_length(),
-						(uint16_t)below(8), (uint16_t)below(96) };
+		table[i] = (struct virtq_desc){below(3) ? (uint64_t)sandbox + below(8192) : garbage_address(), garbage_length(),
+					       (uint16_t)below(8), (uint16_t)below(96)};
 	switch (below(5)) {
 	case 0: /* a table inside a table */
-		table[0] = (struct virtq_desc){ (uint64_t)table, 64, VIRTQ_INDIRECT, 0 };
+		table[0] = (struct virtq_desc){(uint64_t)table, 64, VIRTQ_INDIRECT, 0};
 		describe(r, 0, (uint64_t)table, 64, VIRTQ_INDIRECT, 0);
 		break;
 	case 1: /* a length that is no multiple */
@@ -491,9 +493,11 @@ static const struct {
 	const char *name;
 	void (*prepare)(struct rig *r);
 } scenarios[] = {
-	{ "bad address", bad_address }, { "loop", loop },	      { "zero length", zero_length }, { "bad indirect", bad_indirect },
-	{ "bad next", bad_next },	{ "bad index", bad_index },   { "bad order", bad_order },     { "all random", all_random },
-	{ "moving", moving },		{ "doorbell storm", storm },
+	{"bad address", bad_address}, {"loop", loop},
+	{"zero length", zero_length}, {"bad indirect", bad_indirect},
+	{"bad next", bad_next},	      {"bad index", bad_index},
+	{"bad order", bad_order},     {"all random", all_random},
+	{"moving", moving},	      {"doorbell storm", storm},
 };
 
 static void write_queue_address(struct rig *r, unsigned offset, uint64_t address)
@@ -533,7 +537,10 @@ static void attack_setup(struct rig *r)
 		write_queue_address(r, VIRTIO_C_QUEUE_DESC, garbage_address());
 		write_queue_address(r, VIRTIO_C_QUEUE_DRIVER, garbage_address());
 		/* The last one in the local APIC, on our own BAR, or anywhere. */
-		write_queue_address(r, VIRTIO_C_QUEUE_DEVICE, kind == 3 ? 0xfee00300 : kind == 4 ? r->dev.common : garbage_address());
+		write_queue_address(r, VIRTIO_C_QUEUE_DEVICE,
+				    kind == 3	? 0xfee00300
+				    : kind == 4 ? r->dev.common
+						: garbage_address());
 		mmio_write16(r->dev.common + VIRTIO_C_QUEUE_ENABLE, (uint16_t)(below(4) ? 1 : garbage()));
 	}
 	mmio_write8(r->dev.common + VIRTIO_C_STATUS, (uint8_t)(below(2) ? 0xf : garbage() | 4));
@@ -567,7 +574,7 @@ static void recover(struct virtio_device *dev)
 {
 	static struct virtq q;
 	uint64_t *request = (uint64_t *)sandbox;
-	struct virtq_buffer pieces[3] = { { sandbox, 16 }, { sandbox + 4096, 512 }, { sandbox + 64, 1 } };
+	struct virtq_buffer pieces[3] = {{sandbox, 16}, {sandbox + 4096, 512}, {sandbox + 64, 1}};
 
 	virtio_negotiate(dev, VIRTIO_F_INDIRECT);
 	count.resets++;
@@ -588,8 +595,8 @@ static void recover(struct virtio_device *dev)
 	}
 	virtq_kick(&q);
 	if (!virtq_wait(&q, NULL, 5000000))
-		guest_fail("device %u of type %d does not work after a reset, status 0x%x", (unsigned)dev->pci.devfn, (int)dev->type,
-			   virtio_status(dev));
+		guest_fail("device %u of type %d does not work after a reset, status 0x%x", (unsigned)dev->pci.devfn,
+			   (int)dev->type, virtio_status(dev));
 	virtio_reset(dev);
 	count.recovered++;
 }
@@ -626,8 +633,8 @@ int guest_main(void)
 		const char *name;
 		void (*attack)(void);
 	} modes[] = {
-		{ "config", attack_config }, { "registers", attack_registers }, { "ports", attack_ports },
-		{ "mmio", attack_mmio },     { "rings", attack_rings },
+		{"config", attack_config}, {"registers", attack_registers}, {"ports", attack_ports},
+		{"mmio", attack_mmio},	   {"rings", attack_rings},
 	};
 	const struct acpi_header *fadt = acpi_table("FACP", 0);
 	uint64_t round, rounds = cmdline_number("rounds", 20), seed = cmdline_number("seed", 1);

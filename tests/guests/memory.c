@@ -1,7 +1,8 @@
 /*
  * Fills memory with patterns, then rereads and rewrites it, and verifies every byte.
  *
- * Options: seed= (1), pages= (0: all free ones; suffixes allowed), rounds= (2), order=sequential|random|zipf (sequential), skew= (100: the
+ * Options: seed= (1), pages= (0: all free ones; suffixes allowed), skip= (0, free pages to leave alone
+ * before them), rounds= (2), order=sequential|random|zipf (sequential), skew= (100: the
  * Zipf exponent in hundredths), touches= (pages, for random and zipf), write= (30, percent of touches that rewrite the page),
  * mix=ZERO,TEXT,BINARY,RANDOM in percent (25 each), idle_ms= (0, sleep between rounds), quiet.
  */
@@ -18,23 +19,24 @@ enum order { SEQUENTIAL, RANDOM, ZIPF };
 
 static struct pattern pattern;
 static uint32_t *generations; /* of each page; 0 until filled */
-static uint64_t nr_pages, wrong_pages;
+static uint64_t nr_pages, skip, wrong_pages;
 
 static void verify(uint64_t index, unsigned round)
 {
-	uint64_t gpa = memmap_free_gpa(index);
+	uint64_t gpa = memmap_free_gpa(skip + index);
 	struct pattern_mismatch m;
 
 	if (pattern_verify(&pattern, gpa, generations[index], (const void *)gpa, &m))
 		return;
 	if (wrong_pages++ < 10)
-		print("memory: wrong byte: round %u gpa 0x%lx offset %u expected 0x%02x got 0x%02x, %u wrong in the page of kind %d\n",
+		print("memory: wrong byte: round %u gpa 0x%lx offset %u expected 0x%02x got 0x%02x, %u wrong in the page of kind "
+		      "%d\n",
 		      round, gpa, m.offset, m.expected, m.got, m.wrong_bytes, (int)pattern_kind(&pattern, gpa));
 }
 
 static void rewrite(uint64_t index)
 {
-	uint64_t gpa = memmap_free_gpa(index);
+	uint64_t gpa = memmap_free_gpa(skip + index);
 
 	pattern_fill(&pattern, gpa, ++generations[index], (void *)gpa);
 }
@@ -70,7 +72,7 @@ static void report(const char *what, uint64_t pages, uint64_t start)
 
 static void touch(enum order order, uint64_t touches, unsigned percent, unsigned round)
 {
-	struct prng prng = { prng_mix(pattern.seed) + round };
+	struct prng prng = {prng_mix(pattern.seed) + round};
 	struct zipf zipf;
 	uint64_t i, index, rank;
 
@@ -102,11 +104,15 @@ int guest_main(void)
 	cmdline_text("order", "sequential", text, sizeof(text));
 	order = !strcmp(text, "random") ? RANDOM : !strcmp(text, "zipf") ? ZIPF : SEQUENTIAL;
 	generations = memmap_take((memmap_free_pages() * sizeof(*generations) + PAGE_SIZE - 1) / PAGE_SIZE, 1);
+	skip = cmdline_number("skip", 0);
+	if (skip >= memmap_free_pages())
+		guest_fail("only %lu free pages", memmap_free_pages());
 	nr_pages = cmdline_number("pages", 0);
-	if (!nr_pages || nr_pages > memmap_free_pages())
-		nr_pages = memmap_free_pages();
+	if (!nr_pages || nr_pages > memmap_free_pages() - skip)
+		nr_pages = memmap_free_pages() - skip;
 	touches = cmdline_number("touches", nr_pages);
-	print("memory: seed %lu, %lu pages, %u rounds, order %s\n", pattern.seed, nr_pages, rounds, text);
+	print("memory: seed %lu, %lu pages from 0x%lx on, %u rounds, order %s\n", pattern.seed, nr_pages, memmap_free_gpa(skip), rounds,
+	      text);
 
 	start = tsc_read();
 	for (i = 0; i < nr_pages; i++)

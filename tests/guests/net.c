@@ -27,7 +27,7 @@ static uint64_t seed, last_ns, timeout_ns;
 
 static void offer(uint8_t *slot)
 {
-	struct virtq_buffer buffer = { slot, SLOT };
+	struct virtq_buffer buffer = {slot, SLOT};
 
 	if (!virtq_add(&receive, &buffer, 0, 1, false, slot))
 		guest_fail("the receive queue is full");
@@ -50,8 +50,8 @@ static void open_nic(void)
 	for (i = 0; i < MOST_SLOTS && i < receive.size; i++)
 		offer(receive_slots + i * SLOT);
 	virtq_kick(&receive);
-	print("net: mac %02x:%02x:%02x:%02x:%02x:%02x, features 0x%lx, queues of %u and %u\n", mac[0], mac[1], mac[2], mac[3], mac[4],
-	      mac[5], dev.features, receive.size, transmit.size);
+	print("net: mac %02x:%02x:%02x:%02x:%02x:%02x, features 0x%lx, queues of %u and %u\n", mac[0], mac[1], mac[2], mac[3],
+	      mac[4], mac[5], dev.features, receive.size, transmit.size);
 }
 
 static void reap(void)
@@ -80,7 +80,7 @@ static uint8_t *take_slot(void)
 /* The slot holds a frame behind room for the header. */
 static void send(uint8_t *slot, uint32_t len)
 {
-	struct virtq_buffer pieces[2] = { { slot, HEADER }, { slot + HEADER, len } };
+	struct virtq_buffer pieces[2] = {{slot, HEADER}, {slot + HEADER, len}};
 
 	memset(slot, 0, HEADER);
 	if (!virtq_add(&transmit, pieces, 2, 0, len & 1, slot))
@@ -97,7 +97,7 @@ static uint32_t frame_length(uint64_t number)
 /* Behind the addresses: type, number, then bytes made from both. */
 static void fill(uint64_t number, uint8_t *frame)
 {
-	struct prng prng = { prng_mix(seed + number) };
+	struct prng prng = {prng_mix(seed + number)};
 	uint32_t len = frame_length(number), i;
 
 	frame[12] = TYPE_HIGH;
@@ -188,7 +188,8 @@ static void exchange(uint64_t count, uint64_t window)
 			guest_fail("frame %lu of %u bytes came back with %u", number, frame_length(number), len);
 		for (i = 12; i < len; i++)
 			if (slot[HEADER + i] != expected[i])
-				guest_fail("frame %lu, offset %u: expected 0x%02x, got 0x%02x", number, i, expected[i], slot[HEADER + i]);
+				guest_fail("frame %lu, offset %u: expected 0x%02x, got 0x%02x", number, i, expected[i],
+					   slot[HEADER + i]);
 		offer(slot);
 		virtq_kick(&receive);
 		bytes += len;

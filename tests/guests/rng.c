@@ -15,7 +15,7 @@ enum { MOST = 8192, TIMEOUT_US = 10000000 };
 
 int guest_main(void)
 {
-	struct prng prng = { cmdline_number("seed", 1) };
+	struct prng prng = {cmdline_number("seed", 1)};
 	uint64_t wanted = cmdline_number("bytes", 65536), got = 0, requests = 0, bits = 0, same = 0, i, least, most;
 	struct virtio_device dev;
 	struct virtq_buffer buffer;
@@ -34,7 +34,7 @@ int guest_main(void)
 	for (; got < wanted; got += written, requests++) {
 		len = 16 + (uint32_t)prng_below(&prng, MOST - 16);
 		memset(data, 0, MOST + 1);
-		buffer = (struct virtq_buffer){ data, len };
+		buffer = (struct virtq_buffer){data, len};
 		if (!virtq_add(&q, &buffer, 0, 1, requests & 1, &q))
 			guest_fail("the queue is full");
 		virtq_kick(&q);

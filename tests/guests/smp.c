@@ -3,6 +3,7 @@
  *
  * Options: seed= (1), pages= (8192), rounds= (4).
  */
+#include "lib/smp.h"
 #include "lib/clock.h"
 #include "lib/cmdline.h"
 #include "lib/guest.h"
@@ -10,7 +11,6 @@
 #include "lib/memmap.h"
 #include "lib/pattern.h"
 #include "lib/print.h"
-#include "lib/smp.h"
 
 static struct pattern pattern;
 static struct barrier barrier;
@@ -26,8 +26,8 @@ static void verify(uint64_t index, unsigned round, unsigned cpu)
 	if (pattern_verify(&pattern, gpa, round, (const void *)gpa, &m))
 		return;
 	if (__atomic_fetch_add(&wrong_pages, 1, __ATOMIC_RELAXED) < 10)
-		print("smp: wrong byte: cpu %u round %u gpa 0x%lx offset %u expected 0x%02x got 0x%02x, %u wrong in the page\n", cpu, round,
-		      gpa, m.offset, m.expected, m.got, m.wrong_bytes);
+		print("smp: wrong byte: cpu %u round %u gpa 0x%lx offset %u expected 0x%02x got 0x%02x, %u wrong in the page\n",
+		      cpu, round, gpa, m.offset, m.expected, m.got, m.wrong_bytes);
 }
 
 static void arrive(unsigned cpu)

@@ -181,7 +181,7 @@ static uint8_t sleep_type(void)
 void acpi_power_off(void)
 {
 	const struct acpi_header *fadt = acpi_table("FACP", 0);
-	struct generic_address sleep = { 0 };
+	struct generic_address sleep = {0};
 	uint8_t type = sleep_type();
 	uint16_t port;
 

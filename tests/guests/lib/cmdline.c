@@ -1,6 +1,6 @@
 /* The command line that the loader passed. */
-#include "bytes.h"
 #include "cmdline.h"
+#include "bytes.h"
 #include "guest.h"
 #include "memmap.h"
 

@@ -1,7 +1,7 @@
 /* The memory map of hvm_start_info (Xen's public/arch-x86/hvm/start_info.h, version 1), and what is left of RAM. */
+#include "memmap.h"
 #include "bytes.h"
 #include "guest.h"
-#include "memmap.h"
 #include "print.h"
 
 #define START_MAGIC 0x336ec578u
@@ -57,7 +57,7 @@ static void add_free(uint64_t start, uint64_t end)
 	}
 	if (start >= end || nr_free == MOST_RANGES * 2)
 		return;
-	free_ranges[nr_free++] = (struct memmap_range){ start, end - start, MEMMAP_RAM };
+	free_ranges[nr_free++] = (struct memmap_range){start, end - start, MEMMAP_RAM};
 }
 
 static void sort_ranges(void)
@@ -92,7 +92,7 @@ void memmap_open(void)
 	}
 	for (i = 0; i < info.memmap_entries && nr_ranges < MOST_RANGES; i++) {
 		entry = (const struct start_memmap *)info.memmap + i;
-		ranges[nr_ranges++] = (struct memmap_range){ entry->gpa, entry->size, entry->type };
+		ranges[nr_ranges++] = (struct memmap_range){entry->gpa, entry->size, entry->type};
 	}
 	sort_ranges();
 

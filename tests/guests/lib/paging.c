@@ -2,10 +2,10 @@
  * More of the identity mapping, by ring 3 itself: the tables are memory like any other. Only entries that were absent are written, and the
  * CPU caches none of those, so nothing is to be flushed.
  */
+#include "paging.h"
 #include "guest.h"
 #include "io.h"
 #include "memmap.h"
-#include "paging.h"
 
 #define GIB (1ull << 30)
 #define TABLE_BITS 0x27ull /* accessed, user, writable, present */

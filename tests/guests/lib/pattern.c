@@ -2,7 +2,7 @@
 #include "pattern.h"
 #include "prng.h"
 
-const struct pattern_mix pattern_even_mix = { { 25, 25, 25, 25 } };
+const struct pattern_mix pattern_even_mix = {{25, 25, 25, 25}};
 
 /* Each word fills 8 bytes, so that it is copied by one store; the first byte of the next one overwrites the padding. */
 static const char words[64][9] = {
@@ -83,7 +83,7 @@ static void fill_binary(struct prng *prng, uint8_t *page)
 
 void pattern_fill(const struct pattern *pattern, uint64_t gpa, uint64_t generation, void *page)
 {
-	struct prng prng = { prng_mix(hash_of(pattern, gpa) + generation) };
+	struct prng prng = {prng_mix(hash_of(pattern, gpa) + generation)};
 	uint64_t *quads = page;
 	unsigned i;
 
@@ -105,7 +105,8 @@ void pattern_fill(const struct pattern *pattern, uint64_t gpa, uint64_t generati
 	}
 }
 
-bool pattern_verify(const struct pattern *pattern, uint64_t gpa, uint64_t generation, const void *page, struct pattern_mismatch *mismatch)
+bool pattern_verify(const struct pattern *pattern, uint64_t gpa, uint64_t generation, const void *page,
+		    struct pattern_mismatch *mismatch)
 {
 	uint64_t expected[PATTERN_PAGE / 8];
 	const uint64_t *got = page;
@@ -128,6 +129,6 @@ bool pattern_verify(const struct pattern *pattern, uint64_t gpa, uint64_t genera
 		mismatch->wrong_bytes++;
 	}
 	if (!mismatch->wrong_bytes) /* right by now: it was written late, which is wrong enough */
-		*mismatch = (struct pattern_mismatch){ 0 };
+		*mismatch = (struct pattern_mismatch){0};
 	return false;
 }

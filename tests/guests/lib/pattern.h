@@ -44,6 +44,7 @@ struct pattern_mismatch {
 };
 
 /* Compares every byte. mismatch is only written when it returns false. */
-bool pattern_verify(const struct pattern *pattern, uint64_t gpa, uint64_t generation, const void *page, struct pattern_mismatch *mismatch);
+bool pattern_verify(const struct pattern *pattern, uint64_t gpa, uint64_t generation, const void *page,
+		    struct pattern_mismatch *mismatch);
 
 #endif

@@ -1,10 +1,10 @@
 /* PCI Local Bus 3.0, chapter 6, and PCI Express 3.0, 7.2.2 (ECAM). */
+#include "pci.h"
 #include "acpi.h"
 #include "guest.h"
 #include "io.h"
 #include "lock.h"
 #include "paging.h"
-#include "pci.h"
 
 #define CONFIG_ADDRESS 0xcf8
 #define CONFIG_DATA 0xcfc
@@ -114,7 +114,7 @@ bool pci_find(size_t index, struct pci_device *d)
 	uint32_t id;
 
 	for (devfn = 0; devfn < 256; devfn++) {
-		*d = (struct pci_device){ .devfn = (uint8_t)devfn };
+		*d = (struct pci_device){.devfn = (uint8_t)devfn};
 		/* Functions past 0 only answer where function 0 says that there are several. */
 		if (devfn % 8) {
 			d->devfn = (uint8_t)(devfn & ~7u);
@@ -179,7 +179,7 @@ bool pci_bar_open(const struct pci_device *d, unsigned index, struct pci_bar *ba
 		if ((pci_read(d, PCI_BAR + 4 * i, 4) & 7) == 4 && ++i == index)
 			return false;
 	low = pci_read(d, offset, 4);
-	*bar = (struct pci_bar){ .is_port = low & 1, .is_64 = (low & 7) == 4 };
+	*bar = (struct pci_bar){.is_port = low & 1, .is_64 = (low & 7) == 4};
 	/* While it is sized it must not decode. */
 	pci_write(d, PCI_COMMAND, 2, command & ~(uint32_t)(PCI_COMMAND_IO | PCI_COMMAND_MEMORY));
 	pci_write(d, offset, 4, 0xffffffff);

@@ -1,9 +1,9 @@
 /* Power off, and the four ways to reset a PC. */
+#include "power.h"
 #include "acpi.h"
 #include "bytes.h"
 #include "clock.h"
 #include "io.h"
-#include "power.h"
 
 enum { RESET_CONTROL = 0xcf9, KEYBOARD_CONTROL = 0x64, WAIT_US = 50000 };
 

@@ -1,6 +1,6 @@
 /* A printf that knows the conversions which guests use. */
-#include "lock.h"
 #include "print.h"
+#include "lock.h"
 
 struct output {
 	char *at, *end;
@@ -133,7 +133,7 @@ static void put_format(struct output *out, const char *format, va_list args)
 void print_args(const char *format, va_list args)
 {
 	char buffer[512];
-	struct output out = { buffer, buffer + sizeof(buffer) };
+	struct output out = {buffer, buffer + sizeof(buffer)};
 
 	put_format(&out, format, args);
 	lock_take(&print_lock);
@@ -152,7 +152,7 @@ void print(const char *format, ...)
 
 size_t print_buffer_args(char *buffer, size_t size, const char *format, va_list args)
 {
-	struct output out = { buffer, buffer + size - 1 };
+	struct output out = {buffer, buffer + size - 1};
 
 	put_format(&out, format, args);
 	*out.at = '\0';

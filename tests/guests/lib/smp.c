@@ -4,6 +4,7 @@
  * Each newcomer reads boot_cpu for its stacks and TSS (boot.S), arrives in smp_entry(), says so in arrived, and waits for the next
  * round of work.
  */
+#include "smp.h"
 #include "acpi.h"
 #include "bytes.h"
 #include "clock.h"
@@ -12,7 +13,6 @@
 #include "lock.h"
 #include "memmap.h"
 #include "ring0.h"
-#include "smp.h"
 
 #define APIC_BASE_MSR 0x1bu
 #define APIC_ID 0xfee00020ull
@@ -40,10 +40,10 @@ extern struct tss boot_tss[SMP_MOST_CPUS]; /* the bitmap of 8 KiB follows */
 extern char boot_ap[], boot_ap_end[];
 void smp_entry(void);
 
-static uint32_t arrived = 1;	       /* vCPUs running, ourselves counted; the newcomer's number is what it was before */
-static uint32_t round_started;	       /* counts calls of smp_run() */
-static uint32_t round_done;	       /* vCPUs that finished the round, without the boot CPU */
-static void (*round_work)(unsigned);   /* written before round_started is */
+static uint32_t arrived = 1;	     /* vCPUs running, ourselves counted; the newcomer's number is what it was before */
+static uint32_t round_started;	     /* counts calls of smp_run() */
+static uint32_t round_done;	     /* vCPUs that finished the round, without the boot CPU */
+static void (*round_work)(unsigned); /* written before round_started is */
 
 unsigned smp_cpus(void)
 {
@@ -103,7 +103,8 @@ static void start(unsigned cpu, uint32_t apic_id, uint64_t trampoline)
 
 	boot_tss[cpu].rsp0 = (uint64_t)stack + PAGE_SIZE;
 	boot_tss[cpu].bitmap = (uint16_t)bitmap;
-	boot_gdt[FIRST_TSS / 8 + cpu * 2] = (bitmap + 8192) | (address & 0xffffff) << 16 | 0x89ull << 40 | (address >> 24 & 0xff) << 56;
+	boot_gdt[FIRST_TSS / 8 + cpu * 2] =
+		(bitmap + 8192) | (address & 0xffffff) << 16 | 0x89ull << 40 | (address >> 24 & 0xff) << 56;
 	boot_gdt[FIRST_TSS / 8 + cpu * 2 + 1] = address >> 32;
 	boot_cpu.stack0 = (uint64_t)stack + PAGE_SIZE;
 	boot_cpu.stack3 = (uint64_t)stack + STACK_PAGES * PAGE_SIZE - 8;

@@ -1,9 +1,9 @@
 /* Finding virtio devices, negotiation, and split queues without interrupts. */
+#include "virtio.h"
 #include "clock.h"
 #include "guest.h"
 #include "io.h"
 #include "memmap.h"
-#include "virtio.h"
 
 #define VENDOR 0x1af4
 
@@ -55,7 +55,7 @@ static bool next_device(size_t *at, struct virtio_device *dev)
 	while (pci_find((*at)++, &pci)) {
 		if (pci.vendor != VENDOR || pci.device < 0x1000 || pci.device > 0x107f)
 			continue;
-		*dev = (struct virtio_device){ .pci = pci };
+		*dev = (struct virtio_device){.pci = pci};
 		dev->type = (enum virtio_type)(pci.device >= 0x1040 ? pci.device - 0x1040u : pci_read(&pci, PCI_SUBSYSTEM, 2));
 		return true;
 	}
@@ -162,7 +162,7 @@ bool virtq_open(struct virtq *q, struct virtio_device *dev, unsigned index, unsi
 		return false;
 	if (!size || size > most)
 		size = most < MOST_SIZE ? most : MOST_SIZE;
-	*q = (struct virtq){ .dev = dev, .index = index, .size = size, .nr_free = (uint16_t)size };
+	*q = (struct virtq){.dev = dev, .index = index, .size = size, .nr_free = (uint16_t)size};
 	q->desc = take_bytes(size * sizeof(*q->desc));
 	q->avail = take_bytes(6 + 2 * (size_t)size);
 	q->used = take_bytes(6 + 8 * (size_t)size);
@@ -224,7 +224,7 @@ bool virtq_add(struct virtq *q, const struct virtq_buffer *buffers, unsigned nr_
 	}
 	q->free_head = at;
 	q->nr_free = (uint16_t)(q->nr_free - nr_desc);
-	q->tokens[head] = (struct virtq_token){ token, writable, (uint16_t)nr_desc };
+	q->tokens[head] = (struct virtq_token){token, writable, (uint16_t)nr_desc};
 	q->avail[2 + q->avail_index % q->size] = head;
 	/* The device sees the entry before the index: pairs with its read barrier behind the index. */
 	__atomic_thread_fence(__ATOMIC_RELEASE);

@@ -93,9 +93,9 @@ struct virtq {
 	uint16_t free_head, nr_free;
 	struct virtq_token {
 		void *token;
-		uint32_t writable; /* bytes that the device may write */
-		uint16_t nr_desc;  /* 0: not in flight */
-	} *tokens;		   /* by head */
+		uint32_t writable;   /* bytes that the device may write */
+		uint16_t nr_desc;    /* 0: not in flight */
+	} * tokens;		     /* by head */
 	struct virtq_desc *indirect; /* VIRTQ_MOST_BUFFERS for each head */
 };
 enum { VIRTQ_MOST_BUFFERS = 16 };
