@@ -50,7 +50,7 @@ struct port {
 
 	/* The worker's. */
 	bool guest_ready; /* the guest's driver knows the port */
-	bool stalled;     /* the backend took less than it was given */
+	bool stalled;	  /* the backend took less than it was given */
 	uint32_t tx_done; /* bytes of the next request that the backend has already taken */
 	uint16_t rx_queue, tx_queue;
 
@@ -249,7 +249,7 @@ static bool next_message(struct console *con, unsigned id, struct message *msg, 
 	pthread_mutex_unlock(&con->mutex);
 
 	*msg = (struct message){.header = {.id = id, .value = 1}};
-	switch ((enum owed)*bit) {
+	switch ((enum owed) * bit) {
 	case OWED_ADD:
 		msg->header.event = VIRTIO_CONSOLE_PORT_ADD;
 		return true;

@@ -24,8 +24,8 @@
 #define CORE_FEATURES ((1ull << VIRTIO_F_VERSION_1) | (1ull << VIRTIO_RING_F_EVENT_IDX) | (1ull << VIRTIO_RING_F_INDIRECT_DESC))
 
 /* What a driver may set; NEEDS_RESET is ours alone. */
-#define STATUS_OF_DRIVER                                                                                                      \
-	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK |     \
+#define STATUS_OF_DRIVER                                                                                                  \
+	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK | \
 	 VIRTIO_CONFIG_S_FAILED)
 
 #define STATE_VERSION 1
@@ -56,8 +56,8 @@ int virtio_device_init(struct virtio_device *dev, const struct virtio_device_ops
 		if (dev->kick_fds[i] < 0) {
 			int code = errno;
 			close_kick_fds(dev, i);
-			return error_set(err, code, "%s: cannot make an eventfd: %s; raise the limit of open files (ulimit -n)", name,
-					 strerror(code));
+			return error_set(err, code, "%s: cannot make an eventfd: %s; raise the limit of open files (ulimit -n)",
+					 name, strerror(code));
 		}
 	}
 	dev->ops = ops;
@@ -236,9 +236,10 @@ void virtio_device_enable_queue(struct virtio_device *dev, unsigned queue)
 	struct virtq *q = &dev->queues[queue];
 	if (!q->enabled && !(dev->status & VIRTIO_CONFIG_S_DRIVER_OK)) { /* invariant 3 */
 		if (virtq_enable(q, dev->ram, virtio_device_has(dev, VIRTIO_RING_F_EVENT_IDX)))
-			virtio_device_fail(dev, "the driver set up queue %u wrongly: size %u, descriptors %#llx, avail %#llx, used %#llx",
-					   queue, q->size, (unsigned long long)q->desc_gpa, (unsigned long long)q->avail_gpa,
-					   (unsigned long long)q->used_gpa);
+			virtio_device_fail(
+				dev, "the driver set up queue %u wrongly: size %u, descriptors %#llx, avail %#llx, used %#llx",
+				queue, q->size, (unsigned long long)q->desc_gpa, (unsigned long long)q->avail_gpa,
+				(unsigned long long)q->used_gpa);
 	}
 	pthread_mutex_unlock(&dev->lock);
 }
@@ -327,8 +328,11 @@ void virtio_device_save(struct virtio_device *dev, struct state_writer *w)
 	state_put(w, "status", dev->status);
 	state_put(w, "features", dev->features_acked);
 	state_put(w, "config_generation", dev->config_generation);
-	if (dev->ops->config_written)
-		state_put_bytes(w, "config", dev->config, dev->config_len);
+	if (dev->ops->config_written) {
+		uint8_t config[VIRTIO_CONFIG_MAX];
+		virtio_device_config_read(dev, 0, config, dev->config_len);
+		state_put_bytes(w, "config", config, dev->config_len);
+	}
 	state_put(w, "nr_queues", dev->nr_queues);
 	for (unsigned i = 0; i < dev->nr_queues; i++)
 		virtq_save(&dev->queues[i], i, w);
@@ -348,7 +352,9 @@ static void load_status(struct virtio_device *dev, struct state_reader *r)
 	dev->features_acked = state_get(r, "features", 0, UINT64_MAX);
 	/* Before FEATURES_OK the driver may have chosen nonsense: it is refused then. */
 	if ((status & VIRTIO_CONFIG_S_FEATURES_OK) && !features_are_good(dev))
-		state_reject(r, "the driver uses features that this device does not offer; give it the same options as when it was saved");
+		state_reject(
+			r,
+			"the driver uses features that this device does not offer; give it the same options as when it was saved");
 	dev->status = status;
 }
 

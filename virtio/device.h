@@ -41,7 +41,7 @@ struct virtio_device;
 
 struct virtio_device_ops {
 	/*
-	 * The driver wrote bytes of config space (already merged into dev->config): repair what it may not write. Also called with
+	 * The driver wrote bytes of config space (already merged into dev->config): repair what it may not write, under config_lock. Also called with
 	 * all of config after load, whose bytes are no better. NULL: config space is read-only, and is not saved by the core.
 	 */
 	void (*config_written)(struct virtio_device *dev, uint32_t offset, uint32_t len);
@@ -75,21 +75,21 @@ struct virtio_transport {
 struct virtio_device {
 	const struct virtio_device_ops *ops;
 	enum virtio_device_id id;
-	char name[64];                      /* "virtio-blk0": for logs and state sections */
+	char name[64]; /* "virtio-blk0": for logs and state sections */
 	const struct guest_ram *ram;
 	struct virtio_transport *transport; /* set by the transport before the guest runs */
 
-	pthread_mutex_t lock;      /* guards all below, but for config and, while running, the queues */
+	pthread_mutex_t lock;	   /* guards all below, but for config and, while running, the queues */
 	uint64_t features_offered; /* VERSION_1, EVENT_IDX, INDIRECT_DESC are added by the core */
 	uint64_t features_acked;
-	_Atomic uint8_t status;    /* VIRTIO_CONFIG_S_*; NEEDS_RESET is set by any thread */
-	bool running;              /* between ops->start and ops->stop */
-	bool paused;               /* the machine is paused: start is put off */
+	bool running; /* between ops->start and ops->stop */
+	bool paused;  /* the machine is paused: start is put off */
 
 	pthread_mutex_t config_lock; /* guards config; a leaf */
 	uint8_t config[VIRTIO_CONFIG_MAX];
 	uint32_t config_len;
 	_Atomic uint8_t config_generation;
+	_Atomic uint8_t status; /* VIRTIO_CONFIG_S_*; NEEDS_RESET is set by any thread */
 
 	unsigned nr_queues;
 	struct virtq queues[VIRTIO_MAX_QUEUES];

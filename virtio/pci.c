@@ -333,7 +333,8 @@ static unsigned field_width(uint32_t offset)
 
 static bool is_address(uint32_t offset)
 {
-	return offset == VIRTIO_PCI_COMMON_Q_DESCLO || offset == VIRTIO_PCI_COMMON_Q_AVAILLO || offset == VIRTIO_PCI_COMMON_Q_USEDLO;
+	return offset == VIRTIO_PCI_COMMON_Q_DESCLO || offset == VIRTIO_PCI_COMMON_Q_AVAILLO ||
+	       offset == VIRTIO_PCI_COMMON_Q_USEDLO;
 }
 
 static bool access_is_good(uint32_t offset, unsigned size)

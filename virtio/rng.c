@@ -25,9 +25,9 @@ struct rng {
 	ev_io kick;
 	ev_io source_ready; /* the file had nothing to give */
 	ev_timer refill;    /* the period's bytes are used up */
-	int fd;             /* -1: getrandom */
+	int fd;		    /* -1: getrandom */
 	uint64_t max_bytes;
-	double period;       /* seconds */
+	double period;	     /* seconds */
 	uint64_t bytes_left; /* of this period; worker's */
 };
 
@@ -124,7 +124,7 @@ static void serve(struct rng *rng)
 }
 
 /* libev's watchers know their place: each callback finds its device from its own member. */
-#define RNG_OF(watcher, member) ((struct rng *)(void *)((char *)(watcher) - offsetof(struct rng, member)))
+#define RNG_OF(watcher, member) ((struct rng *)(void *)((char *)(watcher)-offsetof(struct rng, member)))
 
 static void on_kick(struct ev_loop *loop, ev_io *watcher, int revents)
 {

@@ -18,7 +18,7 @@ struct virtio_vsock_params {
 	const char *name;
 	uint64_t guest_cid;   /* 3 to 0xfffffffe */
 	const char *uds_path; /* PATH above, at most 96 bytes */
-	int listen_fd;        /* listens at PATH already, now owned by the device; -1: the device listens, and unlinks PATH at its end */
+	int listen_fd; /* listens at PATH already, now owned by the device; -1: the device listens, and unlinks PATH at its end */
 };
 
 /*

@@ -21,7 +21,8 @@ static void stray_reset(struct vsock *vs, const struct virtio_vsock_hdr *hdr)
 	if (hdr->op == VIRTIO_VSOCK_OP_RST)
 		return; /* nobody answers a reset */
 	struct vsock_stray *stray = &vs->strays[(vs->first_stray + vs->nr_strays) % VSOCK_MAX_STRAYS];
-	*stray = (struct vsock_stray){.src_cid = hdr->dst_cid, .src_port = hdr->dst_port, .dst_port = hdr->src_port, .type = hdr->type};
+	*stray = (struct vsock_stray){
+		.src_cid = hdr->dst_cid, .src_port = hdr->dst_port, .dst_port = hdr->src_port, .type = hdr->type};
 	vs->nr_strays++; /* vsock_serve_tx() saw that there is room */
 }
 
@@ -331,7 +332,8 @@ static void packet_for(struct vsock_conn *conn, const struct virtio_vsock_hdr *h
 static void handle_packet(struct vsock *vs, const struct virtio_vsock_hdr *hdr, const struct virtq_chain *chain)
 {
 	if (hdr->src_cid != vs->guest_cid) {
-		log_guest_error("%s: a packet from CID %llu, which is not the guest's", vs->dev.name, (unsigned long long)hdr->src_cid);
+		log_guest_error("%s: a packet from CID %llu, which is not the guest's", vs->dev.name,
+				(unsigned long long)hdr->src_cid);
 		return;
 	}
 	if (hdr->dst_cid != VSOCK_HOST_CID || hdr->type != VIRTIO_VSOCK_TYPE_STREAM) {

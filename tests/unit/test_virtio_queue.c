@@ -328,9 +328,17 @@ START_TEST(a_buffer_outside_ram_is_refused)
 		uint64_t addr;
 		uint32_t len;
 	} bad[] = {
-		{RAM_SIZE, 1},        {RAM_SIZE - 8, 9},          {HIGH_GPA - 1, 2},        {HIGH_GPA + 0x10000, 1},
-		{~0ull, 1},           {~0ull, 2},                 {1ull << 63, 4096},       {0, UINT32_MAX},
-		{HIGH_GPA, UINT32_MAX}, {RAM_SIZE / 2 - 1, RAM_SIZE}, {~0ull - 0xfff, 0x2000},
+		{RAM_SIZE, 1},
+		{RAM_SIZE - 8, 9},
+		{HIGH_GPA - 1, 2},
+		{HIGH_GPA + 0x10000, 1},
+		{~0ull, 1},
+		{~0ull, 2},
+		{1ull << 63, 4096},
+		{0, UINT32_MAX},
+		{HIGH_GPA, UINT32_MAX},
+		{RAM_SIZE / 2 - 1, RAM_SIZE},
+		{~0ull - 0xfff, 0x2000},
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		for (unsigned write = 0; write < 2; write++) {
@@ -391,8 +399,8 @@ START_TEST(an_indirect_table_of_a_bad_length_or_place_is_refused)
 	static const struct {
 		uint64_t addr;
 		uint32_t len;
-	} bad[] = {{BUFFERS, 0}, {BUFFERS, 15}, {BUFFERS, 17}, {BUFFERS, 40}, {RAM_SIZE - 16, 32}, {RAM_SIZE, 16}, {~0ull, 16},
-		   {BUFFERS, 0xfffffff0}};
+	} bad[] = {{BUFFERS, 0},	{BUFFERS, 15},	{BUFFERS, 17}, {BUFFERS, 40},
+		   {RAM_SIZE - 16, 32}, {RAM_SIZE, 16}, {~0ull, 16},   {BUFFERS, 0xfffffff0}};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		virtq_reset(&q);
 		ck_assert_int_eq(enable(8, false), 0);
@@ -804,7 +812,8 @@ START_TEST(random_garbage_in_the_rings_yields_only_buffers_in_ram)
 				bool inside = false;
 				for (size_t n = 0; n < nr; n++) {
 					const uint8_t *base = iov[k].iov_base;
-					inside |= base >= regions[n].hva && base + iov[k].iov_len <= regions[n].hva + regions[n].size;
+					inside |=
+						base >= regions[n].hva && base + iov[k].iov_len <= regions[n].hva + regions[n].size;
 				}
 				ck_assert(inside && iov[k].iov_len);
 			}
