@@ -270,7 +270,7 @@ static int next_word(const char **rest, struct feature_word *word, struct error 
 /* The last word about AMX decides; without one, what the model has. */
 static int wants_amx(const char *words, bool by_default, bool *wanted, struct error *err)
 {
-	struct feature_word word;
+	struct feature_word word = {0};
 	int ret;
 	*wanted = by_default;
 	while ((ret = next_word(&words, &word, err)) > 0) {
@@ -495,7 +495,7 @@ static int build(const struct hv_kvm *kvm, const char *model, const char *words,
 		take_all_of_host(host, cpuid);
 	else
 		hv_cpu_model_fill(named, cpuid);
-	struct feature_word word;
+	struct feature_word word = {0};
 	while ((ret = next_word(&words, &word, err)) > 0)
 		apply_word(&word, host, cpuid);
 	if (!ret)

@@ -14,16 +14,18 @@
 #define MAX_BASIC_LEAF 0xdu
 #define MAX_EXTENDED_LEAF 0x80000008u
 
-/* Space-separated. */
-#define LEVEL_1 "fpu fxsr mmx sse sse2 cmov cx8 syscall"
-#define LEVEL_2 "cx16 lahf-lm popcnt sse3 ssse3 sse4.1 sse4.2"
-#define LEVEL_3 "avx avx2 bmi1 bmi2 f16c fma abm movbe xsave"
-#define LEVEL_4 "avx512f avx512bw avx512cd avx512dq avx512vl"
+/* Lists of names, separated by spaces. */
+static const char level_1[] = "fpu fxsr mmx sse sse2 cmov cx8 syscall";
+static const char level_2[] = "cx16 lahf-lm popcnt sse3 ssse3 sse4.1 sse4.2";
+static const char level_3[] = "avx avx2 bmi1 bmi2 f16c fma abm movbe xsave";
+static const char level_4[] = "avx512f avx512bw avx512cd avx512dq avx512vl";
 /* What 64-bit kernels expect without asking, or are lost without. */
-#define KERNEL "vme de pse tsc msr pae mce apic sep mtrr pge mca pat pse36 clflush nx lm"
-#define EMULATED                                                                                                             \
-	"x2apic tsc-deadline hypervisor arat kvmclock kvm-nopiodelay kvm-asyncpf kvm-asyncpf-int kvm-steal-time kvm-pv-eoi " \
-	"kvm-pv-unhalt kvm-pv-tlb-flush kvm-pv-ipi kvm-poll-control kvm-pv-sched-yield kvmclock-stable-bit"
+static const char kernel[] = "vme de pse tsc msr pae mce apic sep mtrr pge mca pat pse36 clflush nx lm";
+/* Same on all hosts, as KVM makes it. */
+static const char emulated[] =
+	"x2apic tsc-deadline hypervisor arat kvmclock kvm-nopiodelay kvm-asyncpf kvm-asyncpf-int kvm-steal-time "
+	"kvm-pv-eoi kvm-pv-unhalt kvm-pv-tlb-flush kvm-pv-ipi kvm-poll-control kvm-pv-sched-yield "
+	"kvmclock-stable-bit";
 
 static const struct hv_cpu_model models[] = {
 	{
@@ -33,7 +35,7 @@ static const struct hv_cpu_model models[] = {
 		.model = 6,
 		.stepping = 1,
 		.phys_bits = 40,
-		.features = {KERNEL, EMULATED, LEVEL_1},
+		.features = {kernel, emulated, level_1},
 	},
 	{
 		.name = "x86-64-v2",
@@ -42,7 +44,7 @@ static const struct hv_cpu_model models[] = {
 		.model = 26,
 		.stepping = 3,
 		.phys_bits = 40,
-		.features = {KERNEL, EMULATED, LEVEL_1, LEVEL_2},
+		.features = {kernel, emulated, level_1, level_2},
 	},
 	{
 		.name = "x86-64-v3",
@@ -51,7 +53,7 @@ static const struct hv_cpu_model models[] = {
 		.model = 60,
 		.stepping = 4,
 		.phys_bits = 40,
-		.features = {KERNEL, EMULATED, LEVEL_1, LEVEL_2, LEVEL_3},
+		.features = {kernel, emulated, level_1, level_2, level_3},
 	},
 	{
 		.name = "x86-64-v4",
@@ -60,7 +62,7 @@ static const struct hv_cpu_model models[] = {
 		.model = 85,
 		.stepping = 4,
 		.phys_bits = 40,
-		.features = {KERNEL, EMULATED, LEVEL_1, LEVEL_2, LEVEL_3, LEVEL_4},
+		.features = {kernel, emulated, level_1, level_2, level_3, level_4},
 	},
 	{.name = "qemu64", .alias_of = "x86-64-v1"},
 	{.name = "kvm64", .alias_of = "x86-64-v1"},

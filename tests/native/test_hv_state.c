@@ -151,6 +151,13 @@ START_TEST(after_a_reset_the_guest_begins_at_the_reset_vector)
 }
 END_TEST
 
+/* The seed of the random tests, which PAGODA_SEED fixes. */
+static unsigned seed(void)
+{
+	const char *fixed = getenv("PAGODA_SEED");
+	return fixed ? (unsigned)strtoul(fixed, NULL, 10) : 1;
+}
+
 /* Writes the checksum at the end anew, after somebody changed bytes before it. */
 static void seal(uint8_t *stream, size_t len)
 {
@@ -170,7 +177,7 @@ START_TEST(hostile_streams_are_refused_or_harmless)
 	size_t len = 0;
 	int ret;
 	unsigned refused = 0;
-	srand(20);
+	srand(seed());
 	guest_open(&g, 1);
 	guest_start_code(&g, false, counter, sizeof(counter));
 	guest_run_to_port(&g, 0, 0x10);
