@@ -1,0 +1,157 @@
+/*
+ * A machine without a guest, in place of vmm/machine*.c, for tests and fuzzers of monitors: it keeps what it was told, and announces what the
+ * real one would. Define nothing else of machine.h in a program that includes it; once per program.
+ */
+#ifndef TESTS_UNIT_FAKE_MACHINE_H
+#define TESTS_UNIT_FAKE_MACHINE_H
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/chardev.h"
+#include "vmm/machine.h"
+
+struct machine {
+	enum run_state state;
+	struct config config;
+	struct machine_listener *listeners;
+	struct chardev *chardevs[CONFIG_MAX_CHARDEVS];
+	bool link_up[CONFIG_MAX_NICS];
+	unsigned nr_resets, nr_powerdowns, nr_quits;
+};
+
+static void fake_announce(struct machine *m, enum machine_event event, bool guest, const char *reason)
+{
+	struct machine_event_info info = {.event = event, .guest = guest, .reason = reason};
+	for (struct machine_listener *l = m->listeners; l; l = l->next)
+		l->notify(l, &info);
+}
+
+const char *run_state_name(enum run_state state)
+{
+	static const char *const names[] = {"prelaunch", "running", "paused", "shutdown", "guest-panicked", "internal-error"};
+	return names[state];
+}
+
+int machine_pause(struct machine *m)
+{
+	if (m->state != RUN_STATE_RUNNING)
+		return 0;
+	m->state = RUN_STATE_PAUSED;
+	fake_announce(m, MACHINE_EVENT_STOP, false, NULL);
+	return 0;
+}
+
+int machine_resume(struct machine *m, struct error *err)
+{
+	if (m->state == RUN_STATE_INTERNAL_ERROR)
+		return error_set(err, EPERM, "Resetting the Virtual Machine is required");
+	if (m->state == RUN_STATE_RUNNING)
+		return 0;
+	m->state = RUN_STATE_RUNNING;
+	fake_announce(m, MACHINE_EVENT_RESUME, false, NULL);
+	return 0;
+}
+
+void machine_powerdown(struct machine *m)
+{
+	m->nr_powerdowns++;
+	fake_announce(m, MACHINE_EVENT_POWERDOWN, false, NULL);
+}
+
+int machine_reset(struct machine *m)
+{
+	m->nr_resets++;
+	fake_announce(m, MACHINE_EVENT_RESET, false, "host-qmp-system-reset");
+	return 0;
+}
+
+void machine_quit(struct machine *m, const char *reason)
+{
+	m->nr_quits++;
+	m->state = RUN_STATE_SHUTDOWN;
+	fake_announce(m, MACHINE_EVENT_SHUTDOWN, false, reason);
+}
+
+enum run_state machine_run_state(const struct machine *m)
+{
+	return m->state;
+}
+
+const struct config *machine_config(const struct machine *m)
+{
+	return &m->config;
+}
+
+unsigned machine_nr_cpus(const struct machine *m)
+{
+	return m->config.nr_cpus;
+}
+
+void machine_cpu_info(const struct machine *m, unsigned index, struct machine_cpu_info *info)
+{
+	(void)m;
+	*info = (struct machine_cpu_info){.index = index, .thread_id = 1000 + (int)index, .core = index};
+}
+
+unsigned machine_nr_disks(const struct machine *m)
+{
+	return m->config.nr_disks;
+}
+
+void machine_disk_info(const struct machine *m, unsigned index, struct machine_disk_info *info)
+{
+	const struct config_disk *disk = &m->config.disks[index];
+	*info = (struct machine_disk_info){
+		.id = disk->id,
+		.qdev = disk->qdev,
+		.source = disk->source,
+		.driver = "file",
+		.bytes = 1 << 30,
+		.read_bytes = 4096,
+		.read_ops = 1,
+	};
+}
+
+unsigned machine_nr_nics(const struct machine *m)
+{
+	return m->config.nr_nics;
+}
+
+void machine_nic_info(const struct machine *m, unsigned index, struct machine_nic_info *info)
+{
+	const struct config_nic *nic = &m->config.nics[index];
+	*info = (struct machine_nic_info){.id = nic->id, .qdev = nic->qdev, .link_up = m->link_up[index]};
+	snprintf(info->backend, sizeof(info->backend), "tap,fd=%d", nic->fd);
+	memcpy(info->mac, nic->mac, 6);
+}
+
+int machine_set_link(struct machine *m, unsigned index, bool up)
+{
+	m->link_up[index] = up;
+	return 0;
+}
+
+struct chardev *machine_chardev(const struct machine *m, unsigned index)
+{
+	return m->chardevs[index];
+}
+
+void machine_listen(struct machine *m, struct machine_listener *listener)
+{
+	listener->next = m->listeners;
+	m->listeners = listener;
+}
+
+void machine_unlisten(struct machine *m, struct machine_listener *listener)
+{
+	for (struct machine_listener **at = &m->listeners; *at; at = &(*at)->next) {
+		if (*at == listener) {
+			*at = listener->next;
+			return;
+		}
+	}
+}
+
+#endif
