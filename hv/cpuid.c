@@ -190,8 +190,7 @@ static int get_host(const struct hv_kvm *kvm, bool wants_amx, struct hv_cpuid *h
 		hv_feature_remove(host, "amx-tile");
 		hv_feature_remove(host, "xfd");
 	}
-	/* Older kernels say by capability only that the LAPIC has this mode; hv_kvm_open() has seen the capability. */
-	/* Emulated by KVM whatever it lists: older kernels leave these two to the VMM. */
+	/* Emulated by KVM whatever it lists: older kernels leave these two to the VMM. hv_kvm_open() has seen the timer's capability. */
 	hv_feature_add(host, "tsc-deadline");
 	hv_feature_add(host, "hypervisor");
 	hv_feature_remove(host, "monitor");

@@ -57,7 +57,7 @@ struct hv_vcpu {
 	/* The thread that runs this vCPU; 0 before hv_vcpu_attach_thread(). */
 	atomic_int tid;
 
-	/* The MSRs that can be read and written back here, without the TSC; constant after creation. */
+	/* The MSRs that can be read here, without the TSC; constant after creation. */
 	size_t nr_msrs;
 	uint32_t *msrs;
 	struct hv_vcpu_state power_on;

@@ -1,8 +1,9 @@
 /*
  * A vCPU's state, from KVM and back to it. The order of the calls is the point of this file; each step says why it stands there.
  *
- * The MSRs are those that KVM lists as state, and a few that it keeps without listing them. Of these the ones count that can be read
- * and written back on this host: which they are was tried when the vCPU was created, and never changes.
+ * The MSRs are those that KVM lists as state, and a few that it keeps without listing them. Of these the ones count that can be read on
+ * this host: which they are was tried when the vCPU was created, and never changes. Only those that differ are written, so that what
+ * this host's KVM lists but cannot change is no trouble while nobody wants it changed.
  */
 #include <errno.h>
 #include <linux/kvm.h>
@@ -91,17 +92,14 @@ static void gather_msrs(struct hv_vcpu *vcpu, const uint32_t *listed, size_t nr_
 	qsort(vcpu->msrs, vcpu->nr_msrs, sizeof(vcpu->msrs[0]), compare_msrs);
 }
 
-/*
- * One request of KVM_GET_MSRS or KVM_SET_MSRS, which stops at the first MSR that it refuses and says how many went well. Leaves those
- * that pass in *list, in order.
- */
-static int keep_what_passes(struct hv_vcpu *vcpu, unsigned long request, struct kvm_msrs *list, struct kvm_msrs *scratch)
+/* KVM_GET_MSRS stops at the first MSR that it refuses, and says how many went well. Leaves those that pass in *list, in order. */
+static int keep_what_can_be_read(struct hv_vcpu *vcpu, struct kvm_msrs *list, struct kvm_msrs *scratch)
 {
 	uint32_t kept = 0, done = 0;
 	while (done < list->nmsrs) {
 		scratch->nmsrs = list->nmsrs - done;
 		memcpy(scratch->entries, list->entries + done, scratch->nmsrs * sizeof(scratch->entries[0]));
-		int passed = hv_ioctl(vcpu->fd, request, scratch);
+		int passed = hv_ioctl(vcpu->fd, KVM_GET_MSRS, scratch);
 		if (passed < 0)
 			return passed;
 		if ((uint32_t)passed > scratch->nmsrs)
@@ -135,9 +133,7 @@ int hv_vcpu_select_msrs(struct hv_vcpu *vcpu)
 	list->nmsrs = (uint32_t)vcpu->nr_msrs;
 	for (size_t i = 0; i < vcpu->nr_msrs; i++)
 		list->entries[i].index = vcpu->msrs[i];
-	ret = keep_what_passes(vcpu, KVM_GET_MSRS, list, scratch);
-	if (!ret)
-		ret = keep_what_passes(vcpu, KVM_SET_MSRS, list, scratch);
+	ret = keep_what_can_be_read(vcpu, list, scratch);
 	if (ret)
 		goto free_lists;
 	vcpu->nr_msrs = list->nmsrs;
@@ -349,6 +345,27 @@ static int set_fpu(struct hv_vcpu *vcpu, const struct hv_vcpu_state *state, cons
 	return ret < 0 ? ret : 0;
 }
 
+static int set_changed_msrs(struct hv_vcpu *vcpu, const struct hv_vcpu_state *state)
+{
+	struct kvm_msr_entry *changed = hv_calloc(state->nr_msrs + 1, sizeof(*changed));
+	size_t nr = 0;
+	if (!changed)
+		return -ENOMEM;
+	memcpy(changed, state->msrs, state->nr_msrs * sizeof(*changed));
+	int ret = hv_vcpu_move_msrs(vcpu, KVM_GET_MSRS, changed, state->nr_msrs);
+	if (ret)
+		goto free_changed;
+	for (size_t i = 0; i < state->nr_msrs; i++) {
+		/* A deadline also is an order to the timer, which the new state of the LAPIC has stopped. */
+		if (changed[i].data != state->msrs[i].data || changed[i].index == HV_MSR_TSC_DEADLINE)
+			changed[nr++] = state->msrs[i];
+	}
+	ret = hv_vcpu_move_msrs(vcpu, KVM_SET_MSRS, changed, nr);
+free_changed:
+	free(changed);
+	return ret;
+}
+
 static int set_msrs(struct hv_vcpu *vcpu, const struct hv_vcpu_state *state, bool with_tsc, const char **what)
 {
 	int ret;
@@ -361,7 +378,7 @@ static int set_msrs(struct hv_vcpu *vcpu, const struct hv_vcpu_state *state, boo
 			return ret;
 	}
 	*what = "write its MSRs";
-	return hv_vcpu_move_msrs(vcpu, KVM_SET_MSRS, state->msrs, state->nr_msrs);
+	return set_changed_msrs(vcpu, state);
 }
 
 int hv_vcpu_state_set(struct hv_vcpu *vcpu, const struct hv_vcpu_state *state, bool with_tsc, const char **what)

@@ -350,13 +350,23 @@ START_TEST(the_host_model_leaves_out_what_would_tie_or_trouble_the_guest)
 	build("host", &single);
 	ck_assert(!hv_feature_is_set(&cpuid, "invtsc") && !hv_cpuid_has_nested(&cpuid) && !hv_feature_is_set(&cpuid, "sgx"));
 	ck_assert_ptr_null(hv_cpuid_find(&cpuid, 0x12, 0));
-	ck_assert(hv_feature_is_set(&cpuid, "avx512f") && hv_feature_is_set(&cpuid, "hypervisor"));
+	ck_assert(hv_feature_is_set(&cpuid, "avx512f"));
 	ck_assert_ptr_null(hv_cpuid_find(&cpuid, 0x1f, 0)); /* one die */
 	ck_assert_uint_eq(leaf(0xb, 0)->edx, 0);	    /* not the host's APIC id */
 	ck_assert_uint_eq(leaf(1, 0)->ebx >> 24, 0);
 	struct hv_cpuid first = cpuid;
 	build("max", &single);
 	ck_assert_mem_eq(&cpuid, &first, sizeof(cpuid));
+}
+END_TEST
+
+START_TEST(what_kvm_always_emulates_is_there_even_if_not_listed)
+{
+	host_leaf(1, 0)->ecx &= ~(1u << 31 | 1u << 24);
+	build("host", &single);
+	ck_assert(hv_feature_is_set(&cpuid, "hypervisor") && hv_feature_is_set(&cpuid, "tsc-deadline"));
+	build("x86-64-v2", &single);
+	ck_assert(hv_feature_is_set(&cpuid, "hypervisor") && hv_feature_is_set(&cpuid, "tsc-deadline"));
 }
 END_TEST
 
@@ -465,6 +475,7 @@ int main(void)
 	tcase_add_test(tests, feature_words_bring_what_they_need_and_take_what_needs_them);
 	tcase_add_test(tests, bad_words_are_refused_by_name);
 	tcase_add_test(tests, the_host_model_leaves_out_what_would_tie_or_trouble_the_guest);
+	tcase_add_test(tests, what_kvm_always_emulates_is_there_even_if_not_listed);
 	tcase_add_test(tests, amx_is_offered_only_with_permission);
 	tcase_add_test(tests, the_tsc_frequency_has_its_leaf);
 	tcase_add_test(tests, the_table_of_names_is_sound);
