@@ -5,10 +5,11 @@
 # It fails by `fail WHY`, by any command that fails, or by its time limit; `skip WHY` ends it as skipped.
 # Logs in its directory: serial.log (the guest's console), vmm.log (the VMM's standard error), qmp.log.
 #
-# Set before vmm_boot: guest_mem (256, MiB), guest_cpus (1), guest_arch_options (array of further options).
+# Set before vmm_boot: guest_mem (256, MiB), guest_cpus (1), vmm_in_front (a command that executes the VMM).
 
 guest_mem=256
 guest_cpus=1
+vmm_in_front=()
 vmm_pid=
 
 fail()
@@ -95,7 +96,7 @@ vmm_start()
 	: >>serial.log
 	rm -f qmp.socket
 	printf '%q ' "${vmm[@]}" "$@" >vmm.command
-	"${vmm[@]}" -m "${guest_mem}M" -smp "$guest_cpus" -serial stdio -qmp unix:qmp.socket,server=on,wait=off "$@" \
+	"${vmm_in_front[@]}" "${vmm[@]}" -m "${guest_mem}M" -smp "$guest_cpus" -serial stdio -qmp unix:qmp.socket,server=on,wait=off "$@" \
 		<serial.in >>serial.log 2>>vmm.log &
 	vmm_pid=$!
 }

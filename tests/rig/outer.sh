@@ -18,6 +18,7 @@ outer_build_system()
 	cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
 	echo "127.0.0.1 localhost rig" >"$root/etc/hosts"
 	ln -sf gawk "$root/usr/bin/awk"
+	[[ -e $root/bin/sh ]] || ln -s dash "$root/bin/sh"
 	# Python's byte code, which package scripts would make: start-up is slow without it in emulation
 	PYTHONHOME=$root/usr "$root/lib64/ld-linux-x86-64.so.2" --library-path "$root/lib/x86_64-linux-gnu:$root/usr/lib/x86_64-linux-gnu" \
 		"$root"/usr/bin/python3.[0-9]* -m compileall -q -s "$root" "$root"/usr/lib/python3.[0-9]* || true
