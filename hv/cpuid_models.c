@@ -20,7 +20,7 @@ static const char level_2[] = "cx16 lahf-lm popcnt sse3 ssse3 sse4.1 sse4.2";
 static const char level_3[] = "avx avx2 bmi1 bmi2 f16c fma abm movbe xsave";
 static const char level_4[] = "avx512f avx512bw avx512cd avx512dq avx512vl";
 /* What 64-bit kernels expect without asking, or are lost without. */
-static const char kernel[] = "vme de pse tsc msr pae mce apic sep mtrr pge mca pat pse36 clflush nx lm";
+static const char kernel[] = "de pse tsc msr pae mce apic sep mtrr pge mca pat pse36 clflush nx lm";
 /* Same on all hosts, as KVM makes it. */
 static const char emulated[] =
 	"x2apic tsc-deadline hypervisor arat kvmclock kvm-nopiodelay kvm-asyncpf kvm-asyncpf-int kvm-steal-time "

@@ -68,7 +68,7 @@ static inline const char *guest_skip_reason(void)
 }
 
 /* Returns 0, or the first error with its sentence; what was made until then is freed by guest_close() all the same. */
-static inline int guest_try_open(struct guest *g, unsigned nr_vcpus, struct error *err)
+static inline int guest_try_open_model(struct guest *g, const char *model, unsigned nr_vcpus, struct error *err)
 {
 	const struct hv_cpu_topology topology = {.sockets = 1, .dies = 1, .cores = nr_vcpus, .threads = 1};
 	static struct hv_cpuid common, own;
@@ -80,7 +80,7 @@ static inline int guest_try_open(struct guest *g, unsigned nr_vcpus, struct erro
 	if (!ret)
 		ret = hv_vm_create(g->kvm, &g->vm, err);
 	if (!ret)
-		ret = hv_cpuid_build(g->kvm, "host", &topology, &common, err);
+		ret = hv_cpuid_build(g->kvm, model, &topology, &common, err);
 	for (unsigned i = 0; !ret && i < nr_vcpus; i++) {
 		hv_cpuid_for_vcpu(&common, &topology, i, 0, &own);
 		ret = hv_vcpu_create(g->vm, i, hv_cpuid_apic_id(&topology, i), &own, &g->vcpu[i], err);
@@ -91,6 +91,11 @@ static inline int guest_try_open(struct guest *g, unsigned nr_vcpus, struct erro
 			error_set(err, -ret, "no slot");
 	}
 	return ret;
+}
+
+static inline int guest_try_open(struct guest *g, unsigned nr_vcpus, struct error *err)
+{
+	return guest_try_open_model(g, "host", nr_vcpus, err);
 }
 
 static inline void guest_open(struct guest *g, unsigned nr_vcpus)
