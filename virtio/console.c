@@ -559,7 +559,8 @@ static void console_reset(struct virtio_device *dev)
 		port->tx_done = 0;
 		pthread_mutex_lock(&con->mutex);
 		port->owed = 0;
-		port->input_len = 0; /* was meant for the guest that is gone */
+		if (dev->status & VIRTIO_CONFIG_S_DRIVER_OK)
+			port->input_len = 0; /* was meant for the driver that is gone, unlike what came before any */
 		pthread_mutex_unlock(&con->mutex);
 		tell_readable_again(con, port);
 	}
