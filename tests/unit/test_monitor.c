@@ -1,0 +1,290 @@
+/* Monitors over character devices: what people and programs see at the other end of a socket. */
+#include <check.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "tests/unit/fake_machine.h"
+#include "vmm/hmp.h"
+#include "vmm/monitor.h"
+
+static struct ev_loop *loop;
+static struct machine machine;
+static struct chardev *chardev;
+static struct monitor *monitors[2];
+static struct error err;
+static int peer;
+static char text[2 << 20]; /* what the peer has got */
+static size_t text_len;
+
+static void turn(void)
+{
+	for (int i = 0; i < 20; i++) {
+		ev_run(loop, EVRUN_NOWAIT);
+		ssize_t n = read(peer, text + text_len, sizeof(text) - 1 - text_len);
+		if (n > 0)
+			text_len += (size_t)n;
+	}
+	text[text_len] = '\0';
+}
+
+static void open_chardev(bool mux)
+{
+	int fds[2];
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	struct config_chardev config = {.id = (char *)"mon0", .kind = CONFIG_CHARDEV_FD, .fd = fds[0], .mux = mux};
+	ck_assert_int_eq(chardev_open(loop, &config, &chardev, &err), 0);
+	peer = fds[1];
+	fcntl(peer, F_SETFL, O_NONBLOCK);
+	machine.config.nr_chardevs = 1;
+	machine.chardevs[0] = chardev;
+}
+
+static void open_monitor(int i, int mode)
+{
+	struct config_monitor config = {.mode = mode};
+	int ret = monitor_open(&machine, chardev, &config, &monitors[i], &err);
+	ck_assert_msg(ret == 0, "%s", err.text);
+	turn();
+}
+
+static void set_up(void)
+{
+	log_open("test", LOG_LEVEL_ERROR);
+	loop = ev_default_loop(0);
+	machine = (struct machine){.state = RUN_STATE_RUNNING, .config = {.nr_cpus = 1, .name = (char *)"web"}};
+	machine.config.nr_nics = 1;
+	machine.config.nics[0] = (struct config_nic){.id = (char *)"net0", .fd = 7, .mac = {0x52, 0x54, 0, 1, 2, 3}};
+	machine.config.nr_disks = 1;
+	machine.config.disks[0] = (struct config_disk){.id = (char *)"d0", .source = (char *)"a.img", .write_cache = true};
+	monitors[0] = monitors[1] = NULL;
+	text_len = 0;
+}
+
+static void tear_down(void)
+{
+	monitor_close(monitors[0]);
+	monitor_close(monitors[1]);
+	chardev_close(chardev);
+	close(peer);
+}
+
+/* Types, and returns all that came of it. */
+static const char *type(const char *keys)
+{
+	text_len = 0;
+	ck_assert_int_eq(write(peer, keys, strlen(keys)), (ssize_t)strlen(keys));
+	turn();
+	return text;
+}
+
+START_TEST(people_are_greeted_with_a_prompt)
+{
+	open_chardev(false);
+	open_monitor(0, CONFIG_MONITOR_READLINE);
+	ck_assert_ptr_nonnull(strstr(text, "type 'help'"));
+	ck_assert_str_eq(text + text_len - 9, "(pagoda) ");
+}
+END_TEST
+
+START_TEST(commands_are_echoed_run_and_followed_by_the_prompt)
+{
+	open_chardev(false);
+	open_monitor(0, CONFIG_MONITOR_READLINE);
+	ck_assert_str_eq(type("info status\r"), "info status\r\nVM status: running\r\n(pagoda) ");
+	ck_assert_str_eq(type("stop\r"), "stop\r\n(pagoda) ");
+	ck_assert_int_eq(machine.state, RUN_STATE_PAUSED);
+	ck_assert_str_eq(type("cont\n"), "cont\r\n(pagoda) ");
+	ck_assert_int_eq(machine.state, RUN_STATE_RUNNING);
+	type("system_powerdown\rsystem_reset\rset_link net0 on\rquit\r");
+	ck_assert(machine.nr_powerdowns == 1 && machine.nr_resets == 1 && machine.nr_quits == 1 && machine.link_up[0]);
+	ck_assert_str_eq(type("\r"), "\r\n(pagoda) ");
+}
+END_TEST
+
+START_TEST(every_topic_and_command_is_explained_and_works)
+{
+	open_chardev(false);
+	open_monitor(0, CONFIG_MONITOR_READLINE);
+	const char *help = type("help info\r");
+	for (size_t i = 0; i < hmp_nr_topics; i++) {
+		char line[100];
+		snprintf(line, sizeof(line), "info %s -- ", hmp_topics[i].name);
+		ck_assert_msg(strstr(help, line) != NULL, "%s", line);
+	}
+	for (size_t i = 0; i < hmp_nr_topics; i++) {
+		char line[100];
+		snprintf(line, sizeof(line), "info %s\r", hmp_topics[i].name);
+		ck_assert_ptr_null(strstr(type(line), "unknown"));
+	}
+	ck_assert_ptr_nonnull(strstr(type("info block\r"), "d0: a.img (raw)\r\n"));
+	ck_assert_ptr_nonnull(strstr(type("info network\r"), "macaddr=52:54:00:01:02:03\r\n \\ net0: index=0,type=tap,fd=7,link=down\r\n"));
+	ck_assert_ptr_nonnull(strstr(type("info chardev\r"), "mon0: filename=fd:"));
+	ck_assert_ptr_nonnull(strstr(type("info cpus\r"), "* CPU #0: thread_id=1000\r\n"));
+	ck_assert_ptr_nonnull(strstr(type("info name\r"), "\r\nweb\r\n"));
+	ck_assert_ptr_nonnull(strstr(type("help\r"), "stop -- pause the guest\r\n"));
+	ck_assert_ptr_nonnull(strstr(type("help stop\r"), "stop -- pause the guest\r\n"));
+	ck_assert_ptr_nonnull(strstr(type("? info block\r"), "info block -- disks\r\n"));
+	ck_assert_ptr_nonnull(strstr(type("info\r"), "info uuid -- "));
+}
+END_TEST
+
+START_TEST(mistakes_are_told_with_the_nearest_command)
+{
+	open_chardev(false);
+	open_monitor(0, CONFIG_MONITOR_READLINE);
+	ck_assert_ptr_nonnull(strstr(type("stpo\r"), "unknown command: 'stpo'; did you mean stop?\r\n"));
+	ck_assert_ptr_nonnull(strstr(type("info blokc\r"), "unknown command: 'info blokc'; did you mean info block?\r\n"));
+	ck_assert_ptr_nonnull(strstr(type("set_link net0\r"), "usage: set_link NAME on|off\r\n"));
+	ck_assert_ptr_nonnull(strstr(type("set_link net1 on\r"), "Error: Device 'net1' not found\r\n"));
+	ck_assert_ptr_nonnull(strstr(type("set_link net0 maybe\r"), "neither on nor off\r\n"));
+	ck_assert_ptr_nonnull(strstr(type("stop now\r"), "usage: stop"));
+	ck_assert_ptr_nonnull(strstr(type("a b c d e f g h i j k\r"), "too long"));
+	machine.state = RUN_STATE_INTERNAL_ERROR;
+	ck_assert_ptr_nonnull(strstr(type("cont\r"), "Error: Resetting"));
+}
+END_TEST
+
+START_TEST(tab_completes_what_is_clear_and_lists_what_is_not)
+{
+	open_chardev(false);
+	open_monitor(0, CONFIG_MONITOR_READLINE);
+	ck_assert_str_eq(type("inf\t"), "info ");
+	ck_assert_str_eq(type("st\t"), "status ");
+	ck_assert_str_eq(type("\x15sy\t"), "\x1b[12D\x1b[Ksystem_");
+	ck_assert_ptr_nonnull(strstr(type("\t"), "\r\nsystem_powerdown  system_reset  \r\n"));
+	type("\x15");
+	ck_assert_str_eq(type("set_link \t"), "set_link net0 ");
+	ck_assert_str_eq(type("of\t\r"), "off \r\n(pagoda) ");
+	ck_assert_str_eq(type("nothing such\t"), "nothing such");
+	ck_assert_str_eq(type("\x15help inf\t"), "\x1b[12D\x1b[Khelp info ");
+}
+END_TEST
+
+START_TEST(programs_speak_qmp)
+{
+	open_chardev(false);
+	open_monitor(0, CONFIG_MONITOR_QMP);
+	ck_assert_int_eq(strncmp(text, "{\"QMP\": ", 8), 0);
+	ck_assert_str_eq(type("{\"execute\": \"qmp_capabilities\"}"), "{\"return\": {}}\r\n");
+	ck_assert_str_eq(type("{\"execute\": \"query-chardev\"}") + strlen("{\"return\": [{\"label\": \""), strstr(text, "mon0"));
+	text_len = 0;
+	machine_pause(&machine);
+	turn();
+	ck_assert_ptr_nonnull(strstr(text, "\"event\": \"STOP\""));
+}
+END_TEST
+
+START_TEST(a_client_that_does_not_read_is_not_read_from)
+{
+	static const char command[] = "{\"execute\": \"query-commands\"}\n";
+	open_chardev(false);
+	open_monitor(0, CONFIG_MONITOR_QMP);
+	type("{\"execute\": \"qmp_capabilities\"}");
+	/* So many commands that their answers fit nowhere. */
+	size_t sent = 0;
+	for (int i = 0; i < 100000; i++) {
+		if (write(peer, command, strlen(command)) != (ssize_t)strlen(command))
+			break;
+		sent++;
+		ev_run(loop, EVRUN_NOWAIT);
+	}
+	ck_assert_uint_lt(sent, 100000);
+	/* Then it reads, and gets every answer. */
+	size_t answers = 0;
+	for (int idle = 0; answers < sent && idle < 1000; idle++) {
+		text_len = 0;
+		turn();
+		for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++) {
+			answers++;
+			idle = 0;
+		}
+	}
+	ck_assert_uint_eq(answers, sent);
+}
+END_TEST
+
+START_TEST(events_for_a_client_that_does_not_read_are_lost_in_the_end)
+{
+	open_chardev(false);
+	open_monitor(0, CONFIG_MONITOR_QMP);
+	type("{\"execute\": \"qmp_capabilities\"}");
+	for (int i = 0; i < 100000; i++)
+		machine_powerdown(&machine);
+	text_len = 0;
+	for (int i = 0; i < 100000; i++) {
+		turn();
+		if (text_len == 0)
+			break;
+		text_len = 0;
+	}
+	ck_assert_ptr_nonnull(strstr(type("{\"execute\": \"query-kvm\"}"), "\"present\""));
+}
+END_TEST
+
+START_TEST(a_monitor_behind_a_serial_port_waits_for_its_turn)
+{
+	static const struct chardev_user_ops port_ops = {.room = NULL};
+	struct chardev_user port = {.ops = &port_ops};
+	open_chardev(true);
+	ck_assert_int_eq(chardev_attach(chardev, &port, &err), 0);
+	open_monitor(0, CONFIG_MONITOR_READLINE);
+	ck_assert_uint_eq(text_len, 0);
+	ck_assert_str_eq(type("ls\r"), "");
+	ck_assert_ptr_nonnull(strstr(type("\x01" "c"), "type 'help'"));
+	ck_assert_str_eq(type("info name\r"), "info name\r\nweb\r\n(pagoda) ");
+	ck_assert_str_eq(type("sto\x01" "cls\r"), "sto");
+	ck_assert_str_eq(type("\x01" "c"), "\r\n\r\x1b[K(pagoda) sto\x1b[K");
+	ck_assert_int_eq(machine.state, RUN_STATE_RUNNING);
+	type("p\r");
+	ck_assert_int_eq(machine.state, RUN_STATE_PAUSED);
+	chardev_detach(&port);
+}
+END_TEST
+
+START_TEST(several_monitors_hear_of_the_same_events)
+{
+	struct machine_listener *first;
+	open_chardev(true);
+	open_monitor(0, CONFIG_MONITOR_QMP);
+	open_monitor(1, CONFIG_MONITOR_QMP);
+	type("{\"execute\": \"qmp_capabilities\"}\x01" "c{\"execute\": \"qmp_capabilities\"}");
+	text_len = 0;
+	machine_pause(&machine);
+	turn();
+	const char *event = strstr(text, "STOP");
+	ck_assert_ptr_nonnull(event);
+	ck_assert_ptr_nonnull(strstr(event + 1, "STOP"));
+	monitor_close(monitors[0]);
+	monitors[0] = NULL;
+	first = machine.listeners;
+	ck_assert(first && !first->next);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("monitor");
+	TCase *tc = tcase_create("monitor");
+	tcase_add_checked_fixture(tc, set_up, tear_down);
+	tcase_add_test(tc, people_are_greeted_with_a_prompt);
+	tcase_add_test(tc, commands_are_echoed_run_and_followed_by_the_prompt);
+	tcase_add_test(tc, every_topic_and_command_is_explained_and_works);
+	tcase_add_test(tc, mistakes_are_told_with_the_nearest_command);
+	tcase_add_test(tc, tab_completes_what_is_clear_and_lists_what_is_not);
+	tcase_add_test(tc, programs_speak_qmp);
+	tcase_add_test(tc, a_client_that_does_not_read_is_not_read_from);
+	tcase_add_test(tc, events_for_a_client_that_does_not_read_are_lost_in_the_end);
+	tcase_add_test(tc, a_monitor_behind_a_serial_port_waits_for_its_turn);
+	tcase_add_test(tc, several_monitors_hear_of_the_same_events);
+	suite_add_tcase(suite, tc);
+	SRunner *runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
