@@ -39,13 +39,15 @@ struct state_reader {
 	char section[NAME_MAX_LENGTH + 1];
 	const uint8_t *at, *end; /* what is left of the open section */
 	struct error error;
+	size_t nr_sections;
+	bool entered[]; /* of each section, in the order of the stream */
 };
 
 /* --- writing --- */
 
 static void put(struct state_writer *w, const void *data, size_t len)
 {
-	if (w->error)
+	if (w->error || len == 0)
 		return;
 	if (w->room - w->len < len) {
 		size_t room = (w->len + len) * 2;
@@ -69,9 +71,24 @@ static void put_number(struct state_writer *w, uint64_t value, unsigned bytes)
 	put(w, out, bytes);
 }
 
+static bool is_name(const char *name, size_t length)
+{
+	if (length == 0 || length > NAME_MAX_LENGTH)
+		return false;
+	/* Names end up in messages: nothing that moves a terminal's cursor. */
+	for (size_t i = 0; i < length; i++)
+		if (name[i] < ' ' || name[i] > '~')
+			return false;
+	return true;
+}
+
 static void put_name(struct state_writer *w, char tag, const char *name)
 {
-	size_t length = strnlen(name, NAME_MAX_LENGTH);
+	size_t length = strnlen(name, NAME_MAX_LENGTH + 1);
+	if (!is_name(name, length)) {
+		w->error = w->error ? w->error : -EINVAL;
+		return;
+	}
 	put(w, &tag, 1);
 	put_number(w, length, 1);
 	put(w, name, length);
@@ -97,6 +114,8 @@ void state_writer_free(struct state_writer *w)
 
 void state_enter_new(struct state_writer *w, const char *name, unsigned version)
 {
+	if (version == 0 || version > UINT16_MAX)
+		w->error = w->error ? w->error : -EINVAL;
 	put_name(w, 'S', name);
 	put_number(w, version, 2);
 	w->section_length_at = w->len;
@@ -176,12 +195,12 @@ static bool take_name(struct cursor *c, uint64_t *tag, char *name)
 {
 	uint64_t length;
 	const uint8_t *bytes;
-	if (!take_number(c, 1, tag) || !take_number(c, 1, &length) || length == 0 || length > NAME_MAX_LENGTH ||
-	    !take_bytes(c, length, &bytes))
+	if (!take_number(c, 1, tag) || !take_number(c, 1, &length) || !take_bytes(c, length, &bytes) ||
+	    !is_name((const char *)bytes, length))
 		return false;
 	memcpy(name, bytes, length);
 	name[length] = '\0';
-	return strlen(name) == length;
+	return true;
 }
 
 /* One field of a section: a number, or bytes. */
@@ -213,7 +232,7 @@ static bool take_section(struct cursor *c, char *name, uint64_t *version, struct
 	return true;
 }
 
-static int check_stream(const uint8_t *data, size_t len, struct error *err)
+static int check_stream(const uint8_t *data, size_t len, size_t *nr_sections, struct error *err)
 {
 	const size_t head = sizeof(magic) + 4, tail = 9;
 	if (len < head + tail || memcmp(data, magic, sizeof(magic)) != 0)
@@ -227,7 +246,8 @@ static int check_stream(const uint8_t *data, size_t len, struct error *err)
 	struct cursor end = {data + len - tail, data + len};
 	if (*end.at++ != 'E' || !take_number(&end, 8, &sum) || sum != XXH3_64bits(data, len - 8))
 		return error_set(err, EINVAL, "saved state: checksum differs, the state is damaged");
-	while (c.at < c.end) {
+	*nr_sections = 0;
+	for (; c.at < c.end; ++*nr_sections) {
 		char name[NAME_MAX_LENGTH + 1];
 		uint64_t version;
 		struct cursor body;
@@ -244,12 +264,14 @@ static int check_stream(const uint8_t *data, size_t len, struct error *err)
 
 int state_reader_open(const void *data, size_t len, struct state_reader **reader, struct error *err)
 {
-	int ret = check_stream(data, len, err);
+	size_t nr_sections = 0;
+	int ret = check_stream(data, len, &nr_sections, err);
 	if (ret)
 		return ret;
-	struct state_reader *r = calloc(1, sizeof(*r));
+	struct state_reader *r = calloc(1, sizeof(*r) + nr_sections * sizeof(r->entered[0]));
 	if (!r)
 		return error_set(err, ENOMEM, "saved state: out of memory");
+	r->nr_sections = nr_sections;
 	r->data = data;
 	r->len = len - 9;
 	*reader = r;
@@ -266,7 +288,7 @@ unsigned state_enter(struct state_reader *r, const char *name, unsigned newest)
 	if (r->error.code)
 		return 0;
 	struct cursor c = {r->data + sizeof(magic) + 4, r->data + r->len};
-	while (c.at < c.end) {
+	for (size_t i = 0; i < r->nr_sections; i++) {
 		uint64_t version;
 		struct cursor body;
 		if (!take_section(&c, r->section, &version, &body))
@@ -280,6 +302,7 @@ unsigned state_enter(struct state_reader *r, const char *name, unsigned newest)
 		}
 		r->at = body.at;
 		r->end = body.end;
+		r->entered[i] = true;
 		return (unsigned)version;
 	}
 	error_set(&r->error, EINVAL, "saved state: section %s is missing; was it saved with the same devices?", name);
@@ -355,6 +378,21 @@ int state_leave(struct state_reader *r, struct error *err)
 	if (!r->error.code)
 		return 0;
 	if (err)
+		*err = r->error;
+	return -r->error.code;
+}
+
+int state_reader_finish(struct state_reader *r, struct error *err)
+{
+	struct cursor c = {r->data + sizeof(magic) + 4, r->data + r->len};
+	for (size_t i = 0; !r->error.code && i < r->nr_sections; i++) {
+		uint64_t version;
+		struct cursor body;
+		if (take_section(&c, r->section, &version, &body) && !r->entered[i])
+			error_set(&r->error, EINVAL,
+				  "saved state: nothing here takes section %s; was it saved with the same devices?", r->section);
+	}
+	if (r->error.code && err)
 		*err = r->error;
 	return -r->error.code;
 }

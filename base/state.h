@@ -22,13 +22,16 @@ struct state_reader;
 struct state_writer *state_writer_new(void);
 void state_writer_free(struct state_writer *w);
 
-/* Sections do not nest. name: at most 63 bytes; version: from 1. */
+/* Sections do not nest. Names have 1 to 63 printable ASCII characters; version: 1 to 65535. */
 void state_enter_new(struct state_writer *w, const char *name, unsigned version);
 void state_put(struct state_writer *w, const char *field, uint64_t value);
 void state_put_bytes(struct state_writer *w, const char *field, const void *data, size_t len);
 void state_leave_new(struct state_writer *w);
 
-/* Closes the stream with its checksum. *data lives as long as the writer. Returns 0, or -ENOMEM when memory ran out on the way. */
+/*
+ * Closes the stream with its checksum. *data lives as long as the writer. Returns 0, -ENOMEM when memory ran out on the way, -EINVAL for a
+ * name or version that cannot be, -EFBIG for bytes or a section of 4 GiB.
+ */
 int state_writer_end(struct state_writer *w, const void **data, size_t *len);
 
 /* Checks header, structure and checksum of the whole stream. data must outlive the reader. Returns 0, -EINVAL or -ENOMEM. */
@@ -47,5 +50,10 @@ const void *state_get_blob(struct state_reader *r, const char *field, size_t max
 void state_reject(struct state_reader *r, const char *why);
 /* Closes the section. Returns 0, or the first error since the reader was opened: -EINVAL with a sentence in err. */
 int state_leave(struct state_reader *r, struct error *err);
+/*
+ * After the last section: refuses a stream with sections that nobody entered, which belong to devices that are not here, and those whose
+ * name stands there twice. Returns as state_leave() does.
+ */
+int state_reader_finish(struct state_reader *r, struct error *err);
 
 #endif

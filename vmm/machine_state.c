@@ -61,6 +61,8 @@ int machine_load(struct machine *m, struct state_reader *r, struct error *err)
 			ret = serial_load(&m->serials[i], r, err);
 	for (unsigned i = 0; ret == 0 && i < m->nr_functions; i++)
 		ret = virtio_function_load(m->functions[i], r, err);
+	if (ret == 0)
+		ret = state_reader_finish(r, err);
 	m->state = ret ? RUN_STATE_INTERNAL_ERROR : RUN_STATE_PAUSED;
 	return ret;
 }
