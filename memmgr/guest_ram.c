@@ -2,11 +2,13 @@
 #include "memmgr/guest_ram.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #define HUGE_PAGE_SIZE (2ull << 20)
+#define GPA_END (1ull << 52) /* the architecture's last physical address, and one */
 
 struct guest_ram {
 	uint64_t size;
@@ -37,8 +39,8 @@ static int check_regions(const struct guest_ram_region *regions, size_t nr, stru
 	uint64_t end = 0;
 	for (size_t i = 0; i < nr; i++) {
 		const struct guest_ram_region *r = &regions[i];
-		if (r->size == 0 || r->size % GUEST_PAGE_SIZE || r->gpa % GUEST_PAGE_SIZE || r->gpa + r->size < r->gpa ||
-		    r->gpa < end)
+		if (r->size == 0 || r->size % GUEST_PAGE_SIZE || r->gpa % GUEST_PAGE_SIZE || r->gpa < end || r->gpa > GPA_END ||
+		    r->size > GPA_END - r->gpa)
 			return error_set(err, EINVAL, "guest RAM: bad region %zu at %#llx", i, (unsigned long long)r->gpa);
 		end = r->gpa + r->size;
 	}
@@ -95,38 +97,57 @@ uint64_t guest_ram_size(const struct guest_ram *ram)
 	return ram->size;
 }
 
-void *guest_ram_at(const struct guest_ram *ram, uint64_t gpa, uint64_t len)
+/* The RAM at gpa, and in *run how much of len lies there without a break: nodes that touch are regions of their own. */
+static uint8_t *run_at(const struct guest_ram *ram, uint64_t gpa, uint64_t len, uint64_t *run)
 {
-	if (len == 0)
-		return NULL;
 	for (size_t i = 0; i < ram->nr_regions; i++) {
 		const struct guest_ram_region *r = &ram->regions[i];
-		if (gpa >= r->gpa && gpa - r->gpa < r->size)
-			return len <= r->size - (gpa - r->gpa) ? r->hva + (gpa - r->gpa) : NULL;
+		if (gpa < r->gpa || gpa - r->gpa >= r->size)
+			continue;
+		uint64_t left = r->size - (gpa - r->gpa);
+		*run = left < len ? left : len;
+		return r->hva + (gpa - r->gpa);
 	}
 	return NULL;
 }
 
+void *guest_ram_at(const struct guest_ram *ram, uint64_t gpa, uint64_t len)
+{
+	uint64_t run;
+	uint8_t *at = len ? run_at(ram, gpa, len, &run) : NULL;
+	return at && run == len ? at : NULL;
+}
+
+static bool all_is_ram(const struct guest_ram *ram, uint64_t gpa, uint64_t len)
+{
+	for (uint64_t run; len; gpa += run, len -= run)
+		if (!run_at(ram, gpa, len, &run))
+			return false;
+	return true;
+}
+
 int guest_ram_read(const struct guest_ram *ram, uint64_t gpa, void *buf, size_t len)
 {
-	if (len == 0)
-		return 0;
-	const void *from = guest_ram_at(ram, gpa, len);
-	if (!from) {
+	if (!all_is_ram(ram, gpa, len)) {
 		memset(buf, 0, len);
 		return -EFAULT;
 	}
-	memcpy(buf, from, len);
+	uint64_t run = 0;
+	for (uint8_t *to = buf; len; gpa += run, to += run, len -= run) {
+		const uint8_t *from = run_at(ram, gpa, len, &run);
+		memcpy(to, from, run);
+	}
 	return 0;
 }
 
 int guest_ram_write(const struct guest_ram *ram, uint64_t gpa, const void *buf, size_t len)
 {
-	if (len == 0)
-		return 0;
-	void *to = guest_ram_at(ram, gpa, len);
-	if (!to)
+	if (!all_is_ram(ram, gpa, len))
 		return -EFAULT;
-	memcpy(to, buf, len);
+	uint64_t run = 0;
+	for (const uint8_t *from = buf; len; gpa += run, from += run, len -= run) {
+		uint8_t *to = run_at(ram, gpa, len, &run);
+		memcpy(to, from, run);
+	}
 	return 0;
 }
