@@ -9,6 +9,7 @@
 #include "vmm/layout.h"
 
 #define CONFIG_ADDRESS_ENABLE 0x80000000u
+#define HEADER_MULTI_FUNCTION 0x80u
 
 static struct pci *pci_of(struct bus_range *range, size_t member)
 {
@@ -58,27 +59,44 @@ static void unmap_bar(struct pci_function *f, struct pci_bar *bar)
 		f->ops->bar_mapped(f, bar->index, bar->range.base, false);
 }
 
-/* Makes the bus agree with command register and BARs. A BAR that the guest put onto something else stays unmapped. PCI lock held. */
-static void update_bars(struct pci_function *f)
+/* Where the guest wants the BAR to answer; false: nowhere. */
+static bool wanted_address(const struct pci_function *f, const struct pci_bar *bar, uint64_t *address)
 {
-	bool decode = f->config[PCI_COMMAND] & PCI_COMMAND_MEMORY;
-	for (unsigned i = 0; i < PCI_NR_BARS; i++) {
-		struct pci_bar *bar = &f->bars[i];
-		if (!bar->size)
-			continue;
-		uint64_t address = get32(&f->config[PCI_BASE_ADDRESS_0 + 4 * i]) & ~(uint32_t)0xf;
-		if (bar->mapped && decode && bar->range.base == address)
-			continue;
+	if (!bar->size || !(f->config[PCI_COMMAND] & PCI_COMMAND_MEMORY))
+		return false;
+	*address = get32(&f->config[PCI_BASE_ADDRESS_0 + 4 * bar->index]) & ~(uint32_t)0xf;
+	/* Only inside the window: elsewhere lie RAM and interrupt chips, which KVM serves before it would ask us. */
+	return *address >= LAYOUT_PCI_WINDOW && *address + bar->size <= LAYOUT_PCI_WINDOW + LAYOUT_PCI_WINDOW_SIZE;
+}
+
+static void leave_old_place(struct pci_function *f, struct pci_bar *bar)
+{
+	uint64_t address;
+	if (bar->mapped && !(wanted_address(f, bar, &address) && address == bar->range.base))
 		unmap_bar(f, bar);
-		/* Only inside the window: elsewhere lie RAM and interrupt chips, which KVM serves before it would ask us. */
-		if (!decode || address < LAYOUT_PCI_WINDOW || address + bar->size > LAYOUT_PCI_WINDOW + LAYOUT_PCI_WINDOW_SIZE)
-			continue;
-		if (bus_add(f->pci->memory, &bar->range, address, bar->size) != 0)
-			continue;
-		bar->mapped = true;
-		if (f->ops->bar_mapped)
-			f->ops->bar_mapped(f, i, address, true);
-	}
+}
+
+static void take_new_place(struct pci_function *f, struct pci_bar *bar)
+{
+	uint64_t address;
+	if (bar->mapped || !wanted_address(f, bar, &address) || bus_add(f->pci->memory, &bar->range, address, bar->size) != 0)
+		return;
+	bar->mapped = true;
+	if (f->ops->bar_mapped)
+		f->ops->bar_mapped(f, bar->index, address, true);
+}
+
+/*
+ * Makes the bus agree with the command registers and BARs of all functions: all that move leave first, so that two may change places. A
+ * BAR that the guest put onto something else stays unmapped until that goes away. PCI lock held.
+ */
+static void update_bars(struct pci *pci)
+{
+	static void (*const steps[])(struct pci_function *, struct pci_bar *) = {leave_old_place, take_new_place};
+	for (unsigned step = 0; step < 2; step++)
+		for (unsigned i = 0; i < PCI_MAX_FUNCTIONS; i++)
+			for (unsigned b = 0; pci->functions[i] && b < PCI_NR_BARS; b++)
+				steps[step](pci->functions[i], &pci->functions[i]->bars[b]);
 }
 
 /* --- configuration space --- */
@@ -112,7 +130,7 @@ void pci_config_write(struct pci *pci, unsigned devfn, unsigned offset, const vo
 			*byte = (uint8_t)((*byte & ~mask) | (((const uint8_t *)data)[i] & mask));
 		}
 		if (overlaps(offset, size, PCI_COMMAND, 2) || overlaps(offset, size, PCI_BASE_ADDRESS_0, 4 * PCI_NR_BARS))
-			update_bars(f);
+			update_bars(pci);
 		if (f->ops->config_written)
 			f->ops->config_written(f, offset, size);
 	}
@@ -276,14 +294,16 @@ int pci_add(struct pci *pci, struct pci_function *f, int slot, int function, str
 	int ret = place_bars(pci, f, err);
 	if (ret)
 		return ret;
-	if (function > 0)
-		pci->functions[slot * 8]->config[PCI_HEADER_TYPE] |= 0x80;
 	f->pci = pci;
 	f->config[PCI_COMMAND] |= PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
 	memcpy(f->power_on, f->config, sizeof(f->config));
 	pthread_mutex_lock(&pci->lock);
+	if (function > 0) {
+		pci->functions[slot * 8]->config[PCI_HEADER_TYPE] |= HEADER_MULTI_FUNCTION;
+		pci->functions[slot * 8]->power_on[PCI_HEADER_TYPE] |= HEADER_MULTI_FUNCTION;
+	}
 	pci->functions[f->devfn] = f;
-	update_bars(f);
+	update_bars(pci);
 	pthread_mutex_unlock(&pci->lock);
 	return 0;
 }
@@ -324,13 +344,7 @@ void pci_reset(struct pci *pci)
 		if (f->ops->config_written)
 			f->ops->config_written(f, 0, sizeof(f->config));
 	}
-	/* First all away, then all back: the guest may have swapped two. */
-	for (unsigned i = 0; i < PCI_MAX_FUNCTIONS; i++)
-		for (unsigned b = 0; pci->functions[i] && b < PCI_NR_BARS; b++)
-			unmap_bar(pci->functions[i], &pci->functions[i]->bars[b]);
-	for (unsigned i = 0; i < PCI_MAX_FUNCTIONS; i++)
-		if (pci->functions[i])
-			update_bars(pci->functions[i]);
+	update_bars(pci);
 	pthread_mutex_unlock(&pci->lock);
 }
 
@@ -387,15 +401,10 @@ int pci_load(struct pci *pci, struct state_reader *r, struct error *err)
 		return ret;
 	pthread_mutex_lock(&pci->lock);
 	pci->address = address;
-	for (unsigned i = 0; i < PCI_MAX_FUNCTIONS; i++)
-		for (unsigned b = 0; pci->functions[i] && b < PCI_NR_BARS; b++)
-			unmap_bar(pci->functions[i], &pci->functions[i]->bars[b]);
+	update_bars(pci);
 	for (unsigned i = 0; i < PCI_MAX_FUNCTIONS; i++) {
 		struct pci_function *f = pci->functions[i];
-		if (!f)
-			continue;
-		update_bars(f);
-		if (f->ops->config_written)
+		if (f && f->ops->config_written)
 			f->ops->config_written(f, 0, sizeof(f->config));
 	}
 	pthread_mutex_unlock(&pci->lock);

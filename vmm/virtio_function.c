@@ -85,7 +85,7 @@ static void function_bar_mapped(struct pci_function *f, unsigned bar, uint64_t a
 				 : hv_vm_ioeventfd_del(vf->vm, fd, HV_SPACE_MEMORY, at, 0);
 		/* Without it a notification takes the slow way, through function_bar_write. */
 		if (ret)
-			log_warning("%s: ioeventfd at %#llx: %s", vf->dev->name, (unsigned long long)at, strerror(-ret));
+			log_guest_error("%s: ioeventfd at %#llx: %s", vf->dev->name, (unsigned long long)at, strerror(-ret));
 	}
 }
 
