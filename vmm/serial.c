@@ -55,19 +55,28 @@ static void update_irq(struct serial *s)
 	hv_vm_set_irq(s->vm, s->irq, level);
 }
 
-/* Offers the backlog to the chardev. */
+/* Offers the backlog to the chardev. That it has room again is the interrupt for which a driver waits, whoever made it. */
 static void flush_backlog(struct serial *s)
 {
+	bool was_ready = transmitter_ready(s);
 	while (s->backlog_count) {
 		unsigned run = SERIAL_BACKLOG_SIZE - s->backlog_head;
 		if (run > s->backlog_count)
 			run = s->backlog_count;
 		size_t taken = s->connected ? chardev_write(&s->user, &s->backlog[s->backlog_head], run) : run;
 		if (taken == 0)
-			return;
+			break;
 		s->backlog_head = (s->backlog_head + (unsigned)taken) % SERIAL_BACKLOG_SIZE;
 		s->backlog_count -= (unsigned)taken;
 	}
+	if (!was_ready && transmitter_ready(s))
+		s->thr_interrupt = true;
+}
+
+/* What the chardev may send us. In loopback the line is cut. */
+static unsigned input_room(const struct serial *s)
+{
+	return s->mcr & UART_MCR_LOOP ? 0 : SERIAL_FIFO_SIZE - s->fifo_count;
 }
 
 static void push_input(struct serial *s, uint8_t byte)
@@ -200,11 +209,11 @@ static void serial_read(struct bus_range *self, uint64_t offset, void *data, uns
 	if (size != 1)
 		return;
 	pthread_mutex_lock(&s->lock);
-	bool had_room = s->fifo_count < SERIAL_FIFO_SIZE;
+	bool was_full = input_room(s) == 0;
 	flush_backlog(s);
 	*(uint8_t *)data = read_register(s, offset);
 	update_irq(s);
-	bool room = s->connected && !had_room && s->fifo_count < SERIAL_FIFO_SIZE;
+	bool room = s->connected && was_full && input_room(s) > 0;
 	pthread_mutex_unlock(&s->lock);
 	if (room)
 		chardev_accept_input_async(&s->user);
@@ -216,11 +225,11 @@ static void serial_write(struct bus_range *self, uint64_t offset, const void *da
 	if (size != 1)
 		return;
 	pthread_mutex_lock(&s->lock);
+	bool was_full = input_room(s) == 0;
 	flush_backlog(s);
-	bool was_full = s->fifo_count == SERIAL_FIFO_SIZE;
 	write_register(s, offset, *(const uint8_t *)data);
 	update_irq(s);
-	bool room = s->connected && was_full && s->fifo_count < SERIAL_FIFO_SIZE;
+	bool room = s->connected && was_full && input_room(s) > 0;
 	pthread_mutex_unlock(&s->lock);
 	if (room)
 		chardev_accept_input_async(&s->user);
@@ -239,7 +248,7 @@ static size_t serial_room(struct chardev_user *user)
 {
 	struct serial *s = from_user(user);
 	pthread_mutex_lock(&s->lock);
-	size_t room = s->mcr & UART_MCR_LOOP ? 0 : SERIAL_FIFO_SIZE - s->fifo_count;
+	size_t room = input_room(s);
 	pthread_mutex_unlock(&s->lock);
 	return room;
 }
@@ -258,10 +267,7 @@ static void serial_writable(struct chardev_user *user)
 {
 	struct serial *s = from_user(user);
 	pthread_mutex_lock(&s->lock);
-	bool was_ready = transmitter_ready(s);
 	flush_backlog(s);
-	if (!was_ready && transmitter_ready(s))
-		s->thr_interrupt = true;
 	update_irq(s);
 	pthread_mutex_unlock(&s->lock);
 }
@@ -310,6 +316,9 @@ void serial_reset(struct serial *s)
 	s->fifo_head = s->fifo_count = 0;
 	update_irq(s);
 	pthread_mutex_unlock(&s->lock);
+	/* There is room, and perhaps there was none before. */
+	if (s->connected)
+		chardev_accept_input_async(&s->user);
 }
 
 void serial_save(struct serial *s, struct state_writer *w)
@@ -355,5 +364,7 @@ int serial_load(struct serial *s, struct state_reader *r, struct error *err)
 	int ret = state_leave(r, err);
 	update_irq(s);
 	pthread_mutex_unlock(&s->lock);
+	if (s->connected)
+		chardev_accept_input_async(&s->user);
 	return ret;
 }

@@ -15,7 +15,7 @@
 #include "vmm/chardev.h"
 
 #define SERIAL_FIFO_SIZE 16u
-/* Output that waits for a slow chardev; past it the transmitter is busy, and after a second of that bytes are dropped. */
+/* Output that waits for a slow chardev; past it the transmitter is busy, and bytes that are written all the same are lost. */
 #define SERIAL_BACKLOG_SIZE 4096u
 
 struct serial {
