@@ -63,8 +63,8 @@ static void pm_read(struct bus_range *self, uint64_t offset, void *data, unsigne
 	memcpy(&registers[PM1_STATUS], &p->status, 2);
 	memcpy(&registers[PM1_ENABLE], &p->enable, 2);
 	memcpy(&registers[PM1_CONTROL], &control, 2);
+	uint32_t timer = timer_now() + p->timer_offset;
 	pthread_mutex_unlock(&p->lock);
-	uint32_t timer = timer_now();
 	memcpy(&registers[PM_TIMER], &timer, 4);
 	memcpy(data, &registers[offset], size);
 }
@@ -164,6 +164,7 @@ void power_save(struct power *p, struct state_writer *w)
 	state_put(w, "pm1-enable", p->enable);
 	state_put(w, "pm1-control", p->control);
 	state_put(w, "reset", p->reset_value);
+	state_put(w, "timer", (uint32_t)(timer_now() + p->timer_offset));
 	state_leave_new(w);
 	pthread_mutex_unlock(&p->lock);
 }
@@ -176,6 +177,7 @@ int power_load(struct power *p, struct state_reader *r, struct error *err)
 	p->enable = (uint16_t)state_get(r, "pm1-enable", 0, PM1_EN_ALL) & PM1_EN_ALL;
 	p->control = (uint16_t)state_get(r, "pm1-control", 0, PM1_CNT_SLEEP_TYPE) & PM1_CNT_SLEEP_TYPE;
 	p->reset_value = (uint8_t)state_get(r, "reset", 0, 0x0a) & 0x0a;
+	p->timer_offset = (uint32_t)state_get(r, "timer", 0, UINT32_MAX) - timer_now();
 	int ret = state_leave(r, err);
 	update_sci(p);
 	pthread_mutex_unlock(&p->lock);

@@ -28,6 +28,7 @@ struct power {
 	pthread_mutex_t lock; /* guards all below */
 	uint16_t status, enable, control;
 	uint8_t reset_value;
+	uint32_t timer_offset; /* the guest's timer minus this host's */
 	bool sci;
 };
 
