@@ -13,6 +13,7 @@
 #include "vmm/loader.h"
 
 #define SECTOR 512u
+#define PARAGRAPH 16u
 #define HEADER_AT 0x1f1u
 #define ENTRY_64 0x200u
 #define LOADER_TYPE_UNKNOWN 0xff
@@ -39,7 +40,8 @@ static int read_header(const struct loader *l, struct setup_header *header, stru
 	if (ret)
 		return ret;
 	if (header->version < PROTOCOL_MIN)
-		return error_set(err, ENOEXEC, "-kernel %s: boot protocol %u.%02u is too old, 2.06 (Linux 2.6.22) or newer is needed",
+		return error_set(err, ENOEXEC,
+				 "-kernel %s: boot protocol %u.%02u is too old, 2.06 (Linux 2.6.22) or newer is needed",
 				 l->kernel.path, header->version >> 8, header->version & 0xff);
 	if (!(header->loadflags & LOADED_HIGH))
 		return error_set(err, ENOEXEC, "-kernel %s: a zImage; build a bzImage", l->kernel.path);
@@ -83,9 +85,13 @@ int linux_load(const struct loader *l, struct hv_start *start, struct error *err
 	bool long_mode = bp.hdr.version >= PROTOCOL_XLOADFLAGS && (bp.hdr.xloadflags & XLF_KERNEL_64);
 	uint64_t setup = (uint64_t)((bp.hdr.setup_sects ? bp.hdr.setup_sects : 4) + 1) * SECTOR;
 	if (setup >= l->kernel.size)
-		return error_set(err, ENOEXEC, "-kernel %s: truncated: setup code of %llu bytes and nothing behind it", l->kernel.path,
-				 (unsigned long long)setup);
-	uint64_t len = l->kernel.size - setup;
+		return error_set(err, ENOEXEC, "-kernel %s: truncated: setup code of %llu bytes and nothing behind it",
+				 l->kernel.path, (unsigned long long)setup);
+	uint64_t len = l->kernel.size - setup, whole = (uint64_t)bp.hdr.syssize * PARAGRAPH;
+	/* Signatures may follow the kernel, so it may be shorter than the file; up to a paragraph less is rounding. */
+	if (len + PARAGRAPH <= whole)
+		return error_set(err, ENOEXEC, "-kernel %s: truncated: it has %llu of %llu bytes of kernel code", l->kernel.path,
+				 (unsigned long long)len, (unsigned long long)whole);
 	/*
 	 * A kernel that can be anywhere is put where it wants to end up, which spares it one copy of itself. init_size is what it
 	 * needs from there on before it has found out about memory.
@@ -97,8 +103,10 @@ int linux_load(const struct loader *l, struct hv_start *start, struct error *err
 		if (bp.hdr.init_size > room)
 			room = bp.hdr.init_size;
 	}
-	if (load < LAYOUT_HIGH_LOAD || load > LAYOUT_LOW_RAM_END || room > LAYOUT_LOW_RAM_END - load ||
-	    !guest_ram_at(l->ram, load, room))
+	if (load < LAYOUT_HIGH_LOAD || load >= LAYOUT_LOW_RAM_END)
+		return error_set(err, ENOEXEC, "-kernel %s: damaged: it wants to lie at %#llx, must be 1 MiB to 3 GiB",
+				 l->kernel.path, (unsigned long long)load);
+	if (room > LAYOUT_LOW_RAM_END - load || !guest_ram_at(l->ram, load, room))
 		return error_set(err, EINVAL, "-kernel %s: it needs %llu MiB of RAM from %#llx on; give the guest more with -m",
 				 l->kernel.path, (unsigned long long)(room + (1 << 20) - 1) >> 20, (unsigned long long)load);
 	ret = loader_read_to_guest(l, &l->kernel, setup, len, load, "the kernel", err);

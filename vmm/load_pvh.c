@@ -83,27 +83,28 @@ static int read_segments(const struct loader *l, struct segment *segments, unsig
 	return 0;
 }
 
-/* Looks for the PVH entry in one note segment. Returns whether it is there. */
-static bool find_entry(const uint8_t *notes, size_t len, uint64_t align, uint64_t *entry)
+static size_t round_up(size_t value, size_t to)
 {
-	size_t to = align == 8 ? 8 : 4, at = 0;
-	while (len - at >= sizeof(Elf64_Nhdr)) {
+	return (value + to - 1) & ~(to - 1);
+}
+
+/* Looks for the PVH entry among notes whose values and ends are aligned to 4 or 8 bytes. Returns whether it is there. */
+static bool find_entry(const uint8_t *notes, size_t len, size_t align, uint64_t *entry)
+{
+	for (size_t at = 0; at < len && len - at >= sizeof(Elf64_Nhdr);) {
 		Elf64_Nhdr note;
 		memcpy(&note, notes + at, sizeof(note));
-		at += sizeof(note);
-		size_t name_size = ((size_t)note.n_namesz + to - 1) & ~(to - 1);
-		size_t value_size = ((size_t)note.n_descsz + to - 1) & ~(to - 1);
-		if (name_size > len - at || note.n_descsz > len - at - name_size)
+		size_t name_at = at + sizeof(note);
+		size_t value_at = round_up(name_at + note.n_namesz, align);
+		if (value_at > len || note.n_descsz > len - value_at)
 			return false;
-		if (note.n_type == NOTE_PHYS32_ENTRY && note.n_namesz == 4 && memcmp(notes + at, "Xen", 4) == 0 &&
+		if (note.n_type == NOTE_PHYS32_ENTRY && note.n_namesz == 4 && memcmp(notes + name_at, "Xen", 4) == 0 &&
 		    (note.n_descsz == 4 || note.n_descsz == 8)) {
 			*entry = 0;
-			memcpy(entry, notes + at + name_size, note.n_descsz);
+			memcpy(entry, notes + value_at, note.n_descsz);
 			return true;
 		}
-		if (value_size > len - at - name_size)
-			return false;
-		at += name_size + value_size;
+		at = round_up(value_at + note.n_descsz, align);
 	}
 	return false;
 }
@@ -120,13 +121,17 @@ static int load_segments(const struct loader *l, const struct segment *segments,
 			int ret = loader_read(&l->kernel, s->offset, notes, s->file_size, "an ELF note", err);
 			if (ret)
 				return ret;
-			found = find_entry(notes, s->file_size, s->align, entry);
+			/* Assemblers align Xen's notes to 4, whatever the segment that a linker script puts them into says. */
+			found = (s->align == 8 && find_entry(notes, s->file_size, 8, entry)) ||
+				find_entry(notes, s->file_size, 4, entry);
 		}
 		if (s->type != PT_LOAD || s->memory_size == 0)
 			continue;
 		void *to = guest_ram_at(l->ram, s->paddr, s->memory_size);
 		if (s->file_size > s->memory_size)
 			return bad(l, "an ELF segment is larger in the file than in memory", err);
+		if (s->paddr < LAYOUT_HIGH_LOAD)
+			return bad(l, "an ELF segment lies below 1 MiB, where the machine puts its tables", err);
 		if (!to)
 			return error_set(err, EINVAL, "-kernel %s: it needs RAM up to %#llx; give the guest more with -m",
 					 l->kernel.path, (unsigned long long)(s->paddr + s->memory_size));

@@ -14,7 +14,8 @@
 static int open_image(struct loader_file *file, const char *option, const char *path, struct error *err)
 {
 	file->path = path;
-	file->fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* O_NONBLOCK: the name of a pipe must not hang us. */
+	file->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (file->fd < 0)
 		return error_set(err, errno, "%s %s: %s", option, path, strerror(errno));
 	struct stat st;
@@ -89,6 +90,8 @@ int loader_place_initrd(const struct loader *l, uint64_t lowest, uint64_t highes
 	*gpa = 0;
 	if (l->initrd.fd < 0)
 		return 0;
+	if (lowest < LAYOUT_HIGH_LOAD)
+		lowest = LAYOUT_HIGH_LOAD; /* below lie our own tables */
 	size_t nr;
 	const struct guest_ram_region *regions = guest_ram_regions(l->ram, &nr);
 	for (size_t i = nr; i-- > 0;) {
@@ -111,7 +114,9 @@ int loader_place_initrd(const struct loader *l, uint64_t lowest, uint64_t highes
 int loader_write_command_line(const struct loader *l, uint64_t max, struct error *err)
 {
 	size_t len = strlen(l->command_line);
-	if (len > max || len >= LAYOUT_COMMAND_LINE_MAX)
+	if (max >= LAYOUT_COMMAND_LINE_MAX)
+		max = LAYOUT_COMMAND_LINE_MAX - 1;
+	if (len > max)
 		return error_set(err, E2BIG, "-append: the command line has %zu bytes, the kernel takes %llu", len,
 				 (unsigned long long)max);
 	if (guest_ram_write(l->ram, LAYOUT_COMMAND_LINE, l->command_line, len + 1))

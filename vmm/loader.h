@@ -41,14 +41,14 @@ int loader_load(const struct loader *l, struct hv_start *start, struct error *er
 int linux_load(const struct loader *l, struct hv_start *start, struct error *err);
 int pvh_load(const struct loader *l, struct hv_start *start, struct error *err);
 
-/* Reads exactly len bytes at offset of the file to gpa, all of it RAM below limit. what names the part in messages. */
+/* Reads exactly len bytes at offset of the file to gpa, all of it RAM of one region. what names the part in messages. */
 int loader_read_to_guest(const struct loader *l, const struct loader_file *file, uint64_t offset, uint64_t len, uint64_t gpa,
 			 const char *what, struct error *err);
 /* The same into our memory. */
 int loader_read(const struct loader_file *file, uint64_t offset, void *buf, size_t len, const char *what, struct error *err);
-/* Places the initrd page-aligned, as high as possible, all of it at or above lowest and not past highest. *gpa is 0 without one. */
+/* Places the initrd page-aligned, as high as possible, all of it at or above lowest and 1 MiB, not past highest. *gpa is 0 without one. */
 int loader_place_initrd(const struct loader *l, uint64_t lowest, uint64_t highest, uint64_t *gpa, struct error *err);
-/* Writes the command line; fails if it is longer than max bytes (without its end). */
+/* Writes the command line; -E2BIG if it is longer than max bytes (without its end), or than the room that we keep for it. */
 int loader_write_command_line(const struct loader *l, uint64_t max, struct error *err);
 /* Writes the boot CPU's descriptor table: code at 0x10 (64 bit or 32 bit), data at 0x18; and says so in *start. */
 int loader_write_gdt(const struct loader *l, int long_mode, struct hv_start *start, struct error *err);
