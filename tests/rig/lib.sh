@@ -187,7 +187,8 @@ qmp()
 			nap
 		done
 		mkfifo qmp.in
-		socat -t 1 - UNIX-CONNECT:qmp.socket <qmp.in >qmp.log 2>>vmm.log &
+		: >qmp.log
+		socat -t 1 - UNIX-CONNECT:qmp.socket <qmp.in >>qmp.log 2>>vmm.log &
 		exec {qmp_in}>qmp.in {qmp_out}<qmp.log
 		wait_for qmp.log '"QMP"' 10
 		echo '{"execute": "qmp_capabilities"}' >&"$qmp_in"

@@ -3,7 +3,7 @@
 # limit: 90
 guest_script <<'GUEST'
 say "top $(sed -n 's/^ *\([0-9a-f]*-[0-9a-f]*\) : System RAM/\1/p' /proc/iomem | tail -n 1)"
-mount -t tmpfs -o size=100m none /tmp
+mount -t tmpfs -o size=200m none /tmp
 head -c 64m /dev/urandom >/tmp/a
 cp /tmp/a /tmp/b
 cmp /tmp/a /tmp/b && say "copies agree"

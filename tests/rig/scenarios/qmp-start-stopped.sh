@@ -7,7 +7,7 @@ qmp query-status
 [[ $qmp_answer == *'"prelaunch"'* || $qmp_answer == *'"paused"'* ]] || fail "query-status: $qmp_answer"
 qmp query-version
 qmp query-cpus-fast
-[[ $(grep -o '"thread-id"' <<<"$qmp_answer" | wc -l) == 2 ]] || fail "query-cpus-fast: $qmp_answer"
+[[ $(grep -o '"cpu-index"' <<<"$qmp_answer" | wc -l) == 2 ]] || fail "query-cpus-fast: $qmp_answer"
 qmp query-block
 qmp query-commands
 [[ $qmp_answer == *'"system_powerdown"'* ]] || fail "query-commands: $qmp_answer"
