@@ -26,9 +26,9 @@ $(patsubst tests/guests/%.c,$(BUILD)/guests/%.elf,$(wildcard tests/guests/*.c)):
 	$(Q)$(CC) $(GUEST_LDFLAGS) -o $@ $(filter %.o,$^)
 
 # Guests that are a single assembly file, without library.
-$(patsubst tests/guests/alone/%.S,$(BUILD)/guests/%.elf,$(wildcard tests/guests/alone/*.S)): $(BUILD)/guests/%.elf: $(BUILD)/guests/alone/%.o
+$(patsubst tests/guests/alone/%.S,$(BUILD)/guests/%.elf,$(wildcard tests/guests/alone/*.S)): $(BUILD)/guests/%.elf: $(BUILD)/guests/alone/%.o tests/guests/alone/alone.ld
 	$(call say,GUEST)
-	$(Q)$(CC) -nostdlib -static -Wl,-Ttext=0x100000 -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-e,alone_entry -o $@ $<
+	$(Q)$(CC) -nostdlib -static -Wl,-T,tests/guests/alone/alone.ld -Wl,--build-id=none -Wl,-z,max-page-size=4096 -o $@ $<
 
 .PHONY: guests
 -include $(wildcard $(BUILD)/guests/*.d $(BUILD)/guests/lib/*.d)
