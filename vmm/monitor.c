@@ -34,8 +34,8 @@ struct monitor {
 static void send_out(struct monitor *mon)
 {
 	if (mon->out.failed) {
-		log_warning("monitor on chardev \"%s\": output was lost; its client does not read, or memory is short",
-			    chardev_label(mon->user.chardev));
+		log_guest_error("monitor on chardev \"%s\": output was lost; its client does not read, or memory is short",
+				chardev_label(mon->user.chardev));
 		mon->out.failed = false;
 	}
 	if (mon->out.len)

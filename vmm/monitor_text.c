@@ -53,6 +53,8 @@ void monitor_text_printf(struct monitor_text *t, const char *fmt, ...)
 
 void monitor_text_drop(struct monitor_text *t, size_t len)
 {
+	if (len == 0)
+		return;
 	if (len >= t->len) {
 		/* Empty again, with nothing lost that still matters. */
 		monitor_text_free(t);
