@@ -104,11 +104,11 @@ static int replace_route(struct hv_vm *vm, size_t index, struct hv_route route)
 int hv_vm_msi_route_add(struct hv_vm *vm, uint64_t address, uint32_t data, unsigned *gsi)
 {
 	size_t index = 0;
-	pthread_mutex_lock(&vm->lock);
+	lock_take(&vm->lock);
 	int ret = find_free_route(vm, &index);
 	if (!ret)
 		ret = replace_route(vm, index, (struct hv_route){.used = true, .address = address, .data = data});
-	pthread_mutex_unlock(&vm->lock);
+	lock_release(&vm->lock);
 	if (!ret)
 		*gsi = HV_NR_PINS + (unsigned)index;
 	return ret;
@@ -122,7 +122,7 @@ static bool is_route(const struct hv_vm *vm, unsigned gsi)
 int hv_vm_msi_route_set(struct hv_vm *vm, unsigned gsi, uint64_t address, uint32_t data)
 {
 	int ret = -EINVAL;
-	pthread_mutex_lock(&vm->lock);
+	lock_take(&vm->lock);
 	if (is_route(vm, gsi)) {
 		const struct hv_route *old = &vm->routes[gsi - HV_NR_PINS];
 		/* A new table makes KVM wait for all its readers: not for nothing. */
@@ -131,17 +131,17 @@ int hv_vm_msi_route_set(struct hv_vm *vm, unsigned gsi, uint64_t address, uint32
 			ret = replace_route(vm, gsi - HV_NR_PINS,
 					    (struct hv_route){.used = true, .address = address, .data = data});
 	}
-	pthread_mutex_unlock(&vm->lock);
+	lock_release(&vm->lock);
 	return ret;
 }
 
 int hv_vm_msi_route_del(struct hv_vm *vm, unsigned gsi)
 {
 	int ret = -EINVAL;
-	pthread_mutex_lock(&vm->lock);
+	lock_take(&vm->lock);
 	if (is_route(vm, gsi))
 		ret = replace_route(vm, gsi - HV_NR_PINS, (struct hv_route){.used = false});
-	pthread_mutex_unlock(&vm->lock);
+	lock_release(&vm->lock);
 	return ret;
 }
 

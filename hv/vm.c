@@ -82,7 +82,7 @@ int hv_vm_create(struct hv_kvm *kvm, struct hv_vm **out, struct error *err)
 	if (!vm)
 		return error_set(err, ENOMEM, "KVM: out of memory");
 	vm->kvm = kvm;
-	pthread_mutex_init(&vm->lock, NULL);
+	lock_init(&vm->lock, LOCK_HV_VM);
 	int ret = vm->fd = hv_ioctl_value(hv_kvm_fd(kvm), KVM_CREATE_VM, 0);
 	if (ret < 0) {
 		ret = vm_failed(err, ret, "create a VM");
@@ -100,7 +100,7 @@ int hv_vm_create(struct hv_kvm *kvm, struct hv_vm **out, struct error *err)
 close_fd:
 	close(vm->fd);
 free_vm:
-	pthread_mutex_destroy(&vm->lock);
+	lock_fini(&vm->lock);
 	free(vm);
 	return ret;
 }
@@ -110,7 +110,7 @@ void hv_vm_destroy(struct hv_vm *vm)
 	if (!vm)
 		return;
 	close(vm->fd);
-	pthread_mutex_destroy(&vm->lock);
+	lock_fini(&vm->lock);
 	free(vm->routes);
 	free(vm);
 }
@@ -134,11 +134,11 @@ int hv_vm_set_slot(struct hv_vm *vm, unsigned slot, uint64_t gpa, uint64_t size,
 		.memory_size = size,
 		.userspace_addr = address,
 	};
-	pthread_mutex_lock(&vm->lock);
+	lock_take(&vm->lock);
 	int ret = hv_ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region);
 	if (ret >= 0)
 		vm->slot_pages[slot] = size >> SLOT_PAGE_SHIFT;
-	pthread_mutex_unlock(&vm->lock);
+	lock_release(&vm->lock);
 	return ret < 0 ? ret : 0;
 }
 
@@ -147,12 +147,12 @@ int hv_vm_get_dirty_log(struct hv_vm *vm, unsigned slot, uint64_t *bitmap, size_
 	if (slot >= HV_MAX_SLOTS)
 		return -EINVAL;
 	struct kvm_dirty_log log = {.slot = slot, .dirty_bitmap = bitmap};
-	pthread_mutex_lock(&vm->lock);
+	lock_take(&vm->lock);
 	/* KVM writes as many bits as the slot has pages, whatever room there is. */
 	int ret = -EINVAL;
 	if (nr_pages && vm->slot_pages[slot] == nr_pages)
 		ret = hv_ioctl(vm->fd, KVM_GET_DIRTY_LOG, &log);
-	pthread_mutex_unlock(&vm->lock);
+	lock_release(&vm->lock);
 	return ret < 0 ? ret : 0;
 }
 

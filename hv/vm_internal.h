@@ -3,11 +3,11 @@
 #define HV_VM_INTERNAL_H
 
 #include <linux/kvm.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/lock.h"
 #include "hv/vm.h"
 
 #define HV_MAX_SLOTS 256
@@ -30,7 +30,7 @@ struct hv_vm {
 	bool has_triple_fault; /* KVM_VCPUEVENT_VALID_TRIPLE_FAULT may be used; constant */
 
 	/* Guards slot_pages, routes and nr_routes, and is held over the ioctl that makes KVM follow them. A leaf. */
-	pthread_mutex_t lock;
+	struct lock lock;
 	uint64_t slot_pages[HV_MAX_SLOTS]; /* 0: not in use */
 	struct hv_route *routes;	   /* routes[i] is gsi HV_NR_PINS + i */
 	size_t nr_routes;

@@ -40,11 +40,11 @@ static void config_written(struct virtio_device *dev, uint32_t offset, uint32_t 
 	struct blk *blk = to_blk(dev);
 	struct virtio_blk_config config = blk->config;
 	/* Of all that the driver (or a saved state) may have put there, wce alone is its to choose. */
-	pthread_mutex_lock(&dev->config_lock);
+	lock_take(&dev->config_lock);
 	if (dev->features_offered >> VIRTIO_BLK_F_CONFIG_WCE & 1)
 		config.wce = dev->config[offsetof(struct virtio_blk_config, wce)] & 1;
 	memcpy(dev->config, &config, dev->config_len);
-	pthread_mutex_unlock(&dev->config_lock);
+	lock_release(&dev->config_lock);
 	decide_write_cache(blk);
 }
 
@@ -69,9 +69,9 @@ static void stop(struct virtio_device *dev)
 static void reset(struct virtio_device *dev)
 {
 	struct blk *blk = to_blk(dev);
-	pthread_mutex_lock(&dev->config_lock);
+	lock_take(&dev->config_lock);
 	memcpy(dev->config, &blk->config, dev->config_len);
-	pthread_mutex_unlock(&dev->config_lock);
+	lock_release(&dev->config_lock);
 }
 
 static void save(struct virtio_device *dev, struct state_writer *w)

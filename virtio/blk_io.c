@@ -310,21 +310,21 @@ static void close_ring(struct blk_io *io)
 
 static void set_state(struct blk_io *io, enum blk_io_state state)
 {
-	pthread_mutex_lock(&io->lock);
+	lock_take(&io->lock);
 	io->state = state;
 	pthread_cond_broadcast(&io->changed);
-	pthread_mutex_unlock(&io->lock);
+	lock_release(&io->lock);
 }
 
 /* Waits parked. Returns what is wanted instead. */
 static enum blk_io_state wait_parked(struct blk_io *io)
 {
 	for (;;) {
-		pthread_mutex_lock(&io->lock);
+		lock_take(&io->lock);
 		enum blk_io_state wanted = io->wanted;
 		if (wanted != BLK_IO_PARKED)
 			io->state = wanted;
-		pthread_mutex_unlock(&io->lock);
+		lock_release(&io->lock);
 		if (wanted != BLK_IO_PARKED)
 			return wanted;
 		submit(io, true);
@@ -375,7 +375,7 @@ int blk_io_create(struct blk *blk, unsigned index, struct blk_io **out, struct e
 	io->index = index;
 	io->wanted = BLK_IO_PARKED;
 	io->state = BLK_IO_STARTING;
-	pthread_mutex_init(&io->lock, NULL);
+	lock_init(&io->lock, LOCK_BLK);
 	pthread_cond_init(&io->changed, NULL);
 
 	struct error start_error = {0};
@@ -391,12 +391,12 @@ int blk_io_create(struct blk *blk, unsigned index, struct blk_io **out, struct e
 		error_set(err, -ret, "%s: cannot make a thread: %s", blk->dev.name, strerror(-ret));
 		goto close_control;
 	}
-	pthread_mutex_lock(&io->lock);
+	lock_take(&io->lock);
 	while (io->state == BLK_IO_STARTING)
-		pthread_cond_wait(&io->changed, &io->lock);
+		lock_wait(&io->lock, &io->changed);
 	bool gone = io->state == BLK_IO_GONE;
 	io->start_error = NULL;
-	pthread_mutex_unlock(&io->lock);
+	lock_release(&io->lock);
 	if (gone) {
 		pthread_join(io->thread, NULL);
 		ret = error_set(err, start_error.code, "%s", start_error.text);
@@ -409,16 +409,16 @@ close_control:
 	close(io->control_fd);
 free_io:
 	pthread_cond_destroy(&io->changed);
-	pthread_mutex_destroy(&io->lock);
+	lock_fini(&io->lock);
 	free(io);
 	return ret;
 }
 
 static void order(struct blk_io *io, enum blk_io_state wanted)
 {
-	pthread_mutex_lock(&io->lock);
+	lock_take(&io->lock);
 	io->wanted = wanted;
-	pthread_mutex_unlock(&io->lock);
+	lock_release(&io->lock);
 	uint64_t one = 1;
 	ssize_t ignored = write(io->control_fd, &one, sizeof(one));
 	(void)ignored;
@@ -432,10 +432,10 @@ void blk_io_start(struct blk_io *io)
 void blk_io_stop(struct blk_io *io)
 {
 	order(io, BLK_IO_PARKED);
-	pthread_mutex_lock(&io->lock);
+	lock_take(&io->lock);
 	while (io->state != BLK_IO_PARKED)
-		pthread_cond_wait(&io->changed, &io->lock);
-	pthread_mutex_unlock(&io->lock);
+		lock_wait(&io->lock, &io->changed);
+	lock_release(&io->lock);
 }
 
 void blk_io_destroy(struct blk_io *io)
@@ -446,6 +446,6 @@ void blk_io_destroy(struct blk_io *io)
 	pthread_join(io->thread, NULL);
 	close(io->control_fd);
 	pthread_cond_destroy(&io->changed);
-	pthread_mutex_destroy(&io->lock);
+	lock_fini(&io->lock);
 	free(io);
 }

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include "base/lock.h"
 #include "virtio/blk.h"
 
 /* Buffers of the usual request: kept in the request itself. */
@@ -52,7 +53,7 @@ struct blk_io {
 	pthread_t thread;
 	int control_fd; /* an eventfd: wanted changed */
 
-	pthread_mutex_t lock;
+	struct lock lock;
 	pthread_cond_t changed;		  /* of state */
 	_Atomic enum blk_io_state wanted; /* written with lock held */
 	enum blk_io_state state;	  /* guarded by lock */

@@ -9,6 +9,7 @@
  * Output that a backend does not take stays where it is: the request is put back into its ring, and how much of it is already
  * written is remembered in the port (and in saved state).
  */
+#include "base/lock.h"
 #include "virtio/console.h"
 
 #include <errno.h>
@@ -74,7 +75,7 @@ struct console {
 	struct worker worker;
 	struct queue_watcher watchers[MAX_QUEUES];
 	ev_async wake;
-	pthread_mutex_t mutex; /* a leaf */
+	struct lock mutex; /* a leaf */
 	unsigned nr_ports;
 	struct port ports[];
 };
@@ -155,7 +156,7 @@ static void serve_output(struct console *con, struct port *port)
 static uint32_t take_input(struct console *con, struct port *port, const struct virtq_chain *chain)
 {
 	uint32_t done = 0;
-	pthread_mutex_lock(&con->mutex);
+	lock_take(&con->mutex);
 	while (port->input_len && done < chain->in_len) {
 		uint32_t run = VIRTIO_CONSOLE_INPUT_MAX - port->input_start;
 		if (run > port->input_len)
@@ -167,25 +168,25 @@ static uint32_t take_input(struct console *con, struct port *port, const struct 
 		port->input_len -= put;
 		done += put;
 	}
-	pthread_mutex_unlock(&con->mutex);
+	lock_release(&con->mutex);
 	return done;
 }
 
 static bool has_input(struct console *con, struct port *port)
 {
-	pthread_mutex_lock(&con->mutex);
+	lock_take(&con->mutex);
 	bool has = port->input_len != 0;
-	pthread_mutex_unlock(&con->mutex);
+	lock_release(&con->mutex);
 	return has;
 }
 
 static void tell_readable_again(struct console *con, struct port *port)
 {
-	pthread_mutex_lock(&con->mutex);
+	lock_take(&con->mutex);
 	bool tell = port->was_full && port->input_len < VIRTIO_CONSOLE_INPUT_MAX;
 	if (tell)
 		port->was_full = false;
-	pthread_mutex_unlock(&con->mutex);
+	lock_release(&con->mutex);
 	if (tell && port->backend && port->backend->ops->readable_again)
 		port->backend->ops->readable_again(port->backend);
 }
@@ -224,9 +225,9 @@ static void serve_input(struct console *con, struct port *port)
 
 static void owe(struct console *con, struct port *port, unsigned what)
 {
-	pthread_mutex_lock(&con->mutex);
+	lock_take(&con->mutex);
 	port->owed |= what;
-	pthread_mutex_unlock(&con->mutex);
+	lock_release(&con->mutex);
 }
 
 /* A control message to the guest and what follows it. */
@@ -240,13 +241,13 @@ struct message {
 static bool next_message(struct console *con, unsigned id, struct message *msg, unsigned *bit)
 {
 	struct port *port = &con->ports[id];
-	pthread_mutex_lock(&con->mutex);
+	lock_take(&con->mutex);
 	/* Before the guest knows the port, only ADD makes sense to it. */
 	unsigned owed = port->guest_ready ? port->owed : port->owed & OWED_ADD;
 	*bit = owed & -owed;
 	port->owed &= ~*bit;
 	bool connected = port->connected;
-	pthread_mutex_unlock(&con->mutex);
+	lock_release(&con->mutex);
 
 	*msg = (struct message){.header = {.id = id, .value = 1}};
 	switch ((enum owed) * bit) {
@@ -331,11 +332,11 @@ static void port_is_ready(struct console *con, struct port *port)
 		owed |= OWED_CONSOLE;
 	if (port->is_console && virtio_device_has(&con->dev, VIRTIO_CONSOLE_F_SIZE))
 		owed |= OWED_RESIZE;
-	pthread_mutex_lock(&con->mutex);
+	lock_take(&con->mutex);
 	if (port->connected)
 		owed |= OWED_OPEN;
 	port->owed |= owed;
-	pthread_mutex_unlock(&con->mutex);
+	lock_release(&con->mutex);
 }
 
 static void handle_control(struct console *con, const struct virtio_console_control *msg)
@@ -420,10 +421,10 @@ static void on_wake(struct ev_loop *loop, ev_async *watcher, int revents)
 	struct console *con = (struct console *)(void *)((char *)watcher - offsetof(struct console, wake));
 	for (unsigned i = 0; i < con->nr_ports; i++) {
 		struct port *port = &con->ports[i];
-		pthread_mutex_lock(&con->mutex);
+		lock_take(&con->mutex);
 		bool writable = port->writable;
 		port->writable = false;
-		pthread_mutex_unlock(&con->mutex);
+		lock_release(&con->mutex);
 		if (writable) {
 			port->stalled = false;
 			serve_output(con, port);
@@ -446,11 +447,11 @@ size_t virtio_console_room(struct virtio_device *dev, unsigned port_nr)
 	if (port_nr >= con->nr_ports)
 		return 0;
 	struct port *port = &con->ports[port_nr];
-	pthread_mutex_lock(&con->mutex);
+	lock_take(&con->mutex);
 	size_t room = VIRTIO_CONSOLE_INPUT_MAX - port->input_len;
 	if (room == 0)
 		port->was_full = true;
-	pthread_mutex_unlock(&con->mutex);
+	lock_release(&con->mutex);
 	return room;
 }
 
@@ -462,7 +463,7 @@ size_t virtio_console_receive(struct virtio_device *dev, unsigned port_nr, const
 	struct port *port = &con->ports[port_nr];
 	const uint8_t *bytes = data;
 	size_t taken = 0;
-	pthread_mutex_lock(&con->mutex);
+	lock_take(&con->mutex);
 	while (taken < len && port->input_len < VIRTIO_CONSOLE_INPUT_MAX) {
 		uint32_t end = (port->input_start + port->input_len) % VIRTIO_CONSOLE_INPUT_MAX;
 		size_t run = VIRTIO_CONSOLE_INPUT_MAX - end;
@@ -477,7 +478,7 @@ size_t virtio_console_receive(struct virtio_device *dev, unsigned port_nr, const
 	}
 	if (taken < len)
 		port->was_full = true;
-	pthread_mutex_unlock(&con->mutex);
+	lock_release(&con->mutex);
 	if (taken)
 		wake(con);
 	return taken;
@@ -488,9 +489,9 @@ void virtio_console_writable(struct virtio_device *dev, unsigned port_nr)
 	struct console *con = from_device(dev);
 	if (port_nr >= con->nr_ports)
 		return;
-	pthread_mutex_lock(&con->mutex);
+	lock_take(&con->mutex);
 	con->ports[port_nr].writable = true;
-	pthread_mutex_unlock(&con->mutex);
+	lock_release(&con->mutex);
 	wake(con);
 }
 
@@ -500,12 +501,12 @@ void virtio_console_set_connected(struct virtio_device *dev, unsigned port_nr, b
 	if (port_nr >= con->nr_ports)
 		return;
 	struct port *port = &con->ports[port_nr];
-	pthread_mutex_lock(&con->mutex);
+	lock_take(&con->mutex);
 	bool changed = port->connected != connected;
 	port->connected = connected;
 	if (changed)
 		port->owed |= OWED_OPEN;
-	pthread_mutex_unlock(&con->mutex);
+	lock_release(&con->mutex);
 	if (changed)
 		wake(con);
 }
@@ -557,11 +558,11 @@ static void console_reset(struct virtio_device *dev)
 		port->guest_ready = false;
 		port->stalled = false;
 		port->tx_done = 0;
-		pthread_mutex_lock(&con->mutex);
+		lock_take(&con->mutex);
 		port->owed = 0;
 		if (dev->status & VIRTIO_CONFIG_S_DRIVER_OK)
 			port->input_len = 0; /* was meant for the driver that is gone, unlike what came before any */
-		pthread_mutex_unlock(&con->mutex);
+		lock_release(&con->mutex);
 		tell_readable_again(con, port);
 	}
 }
@@ -584,12 +585,12 @@ static void console_save(struct virtio_device *dev, struct state_writer *w)
 	for (unsigned i = 0; i < con->nr_ports; i++) {
 		struct port *port = &con->ports[i];
 		uint8_t input[VIRTIO_CONSOLE_INPUT_MAX];
-		pthread_mutex_lock(&con->mutex);
+		lock_take(&con->mutex);
 		unsigned owed = port->owed;
 		uint32_t len = port->input_len;
 		for (uint32_t n = 0; n < len; n++)
 			input[n] = port->input[(port->input_start + n) % VIRTIO_CONSOLE_INPUT_MAX];
-		pthread_mutex_unlock(&con->mutex);
+		lock_release(&con->mutex);
 		state_put(w, port_field(i, "guest_ready").text, port->guest_ready);
 		state_put(w, port_field(i, "tx_done").text, port->tx_done);
 		state_put(w, port_field(i, "owed").text, owed);
@@ -608,14 +609,14 @@ static void console_load(struct virtio_device *dev, struct state_reader *r)
 		unsigned owed = (unsigned)state_get(r, port_field(i, "owed").text, 0, 2 * OWED_OPEN - 1);
 		size_t len;
 		const void *input = state_get_blob(r, port_field(i, "input").text, VIRTIO_CONSOLE_INPUT_MAX, &len);
-		pthread_mutex_lock(&con->mutex);
+		lock_take(&con->mutex);
 		/* Whoever is connected here need not be who was connected there. */
 		port->owed = owed | (port->guest_ready ? OWED_OPEN : 0);
 		port->input_start = 0;
 		port->input_len = (uint32_t)len;
 		if (len)
 			memcpy(port->input, input, len);
-		pthread_mutex_unlock(&con->mutex);
+		lock_release(&con->mutex);
 	}
 }
 
@@ -624,7 +625,7 @@ static void console_destroy(struct virtio_device *dev)
 	struct console *con = from_device(dev);
 	ev_async_stop(con->worker.loop, &con->wake);
 	worker_fini(&con->worker);
-	pthread_mutex_destroy(&con->mutex);
+	lock_fini(&con->mutex);
 	virtio_device_fini(dev);
 	free(con);
 }
@@ -679,7 +680,7 @@ int virtio_console_create(const struct virtio_console_params *params, const stru
 
 	struct virtio_console_config config = {.cols = params->cols, .rows = params->rows, .max_nr_ports = params->nr_ports};
 	memcpy(con->dev.config, &config, con->dev.config_len);
-	pthread_mutex_init(&con->mutex, NULL);
+	lock_init(&con->mutex, LOCK_CONSOLE);
 	ev_async_init(&con->wake, on_wake);
 	ev_async_start(con->worker.loop, &con->wake);
 	for (unsigned i = 0; i < nr_queues; i++) {

@@ -65,13 +65,13 @@ int virtio_device_init(struct virtio_device *dev, const struct virtio_device_ops
 	snprintf(dev->name, sizeof(dev->name), "%s", name);
 	dev->ram = ram;
 	dev->transport = NULL;
-	pthread_mutex_init(&dev->lock, NULL);
+	lock_init(&dev->lock, LOCK_VIRTIO_DEVICE);
 	dev->features_offered = features | CORE_FEATURES;
 	dev->features_acked = 0;
 	dev->status = 0;
 	dev->running = false;
 	dev->paused = false;
-	pthread_mutex_init(&dev->config_lock, NULL);
+	lock_init(&dev->config_lock, LOCK_VIRTIO_CONFIG);
 	memset(dev->config, 0, sizeof(dev->config));
 	dev->config_len = config_len;
 	dev->config_generation = 0;
@@ -86,8 +86,8 @@ int virtio_device_init(struct virtio_device *dev, const struct virtio_device_ops
 void virtio_device_fini(struct virtio_device *dev)
 {
 	close_kick_fds(dev, dev->nr_queues);
-	pthread_mutex_destroy(&dev->config_lock);
-	pthread_mutex_destroy(&dev->lock);
+	lock_fini(&dev->config_lock);
+	lock_fini(&dev->lock);
 }
 
 bool virtio_device_has(const struct virtio_device *dev, unsigned bit)
@@ -171,9 +171,9 @@ static void set_status_locked(struct virtio_device *dev, uint8_t status)
 
 void virtio_device_set_status(struct virtio_device *dev, uint8_t status)
 {
-	pthread_mutex_lock(&dev->lock);
+	lock_take(&dev->lock);
 	set_status_locked(dev, status);
-	pthread_mutex_unlock(&dev->lock);
+	lock_release(&dev->lock);
 }
 
 /* How many of len bytes at offset lie in config space. */
@@ -188,9 +188,9 @@ void virtio_device_config_read(struct virtio_device *dev, uint32_t offset, void 
 {
 	uint32_t room = config_room(dev, offset, len);
 	memset(data, 0, len);
-	pthread_mutex_lock(&dev->config_lock);
+	lock_take(&dev->config_lock);
 	memcpy(data, dev->config + (room ? offset : 0), room);
-	pthread_mutex_unlock(&dev->config_lock);
+	lock_release(&dev->config_lock);
 }
 
 /* Merges what fits; returns how much that was. */
@@ -199,9 +199,9 @@ static uint32_t merge_config(struct virtio_device *dev, uint32_t offset, const v
 	uint32_t room = config_room(dev, offset, len);
 	if (!room)
 		return 0;
-	pthread_mutex_lock(&dev->config_lock);
+	lock_take(&dev->config_lock);
 	memcpy(dev->config + offset, data, room);
-	pthread_mutex_unlock(&dev->config_lock);
+	lock_release(&dev->config_lock);
 	return room;
 }
 
@@ -209,30 +209,30 @@ void virtio_device_config_write(struct virtio_device *dev, uint32_t offset, cons
 {
 	if (!dev->ops->config_written)
 		return;
-	pthread_mutex_lock(&dev->lock);
+	lock_take(&dev->lock);
 	uint32_t merged = merge_config(dev, offset, data, len);
 	if (merged)
 		dev->ops->config_written(dev, offset, merged);
-	pthread_mutex_unlock(&dev->lock);
+	lock_release(&dev->lock);
 }
 
 void virtio_device_ack_features(struct virtio_device *dev, uint32_t half, uint32_t bits)
 {
 	if (half > 1)
 		return;
-	pthread_mutex_lock(&dev->lock);
+	lock_take(&dev->lock);
 	if (!(dev->status & VIRTIO_CONFIG_S_FEATURES_OK)) { /* invariant 2 */
 		dev->features_acked &= ~(0xffffffffull << 32 * half);
 		dev->features_acked |= (uint64_t)bits << 32 * half;
 	}
-	pthread_mutex_unlock(&dev->lock);
+	lock_release(&dev->lock);
 }
 
 void virtio_device_enable_queue(struct virtio_device *dev, unsigned queue)
 {
 	if (queue >= dev->nr_queues)
 		return;
-	pthread_mutex_lock(&dev->lock);
+	lock_take(&dev->lock);
 	struct virtq *q = &dev->queues[queue];
 	if (!q->enabled && !(dev->status & VIRTIO_CONFIG_S_DRIVER_OK)) { /* invariant 3 */
 		if (virtq_enable(q, dev->ram, virtio_device_has(dev, VIRTIO_RING_F_EVENT_IDX)))
@@ -241,7 +241,7 @@ void virtio_device_enable_queue(struct virtio_device *dev, unsigned queue)
 				queue, q->size, (unsigned long long)q->desc_gpa, (unsigned long long)q->avail_gpa,
 				(unsigned long long)q->used_gpa);
 	}
-	pthread_mutex_unlock(&dev->lock);
+	lock_release(&dev->lock);
 }
 
 void virtio_device_kick(struct virtio_device *dev, unsigned queue)
@@ -287,10 +287,10 @@ void virtio_device_update_config(struct virtio_device *dev, uint32_t offset, con
 {
 	uint32_t room = config_room(dev, offset, len);
 	/* Under one lock, so that a driver that reads the same generation before and after has read one version (virtio 1.2, 2.5.1). */
-	pthread_mutex_lock(&dev->config_lock);
+	lock_take(&dev->config_lock);
 	memcpy(dev->config + (room ? offset : 0), data, room);
 	atomic_fetch_add(&dev->config_generation, 1);
-	pthread_mutex_unlock(&dev->config_lock);
+	lock_release(&dev->config_lock);
 	if (dev->transport && (dev->status & VIRTIO_CONFIG_S_DRIVER_OK))
 		dev->transport->ops->config_interrupt(dev->transport);
 }
@@ -299,30 +299,30 @@ void virtio_device_update_config(struct virtio_device *dev, uint32_t offset, con
 
 void virtio_device_pause(struct virtio_device *dev)
 {
-	pthread_mutex_lock(&dev->lock);
+	lock_take(&dev->lock);
 	stop_locked(dev);
 	dev->paused = true;
-	pthread_mutex_unlock(&dev->lock);
+	lock_release(&dev->lock);
 }
 
 void virtio_device_resume(struct virtio_device *dev)
 {
-	pthread_mutex_lock(&dev->lock);
+	lock_take(&dev->lock);
 	dev->paused = false;
 	start_locked(dev);
-	pthread_mutex_unlock(&dev->lock);
+	lock_release(&dev->lock);
 }
 
 void virtio_device_reset(struct virtio_device *dev)
 {
-	pthread_mutex_lock(&dev->lock);
+	lock_take(&dev->lock);
 	reset_locked(dev);
-	pthread_mutex_unlock(&dev->lock);
+	lock_release(&dev->lock);
 }
 
 void virtio_device_save(struct virtio_device *dev, struct state_writer *w)
 {
-	pthread_mutex_lock(&dev->lock);
+	lock_take(&dev->lock);
 	state_enter_new(w, dev->name, STATE_VERSION);
 	state_put(w, "id", dev->id);
 	state_put(w, "status", dev->status);
@@ -339,7 +339,7 @@ void virtio_device_save(struct virtio_device *dev, struct state_writer *w)
 	if (dev->ops->save)
 		dev->ops->save(dev, w);
 	state_leave_new(w);
-	pthread_mutex_unlock(&dev->lock);
+	lock_release(&dev->lock);
 }
 
 static void load_status(struct virtio_device *dev, struct state_reader *r)
@@ -385,14 +385,14 @@ static void load_locked(struct virtio_device *dev, struct state_reader *r)
 
 int virtio_device_load(struct virtio_device *dev, struct state_reader *r, struct error *err)
 {
-	pthread_mutex_lock(&dev->lock);
+	lock_take(&dev->lock);
 	reset_locked(dev);
 	state_enter(r, dev->name, STATE_VERSION);
 	load_locked(dev, r);
 	int ret = state_leave(r, err);
 	if (ret)
 		reset_locked(dev);
-	pthread_mutex_unlock(&dev->lock);
+	lock_release(&dev->lock);
 	return ret;
 }
 
@@ -400,8 +400,8 @@ void virtio_device_destroy(struct virtio_device *dev)
 {
 	if (!dev)
 		return;
-	pthread_mutex_lock(&dev->lock);
+	lock_take(&dev->lock);
 	stop_locked(dev);
-	pthread_mutex_unlock(&dev->lock);
+	lock_release(&dev->lock);
 	dev->ops->destroy(dev);
 }

@@ -16,11 +16,11 @@
 #ifndef VIRTIO_DEVICE_H
 #define VIRTIO_DEVICE_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/lock.h"
 #include "base/state.h"
 #include "memmgr/guest_ram.h"
 #include "virtio/queue.h"
@@ -79,13 +79,13 @@ struct virtio_device {
 	const struct guest_ram *ram;
 	struct virtio_transport *transport; /* set by the transport before the guest runs */
 
-	pthread_mutex_t lock;	   /* guards all below, but for config and, while running, the queues */
+	struct lock lock;	   /* guards all below, but for config and, while running, the queues */
 	uint64_t features_offered; /* VERSION_1, EVENT_IDX, INDIRECT_DESC are added by the core */
 	uint64_t features_acked;
 	bool running; /* between ops->start and ops->stop */
 	bool paused;  /* the machine is paused: start is put off */
 
-	pthread_mutex_t config_lock; /* guards config; a leaf */
+	struct lock config_lock; /* guards config; a leaf */
 	uint8_t config[VIRTIO_CONFIG_MAX];
 	uint32_t config_len;
 	_Atomic uint8_t config_generation;

@@ -346,9 +346,9 @@ static uint64_t common_read(struct virtio_pci *vp, uint32_t offset, unsigned siz
 {
 	if (!access_is_good(offset, size))
 		return 0;
-	pthread_mutex_lock(&vp->dev->lock);
+	lock_take(&vp->dev->lock);
 	uint64_t value = common_field(vp, offset);
-	pthread_mutex_unlock(&vp->dev->lock);
+	lock_release(&vp->dev->lock);
 	return value; /* the caller takes size bytes of it */
 }
 
@@ -437,11 +437,11 @@ static void common_write(struct virtio_pci *vp, uint32_t offset, uint64_t value,
 	if (!access_is_good(offset, size))
 		return;
 	struct virtio_device *dev = vp->dev;
-	pthread_mutex_lock(&dev->lock);
+	lock_take(&dev->lock);
 	uint32_t half = vp->driver_feature_select;
 	uint16_t queue = vp->queue_select;
 	common_field_write(vp, offset, value, size);
-	pthread_mutex_unlock(&dev->lock);
+	lock_release(&dev->lock);
 
 	/* What the device does by itself, under the same lock again. */
 	if (offset == VIRTIO_PCI_COMMON_STATUS)

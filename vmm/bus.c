@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/lock.h"
+
 void bus_init(struct bus *bus)
 {
 	pthread_rwlock_init(&bus->lock, NULL);
@@ -13,6 +15,18 @@ void bus_init(struct bus *bus)
 void bus_fini(struct bus *bus)
 {
 	pthread_rwlock_destroy(&bus->lock);
+}
+
+static void write_lock(struct bus *bus)
+{
+	lock_note_taken(LOCK_BUS);
+	pthread_rwlock_wrlock(&bus->lock);
+}
+
+static void unlock(struct bus *bus)
+{
+	pthread_rwlock_unlock(&bus->lock);
+	lock_note_released(LOCK_BUS);
 }
 
 /* Index of the first range that ends behind address. Lock held. */
@@ -35,7 +49,7 @@ int bus_add(struct bus *bus, struct bus_range *range, uint64_t base, uint64_t si
 	if (size == 0 || base + (size - 1) < base)
 		return -EINVAL;
 	int ret = 0;
-	pthread_rwlock_wrlock(&bus->lock);
+	write_lock(bus);
 	unsigned at = first_behind(bus, base);
 	if (at < bus->nr_ranges && bus->ranges[at]->base <= base + (size - 1)) {
 		ret = -EEXIST;
@@ -48,13 +62,13 @@ int bus_add(struct bus *bus, struct bus_range *range, uint64_t base, uint64_t si
 		bus->ranges[at] = range;
 		bus->nr_ranges++;
 	}
-	pthread_rwlock_unlock(&bus->lock);
+	unlock(bus);
 	return ret;
 }
 
 void bus_remove(struct bus *bus, struct bus_range *range)
 {
-	pthread_rwlock_wrlock(&bus->lock);
+	write_lock(bus);
 	for (unsigned i = 0; i < bus->nr_ranges; i++) {
 		if (bus->ranges[i] != range)
 			continue;
@@ -62,12 +76,13 @@ void bus_remove(struct bus *bus, struct bus_range *range)
 		memmove(&bus->ranges[i], &bus->ranges[i + 1], (bus->nr_ranges - i) * sizeof(bus->ranges[0]));
 		break;
 	}
-	pthread_rwlock_unlock(&bus->lock);
+	unlock(bus);
 }
 
 static struct bus_range *find(struct bus *bus, uint64_t address, unsigned size, uint64_t *offset)
 {
 	struct bus_range *found = NULL;
+	lock_note_taken(LOCK_BUS);
 	pthread_rwlock_rdlock(&bus->lock);
 	unsigned at = first_behind(bus, address);
 	if (at < bus->nr_ranges) {
@@ -77,7 +92,7 @@ static struct bus_range *find(struct bus *bus, uint64_t address, unsigned size, 
 			found = r;
 		}
 	}
-	pthread_rwlock_unlock(&bus->lock);
+	unlock(bus);
 	return found;
 }
 

@@ -122,7 +122,7 @@ size_t chardev_write(struct chardev_user *user, const void *data, size_t len)
 	struct chardev *c = user->chardev;
 	if (!c)
 		return len;
-	pthread_mutex_lock(&c->lock);
+	lock_take(&c->lock);
 	size_t taken = len;
 	if (c->connected && c->out_fd >= 0)
 		taken = output(c, data, len);
@@ -130,7 +130,7 @@ size_t chardev_write(struct chardev_user *user, const void *data, size_t len)
 	if (place)
 		place->blocked = true;
 	bool wake = c->broken || c->output.count > 0;
-	pthread_mutex_unlock(&c->lock);
+	lock_release(&c->lock);
 	if (wake)
 		ev_async_send(c->loop, &c->wake);
 	return taken;
@@ -138,10 +138,10 @@ size_t chardev_write(struct chardev_user *user, const void *data, size_t len)
 
 void chardev_print(struct chardev *c, const char *text)
 {
-	pthread_mutex_lock(&c->lock);
+	lock_take(&c->lock);
 	if (c->connected && c->out_fd >= 0)
 		output(c, text, strlen(text));
-	pthread_mutex_unlock(&c->lock);
+	lock_release(&c->lock);
 	ev_async_send(c->loop, &c->wake);
 }
 
@@ -166,11 +166,11 @@ static void tell_writable(struct chardev *c)
 {
 	for (unsigned i = 0; i < CHARDEV_MAX_USERS; i++) {
 		struct chardev_place *place = &c->places[i];
-		pthread_mutex_lock(&c->lock);
+		lock_take(&c->lock);
 		bool tell = place->user && place->blocked && c->output.count <= CHARDEV_BUFFER_SIZE / 2;
 		if (tell)
 			place->blocked = false;
-		pthread_mutex_unlock(&c->lock);
+		lock_release(&c->lock);
 		if (tell && place->user->ops->writable)
 			place->user->ops->writable(place->user);
 	}
@@ -180,10 +180,10 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int revents)
 {
 	struct chardev *c = CONTAINER_OF(w, struct chardev, writer);
 	(void)revents;
-	pthread_mutex_lock(&c->lock);
+	lock_take(&c->lock);
 	flush(c);
 	bool broken = c->broken, empty = c->output.count == 0;
-	pthread_mutex_unlock(&c->lock);
+	lock_release(&c->lock);
 	if (broken) {
 		chardev_disconnect(c);
 		return;
@@ -198,9 +198,9 @@ static void on_wake(struct ev_loop *loop, ev_async *w, int revents)
 {
 	struct chardev *c = CONTAINER_OF(w, struct chardev, wake);
 	(void)revents;
-	pthread_mutex_lock(&c->lock);
+	lock_take(&c->lock);
 	bool broken = c->broken, queued = c->output.count > 0;
-	pthread_mutex_unlock(&c->lock);
+	lock_release(&c->lock);
 	if (broken)
 		chardev_disconnect(c);
 	else if (queued)
@@ -301,11 +301,11 @@ static void tell_opened(struct chardev *c, struct chardev_place *place)
 
 void chardev_connect(struct chardev *c, int in_fd, int out_fd)
 {
-	pthread_mutex_lock(&c->lock);
+	lock_take(&c->lock);
 	c->out_fd = out_fd;
 	c->connected = true;
 	c->broken = false;
-	pthread_mutex_unlock(&c->lock);
+	lock_release(&c->lock);
 	c->in_fd = in_fd;
 	c->input_ended = false;
 	c->escape = false;
@@ -322,14 +322,14 @@ static bool drop_peer(struct chardev *c)
 {
 	ev_io_stop(c->loop, &c->reader);
 	ev_io_stop(c->loop, &c->writer);
-	pthread_mutex_lock(&c->lock);
+	lock_take(&c->lock);
 	bool was = c->connected;
 	int out_fd = c->out_fd;
 	c->connected = false;
 	c->broken = false;
 	c->out_fd = -1;
 	chardev_queue_clear(&c->output);
-	pthread_mutex_unlock(&c->lock);
+	lock_release(&c->lock);
 	if (c->in_fd >= 0)
 		close(c->in_fd);
 	if (out_fd >= 0 && out_fd != c->in_fd)
@@ -368,9 +368,9 @@ int chardev_attach(struct chardev *c, struct chardev_user *user, struct error *e
 	}
 	if (!place || (!first && !c->mux))
 		return error_set(err, EBUSY, "chardev \"%s\" is in use%s", c->label, c->mux ? "" : "; mux=on lets several share it");
-	pthread_mutex_lock(&c->lock);
+	lock_take(&c->lock);
 	*place = (struct chardev_place){.user = user};
-	pthread_mutex_unlock(&c->lock);
+	lock_release(&c->lock);
 	user->chardev = c;
 	if (first)
 		c->focus = (unsigned)(place - c->places);
@@ -387,9 +387,9 @@ void chardev_detach(struct chardev_user *user)
 		return;
 	struct chardev_place *place = place_of(c, user);
 	chardev_queue_clear(&place->pending);
-	pthread_mutex_lock(&c->lock);
+	lock_take(&c->lock);
 	*place = (struct chardev_place){.user = NULL};
-	pthread_mutex_unlock(&c->lock);
+	lock_release(&c->lock);
 	user->chardev = NULL;
 	for (unsigned i = 0; i < CHARDEV_MAX_USERS && !c->places[c->focus].user; i++)
 		c->focus = i;
@@ -455,7 +455,7 @@ int chardev_open(struct ev_loop *loop, const struct config_chardev *config, stru
 	c->label = label;
 	c->mux = config->mux;
 	c->in_fd = c->out_fd = c->listen_fd = c->pty_fd = -1;
-	pthread_mutex_init(&c->lock, NULL);
+	lock_init(&c->lock, LOCK_CHARDEV);
 	ev_io_init(&c->reader, on_readable, -1, EV_READ);
 	ev_io_init(&c->writer, on_writable, -1, EV_WRITE);
 	ev_async_init(&c->wake, on_wake);
@@ -472,12 +472,12 @@ int chardev_open(struct ev_loop *loop, const struct config_chardev *config, stru
 /* A guest's last words should not be lost with the queue. */
 static void flush_before_close(struct chardev *c)
 {
-	pthread_mutex_lock(&c->lock);
+	lock_take(&c->lock);
 	flush(c);
 	struct pollfd out = {.fd = c->out_fd, .events = POLLOUT};
 	while (c->output.count > 0 && !c->broken && poll(&out, 1, FLUSH_TIMEOUT_MS) == 1 && !(out.revents & (POLLERR | POLLHUP)))
 		flush(c);
-	pthread_mutex_unlock(&c->lock);
+	lock_release(&c->lock);
 }
 
 void chardev_close(struct chardev *c)
@@ -492,7 +492,7 @@ void chardev_close(struct chardev *c)
 	if (c->ops->close)
 		c->ops->close(c);
 	ev_async_stop(c->loop, &c->wake);
-	pthread_mutex_destroy(&c->lock);
+	lock_fini(&c->lock);
 	free(c->label);
 	free(c->description);
 	free(c->path);

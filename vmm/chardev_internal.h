@@ -9,10 +9,10 @@
 #define VMM_CHARDEV_INTERNAL_H
 
 #include <ev.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/lock.h"
 #include "vmm/chardev.h"
 
 #define CHARDEV_MAX_USERS 4
@@ -62,7 +62,7 @@ struct chardev {
 	int in_fd; /* -1: none */
 
 	/* Under lock: any thread writes. */
-	pthread_mutex_t lock;
+	struct lock lock;
 	bool connected;
 	int out_fd; /* -1: none; output is dropped */
 	bool broken; /* a write failed: the main thread is to disconnect */

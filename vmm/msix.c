@@ -17,7 +17,7 @@ int msix_init(struct msix *msix, struct pci_function *f, unsigned bar, unsigned 
 	memset(msix, 0, sizeof(*msix));
 	msix->vm = vm;
 	msix->nr_vectors = nr_vectors;
-	pthread_mutex_init(&msix->lock, NULL);
+	lock_init(&msix->lock, LOCK_MSIX);
 	uint8_t capability[10] = {(uint8_t)(nr_vectors - 1), (uint8_t)((nr_vectors - 1) >> 8)};
 	uint32_t table = MSIX_TABLE_OFFSET | bar, pba = MSIX_PBA_OFFSET | bar;
 	memcpy(&capability[2], &table, 4);
@@ -33,7 +33,7 @@ int msix_init(struct msix *msix, struct pci_function *f, unsigned bar, unsigned 
 
 void msix_fini(struct msix *msix)
 {
-	pthread_mutex_destroy(&msix->lock);
+	lock_fini(&msix->lock);
 }
 
 /* Sends the message if the vector is open, else leaves its pending bit set. Lock held. */
@@ -64,28 +64,28 @@ void msix_raise(struct msix *msix, unsigned vector)
 {
 	if (vector >= msix->nr_vectors)
 		return;
-	pthread_mutex_lock(&msix->lock);
+	lock_take(&msix->lock);
 	if (msix->enabled)
 		deliver(msix, vector);
-	pthread_mutex_unlock(&msix->lock);
+	lock_release(&msix->lock);
 }
 
 bool msix_is_enabled(struct msix *msix)
 {
-	pthread_mutex_lock(&msix->lock);
+	lock_take(&msix->lock);
 	bool enabled = msix->enabled;
-	pthread_mutex_unlock(&msix->lock);
+	lock_release(&msix->lock);
 	return enabled;
 }
 
 void msix_config_written(struct msix *msix, const struct pci_function *f)
 {
 	uint8_t control = f->config[msix->capability + PCI_MSIX_FLAGS + 1];
-	pthread_mutex_lock(&msix->lock);
+	lock_take(&msix->lock);
 	msix->enabled = control & (PCI_MSIX_FLAGS_ENABLE >> 8);
 	msix->masked = control & (PCI_MSIX_FLAGS_MASKALL >> 8);
 	deliver_pending(msix);
-	pthread_mutex_unlock(&msix->lock);
+	lock_release(&msix->lock);
 }
 
 /* Table and pending bits are read and written in aligned 4 or 8 byte units; the specification leaves the rest undefined. */
@@ -99,12 +99,12 @@ void msix_bar_read(struct msix *msix, uint64_t offset, void *data, unsigned size
 	memset(data, 0, size);
 	if (!well_formed(offset, size))
 		return;
-	pthread_mutex_lock(&msix->lock);
+	lock_take(&msix->lock);
 	if (offset < msix->nr_vectors * ENTRY_SIZE)
 		memcpy(data, (const uint8_t *)msix->table + offset, size);
 	else if (offset >= MSIX_PBA_OFFSET && offset + size <= MSIX_PBA_OFFSET + sizeof(msix->pending))
 		memcpy(data, (const uint8_t *)msix->pending + (offset - MSIX_PBA_OFFSET), size);
-	pthread_mutex_unlock(&msix->lock);
+	lock_release(&msix->lock);
 }
 
 void msix_bar_write(struct msix *msix, uint64_t offset, const void *data, unsigned size)
@@ -112,37 +112,37 @@ void msix_bar_write(struct msix *msix, uint64_t offset, const void *data, unsign
 	if (!well_formed(offset, size) || offset >= msix->nr_vectors * ENTRY_SIZE)
 		return;
 	unsigned vector = (unsigned)(offset / ENTRY_SIZE);
-	pthread_mutex_lock(&msix->lock);
+	lock_take(&msix->lock);
 	memcpy((uint8_t *)msix->table + offset, data, size);
 	msix->table[vector].address_low &= ~3u;
 	msix->table[vector].control &= ENTRY_MASKED;
 	if (msix->enabled && (msix->pending[vector / 64] >> (vector % 64) & 1))
 		deliver(msix, vector);
-	pthread_mutex_unlock(&msix->lock);
+	lock_release(&msix->lock);
 }
 
 void msix_reset(struct msix *msix)
 {
-	pthread_mutex_lock(&msix->lock);
+	lock_take(&msix->lock);
 	msix->enabled = msix->masked = false;
 	memset(msix->table, 0, sizeof(msix->table));
 	memset(msix->pending, 0, sizeof(msix->pending));
 	for (unsigned i = 0; i < msix->nr_vectors; i++)
 		msix->table[i].control = ENTRY_MASKED;
-	pthread_mutex_unlock(&msix->lock);
+	lock_release(&msix->lock);
 }
 
 void msix_save(struct msix *msix, struct state_writer *w)
 {
-	pthread_mutex_lock(&msix->lock);
+	lock_take(&msix->lock);
 	state_put_bytes(w, "msix-table", msix->table, msix->nr_vectors * ENTRY_SIZE);
 	state_put_bytes(w, "msix-pending", msix->pending, sizeof(msix->pending));
-	pthread_mutex_unlock(&msix->lock);
+	lock_release(&msix->lock);
 }
 
 void msix_load(struct msix *msix, struct state_reader *r)
 {
-	pthread_mutex_lock(&msix->lock);
+	lock_take(&msix->lock);
 	state_get_bytes(r, "msix-table", msix->table, msix->nr_vectors * ENTRY_SIZE);
 	state_get_bytes(r, "msix-pending", msix->pending, sizeof(msix->pending));
 	for (unsigned v = 0; v < MSIX_MAX_VECTORS; v++) {
@@ -154,5 +154,5 @@ void msix_load(struct msix *msix, struct state_reader *r)
 			break;
 		}
 	}
-	pthread_mutex_unlock(&msix->lock);
+	lock_release(&msix->lock);
 }

@@ -5,10 +5,10 @@
 #ifndef VMM_MSIX_H
 #define VMM_MSIX_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/lock.h"
 #include "base/state.h"
 #include "hv/vm.h"
 #include "vmm/pci.h"
@@ -23,7 +23,7 @@ struct msix {
 	unsigned nr_vectors;
 	unsigned capability; /* offset in configuration space */
 
-	pthread_mutex_t lock; /* guards all below */
+	struct lock lock; /* guards all below */
 	bool enabled, masked; /* from message control */
 	struct msix_entry {
 		uint32_t address_low, address_high, data, control;

@@ -104,14 +104,14 @@ static void update_bars(struct pci *pci)
 void pci_config_read(struct pci *pci, unsigned devfn, unsigned offset, void *data, unsigned size)
 {
 	memset(data, 0xff, size);
-	pthread_mutex_lock(&pci->lock);
+	lock_take(&pci->lock);
 	struct pci_function *f = devfn < PCI_MAX_FUNCTIONS ? pci->functions[devfn] : NULL;
 	if (f && offset < sizeof(f->config) && size <= sizeof(f->config) - offset) {
 		if (f->ops->config_reading)
 			f->ops->config_reading(f, offset, size);
 		memcpy(data, &f->config[offset], size);
 	}
-	pthread_mutex_unlock(&pci->lock);
+	lock_release(&pci->lock);
 }
 
 static bool overlaps(unsigned offset, unsigned size, unsigned from, unsigned len)
@@ -121,7 +121,7 @@ static bool overlaps(unsigned offset, unsigned size, unsigned from, unsigned len
 
 void pci_config_write(struct pci *pci, unsigned devfn, unsigned offset, const void *data, unsigned size)
 {
-	pthread_mutex_lock(&pci->lock);
+	lock_take(&pci->lock);
 	struct pci_function *f = devfn < PCI_MAX_FUNCTIONS ? pci->functions[devfn] : NULL;
 	if (f && offset < sizeof(f->config) && size <= sizeof(f->config) - offset) {
 		for (unsigned i = 0; i < size; i++) {
@@ -134,7 +134,7 @@ void pci_config_write(struct pci *pci, unsigned devfn, unsigned offset, const vo
 		if (f->ops->config_written)
 			f->ops->config_written(f, offset, size);
 	}
-	pthread_mutex_unlock(&pci->lock);
+	lock_release(&pci->lock);
 }
 
 static void address_read(struct bus_range *self, uint64_t offset, void *data, unsigned size)
@@ -144,9 +144,9 @@ static void address_read(struct bus_range *self, uint64_t offset, void *data, un
 		pci->reset_port->ops->read(pci->reset_port, 0, data, 1);
 		return;
 	}
-	pthread_mutex_lock(&pci->lock);
+	lock_take(&pci->lock);
 	uint32_t value = pci->address;
-	pthread_mutex_unlock(&pci->lock);
+	lock_release(&pci->lock);
 	memset(data, 0xff, size);
 	if (offset == 0 && size == 4)
 		memcpy(data, &value, 4);
@@ -159,17 +159,17 @@ static void address_write(struct bus_range *self, uint64_t offset, const void *d
 		pci->reset_port->ops->write(pci->reset_port, 0, data, 1);
 	if (offset != 0 || size != 4)
 		return;
-	pthread_mutex_lock(&pci->lock);
+	lock_take(&pci->lock);
 	memcpy(&pci->address, data, 4);
-	pthread_mutex_unlock(&pci->lock);
+	lock_release(&pci->lock);
 }
 
 /* Splits CF8 into function and register. Returns false while it selects nothing of ours. */
 static bool selected(struct pci *pci, unsigned *devfn, unsigned *reg)
 {
-	pthread_mutex_lock(&pci->lock);
+	lock_take(&pci->lock);
 	uint32_t address = pci->address;
-	pthread_mutex_unlock(&pci->lock);
+	lock_release(&pci->lock);
 	*devfn = (address >> 8) & 0xff;
 	*reg = address & 0xfc;
 	return (address & CONFIG_ADDRESS_ENABLE) && ((address >> 16) & 0xff) == 0;
@@ -297,14 +297,14 @@ int pci_add(struct pci *pci, struct pci_function *f, int slot, int function, str
 	f->pci = pci;
 	f->config[PCI_COMMAND] |= PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
 	memcpy(f->power_on, f->config, sizeof(f->config));
-	pthread_mutex_lock(&pci->lock);
+	lock_take(&pci->lock);
 	if (function > 0) {
 		pci->functions[slot * 8]->config[PCI_HEADER_TYPE] |= HEADER_MULTI_FUNCTION;
 		pci->functions[slot * 8]->power_on[PCI_HEADER_TYPE] |= HEADER_MULTI_FUNCTION;
 	}
 	pci->functions[f->devfn] = f;
 	update_bars(pci);
-	pthread_mutex_unlock(&pci->lock);
+	lock_release(&pci->lock);
 	return 0;
 }
 
@@ -313,7 +313,7 @@ int pci_add(struct pci *pci, struct pci_function *f, int slot, int function, str
 int pci_init(struct pci *pci, struct bus *ports, struct bus *memory, struct error *err)
 {
 	memset(pci, 0, sizeof(*pci));
-	pthread_mutex_init(&pci->lock, NULL);
+	lock_init(&pci->lock, LOCK_PCI);
 	pci->memory = memory;
 	pci->window_next = LAYOUT_PCI_WINDOW;
 	pci->window_end = LAYOUT_PCI_WINDOW + LAYOUT_PCI_WINDOW_SIZE;
@@ -329,12 +329,12 @@ int pci_init(struct pci *pci, struct bus *ports, struct bus *memory, struct erro
 
 void pci_fini(struct pci *pci)
 {
-	pthread_mutex_destroy(&pci->lock);
+	lock_fini(&pci->lock);
 }
 
 void pci_reset(struct pci *pci)
 {
-	pthread_mutex_lock(&pci->lock);
+	lock_take(&pci->lock);
 	pci->address = 0;
 	for (unsigned i = 0; i < PCI_MAX_FUNCTIONS; i++) {
 		struct pci_function *f = pci->functions[i];
@@ -345,7 +345,7 @@ void pci_reset(struct pci *pci)
 			f->ops->config_written(f, 0, sizeof(f->config));
 	}
 	update_bars(pci);
-	pthread_mutex_unlock(&pci->lock);
+	lock_release(&pci->lock);
 }
 
 static void section_name(char *name, size_t size, unsigned devfn)
@@ -399,7 +399,7 @@ int pci_load(struct pci *pci, struct state_reader *r, struct error *err)
 	}
 	if (ret)
 		return ret;
-	pthread_mutex_lock(&pci->lock);
+	lock_take(&pci->lock);
 	pci->address = address;
 	update_bars(pci);
 	for (unsigned i = 0; i < PCI_MAX_FUNCTIONS; i++) {
@@ -407,6 +407,6 @@ int pci_load(struct pci *pci, struct state_reader *r, struct error *err)
 		if (f && f->ops->config_written)
 			f->ops->config_written(f, 0, sizeof(f->config));
 	}
-	pthread_mutex_unlock(&pci->lock);
+	lock_release(&pci->lock);
 	return 0;
 }

@@ -6,11 +6,11 @@
 #ifndef VMM_PCI_H
 #define VMM_PCI_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/lock.h"
 #include "base/state.h"
 #include "vmm/bus.h"
 
@@ -55,7 +55,7 @@ struct pci_function {
 };
 
 struct pci {
-	pthread_mutex_t lock; /* guards configuration space of all functions, and address */
+	struct lock lock; /* guards configuration space of all functions, and address */
 	struct bus *memory;
 	uint64_t window_next; /* next free address of the BAR window, and its end */
 	uint64_t window_end;

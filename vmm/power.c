@@ -58,13 +58,13 @@ static void pm_read(struct bus_range *self, uint64_t offset, void *data, unsigne
 {
 	struct power *p = from_pm(self);
 	uint8_t registers[PM_SIZE + 8] = {0}; /* an access of 8 bytes may end past the block's registers, not past this */
-	pthread_mutex_lock(&p->lock);
+	lock_take(&p->lock);
 	uint16_t control = p->control | PM1_CNT_SCI_EN;
 	memcpy(&registers[PM1_STATUS], &p->status, 2);
 	memcpy(&registers[PM1_ENABLE], &p->enable, 2);
 	memcpy(&registers[PM1_CONTROL], &control, 2);
 	uint32_t timer = timer_now() + p->timer_offset;
-	pthread_mutex_unlock(&p->lock);
+	lock_release(&p->lock);
 	memcpy(&registers[PM_TIMER], &timer, 4);
 	memcpy(data, &registers[offset], size);
 }
@@ -78,7 +78,7 @@ static void pm_write(struct bus_range *self, uint64_t offset, const void *data, 
 	memcpy(&bytes[offset], data, size);
 	memset(&given[offset], 0xff, size);
 	uint16_t value, mask;
-	pthread_mutex_lock(&p->lock);
+	lock_take(&p->lock);
 	memcpy(&value, &bytes[PM1_STATUS], 2);
 	p->status &= (uint16_t)~value; /* a one clears */
 	memcpy(&value, &bytes[PM1_ENABLE], 2);
@@ -91,7 +91,7 @@ static void pm_write(struct bus_range *self, uint64_t offset, const void *data, 
 		p->control = (uint16_t)((p->control & ~mask) | (value & mask & PM1_CNT_SLEEP_TYPE));
 	}
 	update_sci(p);
-	pthread_mutex_unlock(&p->lock);
+	lock_release(&p->lock);
 	if (power_off)
 		p->owner->power_off(p->owner);
 }
@@ -100,10 +100,10 @@ static void reset_read(struct bus_range *self, uint64_t offset, void *data, unsi
 {
 	struct power *p = from_reset(self);
 	(void)offset;
-	pthread_mutex_lock(&p->lock);
+	lock_take(&p->lock);
 	memset(data, 0xff, size);
 	*(uint8_t *)data = p->reset_value;
-	pthread_mutex_unlock(&p->lock);
+	lock_release(&p->lock);
 }
 
 static void reset_write(struct bus_range *self, uint64_t offset, const void *data, unsigned size)
@@ -112,9 +112,9 @@ static void reset_write(struct bus_range *self, uint64_t offset, const void *dat
 	uint8_t value = *(const uint8_t *)data;
 	(void)offset;
 	(void)size;
-	pthread_mutex_lock(&p->lock);
+	lock_take(&p->lock);
 	p->reset_value = value & 0x0a;
-	pthread_mutex_unlock(&p->lock);
+	lock_release(&p->lock);
 	if (value & RESET_CPU)
 		p->owner->reset(p->owner);
 }
@@ -129,36 +129,36 @@ int power_init(struct power *p, struct bus *ports, struct hv_vm *vm, struct powe
 	p->reset_range.ops = &reset_ops;
 	p->vm = vm;
 	p->owner = owner;
-	pthread_mutex_init(&p->lock, NULL);
+	lock_init(&p->lock, LOCK_POWER);
 	int ret = bus_add(ports, &p->pm_range, LAYOUT_PM_PORT, PM_SIZE);
 	return ret ? error_set(err, -ret, "power management: ports from %#x on are taken", LAYOUT_PM_PORT) : 0;
 }
 
 void power_fini(struct power *p)
 {
-	pthread_mutex_destroy(&p->lock);
+	lock_fini(&p->lock);
 }
 
 void power_press_button(struct power *p)
 {
-	pthread_mutex_lock(&p->lock);
+	lock_take(&p->lock);
 	p->status |= PM1_STS_POWER_BUTTON;
 	update_sci(p);
-	pthread_mutex_unlock(&p->lock);
+	lock_release(&p->lock);
 }
 
 void power_reset(struct power *p)
 {
-	pthread_mutex_lock(&p->lock);
+	lock_take(&p->lock);
 	p->status = p->enable = p->control = 0;
 	p->reset_value = 0;
 	update_sci(p);
-	pthread_mutex_unlock(&p->lock);
+	lock_release(&p->lock);
 }
 
 void power_save(struct power *p, struct state_writer *w)
 {
-	pthread_mutex_lock(&p->lock);
+	lock_take(&p->lock);
 	state_enter_new(w, "power", 1);
 	state_put(w, "pm1-status", p->status);
 	state_put(w, "pm1-enable", p->enable);
@@ -166,12 +166,12 @@ void power_save(struct power *p, struct state_writer *w)
 	state_put(w, "reset", p->reset_value);
 	state_put(w, "timer", (uint32_t)(timer_now() + p->timer_offset));
 	state_leave_new(w);
-	pthread_mutex_unlock(&p->lock);
+	lock_release(&p->lock);
 }
 
 int power_load(struct power *p, struct state_reader *r, struct error *err)
 {
-	pthread_mutex_lock(&p->lock);
+	lock_take(&p->lock);
 	state_enter(r, "power", 1);
 	p->status = (uint16_t)state_get(r, "pm1-status", 0, PM1_STS_ALL) & PM1_STS_ALL;
 	p->enable = (uint16_t)state_get(r, "pm1-enable", 0, PM1_EN_ALL) & PM1_EN_ALL;
@@ -180,6 +180,6 @@ int power_load(struct power *p, struct state_reader *r, struct error *err)
 	p->timer_offset = (uint32_t)state_get(r, "timer", 0, UINT32_MAX) - timer_now();
 	int ret = state_leave(r, err);
 	update_sci(p);
-	pthread_mutex_unlock(&p->lock);
+	lock_release(&p->lock);
 	return ret;
 }

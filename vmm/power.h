@@ -6,10 +6,10 @@
 #ifndef VMM_POWER_H
 #define VMM_POWER_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/lock.h"
 #include "base/state.h"
 #include "hv/vm.h"
 #include "vmm/bus.h"
@@ -25,7 +25,7 @@ struct power {
 	struct bus_range reset_range; /* one byte; the PCI bridge, whose CF8 lies around it, passes accesses on */
 	struct hv_vm *vm;
 	struct power_owner *owner;
-	pthread_mutex_t lock; /* guards all below */
+	struct lock lock; /* guards all below */
 	uint16_t status, enable, control;
 	uint8_t reset_value;
 	uint32_t timer_offset; /* the guest's timer minus this host's */

@@ -94,11 +94,11 @@ static void rtc_read(struct bus_range *self, uint64_t offset, void *data, unsign
 	memset(data, 0xff, size);
 	if (offset != 1 || size != 1)
 		return;
-	pthread_mutex_lock(&rtc->lock);
+	lock_take(&rtc->lock);
 	if (is_clock(rtc->index))
 		refresh(rtc);
 	*(uint8_t *)data = rtc->memory[rtc->index];
-	pthread_mutex_unlock(&rtc->lock);
+	lock_release(&rtc->lock);
 }
 
 static void write_register(struct rtc *rtc, uint8_t value)
@@ -127,7 +127,7 @@ static void rtc_write(struct bus_range *self, uint64_t offset, const void *data,
 {
 	struct rtc *rtc = (struct rtc *)self;
 	const uint8_t *bytes = data;
-	pthread_mutex_lock(&rtc->lock);
+	lock_take(&rtc->lock);
 	/* A 16-bit write sets index and data at once. */
 	for (unsigned i = 0; i < size && offset + i < 2; i++) {
 		if (offset + i == 0)
@@ -135,7 +135,7 @@ static void rtc_write(struct bus_range *self, uint64_t offset, const void *data,
 		else
 			write_register(rtc, bytes[i]);
 	}
-	pthread_mutex_unlock(&rtc->lock);
+	lock_release(&rtc->lock);
 }
 
 static const struct bus_ops rtc_ops = {.read = rtc_read, .write = rtc_write};
@@ -157,7 +157,7 @@ int rtc_init(struct rtc *rtc, struct bus *ports, uint64_t ram_bytes, struct erro
 {
 	memset(rtc, 0, sizeof(*rtc));
 	rtc->range.ops = &rtc_ops;
-	pthread_mutex_init(&rtc->lock, NULL);
+	lock_init(&rtc->lock, LOCK_RTC);
 	rtc->memory[RTC_A] = RTC_A_DIVIDER;
 	rtc->memory[RTC_B] = RTC_B_24H;
 	rtc->memory[RTC_D] = RTC_D_VALID;
@@ -168,24 +168,24 @@ int rtc_init(struct rtc *rtc, struct bus *ports, uint64_t ram_bytes, struct erro
 
 void rtc_fini(struct rtc *rtc)
 {
-	pthread_mutex_destroy(&rtc->lock);
+	lock_fini(&rtc->lock);
 }
 
 void rtc_save(struct rtc *rtc, struct state_writer *w)
 {
-	pthread_mutex_lock(&rtc->lock);
+	lock_take(&rtc->lock);
 	refresh(rtc);
 	state_enter_new(w, "rtc", 1);
 	state_put(w, "index", rtc->index);
 	state_put_bytes(w, "memory", rtc->memory, sizeof(rtc->memory));
 	state_put(w, "offset-s", (uint64_t)rtc->offset_s);
 	state_leave_new(w);
-	pthread_mutex_unlock(&rtc->lock);
+	lock_release(&rtc->lock);
 }
 
 int rtc_load(struct rtc *rtc, struct state_reader *r, struct error *err)
 {
-	pthread_mutex_lock(&rtc->lock);
+	lock_take(&rtc->lock);
 	state_enter(r, "rtc", 1);
 	rtc->index = (uint8_t)state_get(r, "index", 0, 0x7f);
 	state_get_bytes(r, "memory", rtc->memory, sizeof(rtc->memory));
@@ -196,6 +196,6 @@ int rtc_load(struct rtc *rtc, struct state_reader *r, struct error *err)
 	else
 		rtc->offset_s = offset;
 	int ret = state_leave(r, err);
-	pthread_mutex_unlock(&rtc->lock);
+	lock_release(&rtc->lock);
 	return ret;
 }

@@ -2,15 +2,15 @@
 #ifndef VMM_RTC_H
 #define VMM_RTC_H
 
-#include <pthread.h>
 #include <stdint.h>
 
+#include "base/lock.h"
 #include "base/state.h"
 #include "vmm/bus.h"
 
 struct rtc {
 	struct bus_range range;
-	pthread_mutex_t lock; /* guards all below */
+	struct lock lock; /* guards all below */
 	uint8_t index;
 	uint8_t memory[128]; /* registers 10 to 13 and what lies behind; the clock's own are made when read */
 	int64_t offset_s;    /* the guest's time minus the host's */

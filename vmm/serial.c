@@ -208,13 +208,13 @@ static void serial_read(struct bus_range *self, uint64_t offset, void *data, uns
 	memset(data, 0xff, size);
 	if (size != 1)
 		return;
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	bool was_full = input_room(s) == 0;
 	flush_backlog(s);
 	*(uint8_t *)data = read_register(s, offset);
 	update_irq(s);
 	bool room = s->connected && was_full && input_room(s) > 0;
-	pthread_mutex_unlock(&s->lock);
+	lock_release(&s->lock);
 	if (room)
 		chardev_accept_input_async(&s->user);
 }
@@ -224,13 +224,13 @@ static void serial_write(struct bus_range *self, uint64_t offset, const void *da
 	struct serial *s = from_range(self);
 	if (size != 1)
 		return;
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	bool was_full = input_room(s) == 0;
 	flush_backlog(s);
 	write_register(s, offset, *(const uint8_t *)data);
 	update_irq(s);
 	bool room = s->connected && was_full && input_room(s) > 0;
-	pthread_mutex_unlock(&s->lock);
+	lock_release(&s->lock);
 	if (room)
 		chardev_accept_input_async(&s->user);
 }
@@ -247,29 +247,29 @@ static struct serial *from_user(struct chardev_user *user)
 static size_t serial_room(struct chardev_user *user)
 {
 	struct serial *s = from_user(user);
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	size_t room = input_room(s);
-	pthread_mutex_unlock(&s->lock);
+	lock_release(&s->lock);
 	return room;
 }
 
 static void serial_receive(struct chardev_user *user, const void *data, size_t len)
 {
 	struct serial *s = from_user(user);
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	for (size_t i = 0; i < len; i++)
 		push_input(s, ((const uint8_t *)data)[i]);
 	update_irq(s);
-	pthread_mutex_unlock(&s->lock);
+	lock_release(&s->lock);
 }
 
 static void serial_writable(struct chardev_user *user)
 {
 	struct serial *s = from_user(user);
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	flush_backlog(s);
 	update_irq(s);
-	pthread_mutex_unlock(&s->lock);
+	lock_release(&s->lock);
 }
 
 static const struct chardev_user_ops serial_user_ops = {
@@ -286,7 +286,7 @@ int serial_init(struct serial *s, unsigned index, struct bus *ports, struct hv_v
 	s->vm = vm;
 	s->irq = serial_irq(index);
 	snprintf(s->name, sizeof(s->name), "serial%u", index);
-	pthread_mutex_init(&s->lock, NULL);
+	lock_init(&s->lock, LOCK_SERIAL);
 	serial_reset(s);
 	int ret = bus_add(ports, &s->range, serial_port(index), 8);
 	if (ret)
@@ -304,18 +304,18 @@ void serial_fini(struct serial *s)
 {
 	if (s->connected)
 		chardev_detach(&s->user);
-	pthread_mutex_destroy(&s->lock);
+	lock_fini(&s->lock);
 }
 
 void serial_reset(struct serial *s)
 {
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	s->ier = s->lcr = s->mcr = s->scratch = s->fcr = s->dlm = 0;
 	s->dll = 12; /* 9600 baud */
 	s->overrun = s->thr_interrupt = false;
 	s->fifo_head = s->fifo_count = 0;
 	update_irq(s);
-	pthread_mutex_unlock(&s->lock);
+	lock_release(&s->lock);
 	/* There is room, and perhaps there was none before. */
 	if (s->connected)
 		chardev_accept_input_async(&s->user);
@@ -323,7 +323,7 @@ void serial_reset(struct serial *s)
 
 void serial_save(struct serial *s, struct state_writer *w)
 {
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	state_enter_new(w, s->name, 1);
 	state_put(w, "ier", s->ier);
 	state_put(w, "lcr", s->lcr);
@@ -339,12 +339,12 @@ void serial_save(struct serial *s, struct state_writer *w)
 		fifo[i] = s->fifo[(s->fifo_head + i) % SERIAL_FIFO_SIZE];
 	state_put_bytes(w, "fifo", fifo, s->fifo_count);
 	state_leave_new(w);
-	pthread_mutex_unlock(&s->lock);
+	lock_release(&s->lock);
 }
 
 int serial_load(struct serial *s, struct state_reader *r, struct error *err)
 {
-	pthread_mutex_lock(&s->lock);
+	lock_take(&s->lock);
 	state_enter(r, s->name, 1);
 	s->ier = (uint8_t)state_get(r, "ier", 0, 0xf);
 	s->lcr = (uint8_t)state_get(r, "lcr", 0, 0xff);
@@ -363,7 +363,7 @@ int serial_load(struct serial *s, struct state_reader *r, struct error *err)
 	s->fifo_count = (unsigned)count;
 	int ret = state_leave(r, err);
 	update_irq(s);
-	pthread_mutex_unlock(&s->lock);
+	lock_release(&s->lock);
 	if (s->connected)
 		chardev_accept_input_async(&s->user);
 	return ret;

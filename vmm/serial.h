@@ -5,10 +5,10 @@
 #ifndef VMM_SERIAL_H
 #define VMM_SERIAL_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/lock.h"
 #include "base/state.h"
 #include "hv/vm.h"
 #include "vmm/bus.h"
@@ -26,7 +26,7 @@ struct serial {
 	char name[16]; /* "serial0": state section */
 	bool connected; /* a chardev is behind it */
 
-	pthread_mutex_t lock; /* guards all below */
+	struct lock lock; /* guards all below */
 	uint8_t ier, lcr, mcr, scratch, fcr, dll, dlm;
 	bool overrun, thr_interrupt;
 	bool irq_level;

@@ -7,6 +7,7 @@
  *   2. wanted is changed only with the lock held, and a change away from RUN kicks every vCPU after it: a thread that read RUN before
  *      is made to leave KVM_RUN (hv_vcpu_kick is not lost between the look and the run).
  */
+#include "base/lock.h"
 #include "vmm/vcpus.h"
 
 #include <errno.h>
@@ -35,7 +36,7 @@ struct vcpu {
 struct vcpus {
 	struct bus *ports, *memory;
 	struct vcpu_owner *owner;
-	pthread_mutex_t lock; /* guards wanted, nr_running, parked */
+	struct lock lock; /* guards wanted, nr_running, parked */
 	pthread_cond_t go, idle;
 	enum wanted wanted;
 	unsigned nr_running;
@@ -110,24 +111,24 @@ static void *vcpu_thread(void *arg)
 	struct vcpus *v = cpu->group;
 	cpu->thread_id = (int)syscall(SYS_gettid);
 	hv_vcpu_attach_thread(cpu->hv);
-	pthread_mutex_lock(&v->lock);
+	lock_take(&v->lock);
 	while (v->wanted != WANT_END) {
 		if (v->wanted == WANT_PAUSE || cpu->parked) {
-			pthread_cond_wait(&v->go, &v->lock);
+			lock_wait(&v->lock, &v->go);
 			continue;
 		}
 		v->nr_running++;
-		pthread_mutex_unlock(&v->lock);
+		lock_release(&v->lock);
 		run_guest(cpu);
 		/* One that is parked in the middle of a string instruction may refuse: it is reset next, or gone. */
 		hv_vcpu_finish_exit(cpu->hv);
-		pthread_mutex_lock(&v->lock);
+		lock_take(&v->lock);
 		cpu->parked = park_current;
 		v->nr_running--;
 		if (v->nr_running == 0)
 			pthread_cond_signal(&v->idle);
 	}
-	pthread_mutex_unlock(&v->lock);
+	lock_release(&v->lock);
 	return NULL;
 }
 
@@ -144,7 +145,7 @@ int vcpus_create(const struct vcpu_params *params, struct vcpus **out, struct er
 	v->ports = params->ports;
 	v->memory = params->memory;
 	v->owner = params->owner;
-	pthread_mutex_init(&v->lock, NULL);
+	lock_init(&v->lock, LOCK_VCPUS);
 	pthread_cond_init(&v->go, NULL);
 	pthread_cond_init(&v->idle, NULL);
 	for (unsigned i = 0; ret == 0 && i < params->nr; i++) {
@@ -167,10 +168,10 @@ void vcpus_destroy(struct vcpus *v)
 {
 	if (!v)
 		return;
-	pthread_mutex_lock(&v->lock);
+	lock_take(&v->lock);
 	v->wanted = WANT_END;
 	pthread_cond_broadcast(&v->go);
-	pthread_mutex_unlock(&v->lock);
+	lock_release(&v->lock);
 	for (unsigned i = 0; i < v->nr; i++) {
 		if (v->cpus[i].started) {
 			hv_vcpu_kick(v->cpus[i].hv);
@@ -181,7 +182,7 @@ void vcpus_destroy(struct vcpus *v)
 		hv_vcpu_destroy(v->cpus[i].hv);
 	pthread_cond_destroy(&v->go);
 	pthread_cond_destroy(&v->idle);
-	pthread_mutex_destroy(&v->lock);
+	lock_fini(&v->lock);
 	free(v);
 }
 
@@ -210,24 +211,24 @@ int vcpus_start(struct vcpus *v, struct error *err)
 
 void vcpus_run(struct vcpus *v)
 {
-	pthread_mutex_lock(&v->lock);
+	lock_take(&v->lock);
 	for (unsigned i = 0; i < v->nr; i++)
 		v->cpus[i].parked = false;
 	v->wanted = WANT_RUN;
 	pthread_cond_broadcast(&v->go);
-	pthread_mutex_unlock(&v->lock);
+	lock_release(&v->lock);
 }
 
 void vcpus_pause(struct vcpus *v)
 {
-	pthread_mutex_lock(&v->lock);
+	lock_take(&v->lock);
 	v->wanted = WANT_PAUSE;
 	for (unsigned i = 0; i < v->nr; i++)
 		if (v->cpus[i].started)
 			hv_vcpu_kick(v->cpus[i].hv);
 	while (v->nr_running)
-		pthread_cond_wait(&v->idle, &v->lock);
-	pthread_mutex_unlock(&v->lock);
+		lock_wait(&v->lock, &v->idle);
+	lock_release(&v->lock);
 }
 
 unsigned vcpus_nr(const struct vcpus *v)

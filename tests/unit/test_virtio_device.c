@@ -57,9 +57,9 @@ static void fake_config_written(struct virtio_device *dev, uint32_t offset, uint
 	fake_of(dev)->writes++;
 	fake_of(dev)->written_offset = offset;
 	fake_of(dev)->written_len = len;
-	pthread_mutex_lock(&dev->config_lock);
+	lock_take(&dev->config_lock);
 	dev->config[3] = 0x33;
-	pthread_mutex_unlock(&dev->config_lock);
+	lock_release(&dev->config_lock);
 }
 
 static void fake_save(struct virtio_device *dev, struct state_writer *w)
