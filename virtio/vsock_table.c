@@ -13,13 +13,10 @@ static struct vsock_conn_list *bucket_of(struct vsock *vs, uint32_t guest_port, 
 
 struct vsock_conn *vsock_find(struct vsock *vs, uint32_t guest_port, uint32_t host_port)
 {
-	struct vsock_conn *conn;
-	LIST_FOREACH(conn, bucket_of(vs, guest_port, host_port), bucket)
-	{
-		if (conn->guest_port == guest_port && conn->host_port == host_port)
-			return conn;
-	}
-	return NULL;
+	struct vsock_conn *conn = LIST_FIRST(bucket_of(vs, guest_port, host_port));
+	while (conn && (conn->guest_port != guest_port || conn->host_port != host_port))
+		conn = LIST_NEXT(conn, bucket);
+	return conn;
 }
 
 void vsock_enter_bucket(struct vsock_conn *conn, uint32_t guest_port, uint32_t host_port)

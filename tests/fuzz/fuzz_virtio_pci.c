@@ -119,8 +119,8 @@ static void bring_up(struct function *f, struct input *in)
 	virtio_pci_bar_write(f->vp, 12, &one, 4);
 	uint8_t status = 11;
 	virtio_pci_bar_write(f->vp, 20, &status, 1);
-	for (uint16_t queue = 0; queue < f->dev->nr_queues; queue++) {
-		uint16_t size = (uint16_t)(1u << take(in, 1) % 8), yes = 1;
+	for (unsigned i = 0; i < f->dev->nr_queues; i++) {
+		uint16_t queue = (uint16_t)i, size = (uint16_t)(1u << take(in, 1) % 8), yes = 1;
 		uint64_t desc = 0x1000, avail = 0x2000, used = 0x3000;
 		virtio_pci_bar_write(f->vp, 22, &queue, 2);
 		virtio_pci_bar_write(f->vp, 24, &size, 2);

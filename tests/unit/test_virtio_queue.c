@@ -485,7 +485,7 @@ START_TEST(with_event_indices_an_interrupt_comes_exactly_when_the_event_is_passe
 	struct dice dice = {seed};
 	for (unsigned i = 0; i < 100000; i++) {
 		uint16_t n = (uint16_t)(1 + dice_roll(&dice, 8));
-		uint16_t event = (uint16_t)(now - 10 + dice_roll(&dice, 20));
+		uint16_t event = (uint16_t)(now + dice_roll(&dice, 20) - 10);
 		driver_set_used_event(&dq, event);
 		driver_set_avail_flags(&dq, 1); /* counts for nothing */
 		bool expected = false;

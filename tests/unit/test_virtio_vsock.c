@@ -130,7 +130,7 @@ static void host_unlisten(int listener, uint32_t port)
 
 static void host_expect(int fd, const char *text)
 {
-	char got[64];
+	char got[64] = {0};
 	size_t len = strlen(text), have = 0;
 	while (have < len) {
 		ssize_t n = read(fd, got + have, len - have);
@@ -265,7 +265,7 @@ static int open_from_host(uint32_t guest_port, uint32_t *host_port)
 	ck_assert_uint_eq(hdr.dst_port, guest_port);
 	*host_port = hdr.src_port;
 	guest_op(guest_port, *host_port, VIRTIO_VSOCK_OP_RESPONSE, 0);
-	n = snprintf(line, sizeof(line), "OK %u\n", *host_port);
+	snprintf(line, sizeof(line), "OK %u\n", *host_port);
 	host_expect(fd, line);
 	return fd;
 }

@@ -177,8 +177,11 @@ struct dice {
 	uint64_t state;
 };
 
+/* 0 to sides - 1. */
 static inline uint32_t dice_roll(struct dice *dice, uint32_t sides)
 {
+	if (sides == 0)
+		abort();
 	/* xorshift64* */
 	dice->state ^= dice->state >> 12;
 	dice->state ^= dice->state << 25;
