@@ -20,9 +20,9 @@
 #include "virtio/net_header.h"
 
 /* What we offer whatever the backend can do. */
-#define OWN_FEATURES                                                                                                             \
-	(NET_BIT(VIRTIO_NET_F_MAC) | NET_BIT(VIRTIO_NET_F_STATUS) | NET_BIT(VIRTIO_NET_F_MRG_RXBUF) |                            \
-	 NET_BIT(VIRTIO_NET_F_CTRL_VQ) | NET_BIT(VIRTIO_NET_F_CTRL_RX) | NET_BIT(VIRTIO_NET_F_CTRL_RX_EXTRA) |                   \
+#define OWN_FEATURES                                                                                           \
+	(NET_BIT(VIRTIO_NET_F_MAC) | NET_BIT(VIRTIO_NET_F_STATUS) | NET_BIT(VIRTIO_NET_F_MRG_RXBUF) |          \
+	 NET_BIT(VIRTIO_NET_F_CTRL_VQ) | NET_BIT(VIRTIO_NET_F_CTRL_RX) | NET_BIT(VIRTIO_NET_F_CTRL_RX_EXTRA) | \
 	 NET_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR))
 
 #define CONFIG_LEN (offsetof(struct virtio_net_config, mtu) + sizeof(uint16_t))
@@ -237,10 +237,11 @@ static void init_watchers(struct net_device *n)
 static int check_params(const struct virtio_net_params *params, struct error *err)
 {
 	if (params->mac[0] & 1)
-		return error_set(err, EINVAL, "%s: mac=%02x:... is a group's address; the first byte of one device's is even", params->name,
-				 params->mac[0]);
+		return error_set(err, EINVAL, "%s: mac=%02x:... is a group's address; the first byte of one device's is even",
+				 params->name, params->mac[0]);
 	if (params->mtu && params->mtu < MTU_MIN)
-		return error_set(err, EINVAL, "%s: host_mtu=%u is too small, must be %u to 65535", params->name, params->mtu, MTU_MIN);
+		return error_set(err, EINVAL, "%s: host_mtu=%u is too small, must be %u to 65535", params->name, params->mtu,
+				 MTU_MIN);
 	return 0;
 }
 
@@ -259,8 +260,8 @@ int virtio_net_create(const struct virtio_net_params *params, const struct guest
 	struct net_device *n = calloc(1, sizeof(*n));
 	if (!n)
 		return error_set(err, ENOMEM, "%s: out of memory", params->name);
-	ret = virtio_device_init(&n->dev, &net_ops, VIRTIO_ID_NET_DEVICE, params->name, ram, features, NET_NR_QUEUES, params->queue_size,
-				 CONFIG_LEN, err);
+	ret = virtio_device_init(&n->dev, &net_ops, VIRTIO_ID_NET_DEVICE, params->name, ram, features, NET_NR_QUEUES,
+				 params->queue_size, CONFIG_LEN, err);
 	if (ret)
 		goto free_device;
 	ret = worker_init(&n->worker);

@@ -68,9 +68,9 @@ struct net_device {
 	_Atomic bool lost;    /* the backend is gone for good */
 	struct net_counters rx_count, tx_count;
 
-	uint64_t features;  /* negotiated; a copy for the worker */
-	uint64_t offloads;  /* of them, the VIRTIO_NET_F_GUEST_* bits in force */
-	bool offloads_set;  /* offloads survive a pause, not a reset */
+	uint64_t features; /* negotiated; a copy for the worker */
+	uint64_t offloads; /* of them, the VIRTIO_NET_F_GUEST_* bits in force */
+	bool offloads_set; /* offloads survive a pause, not a reset */
 	struct net_filter filter;
 	struct net_rx rx;
 	struct net_tx tx;

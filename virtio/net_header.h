@@ -19,12 +19,13 @@
 #define NET_BIT(bit) (1ull << (bit))
 
 /* What received frames may use. */
-#define NET_GUEST_OFFLOADS                                                                                                       \
-	(NET_BIT(VIRTIO_NET_F_GUEST_CSUM) | NET_BIT(VIRTIO_NET_F_GUEST_TSO4) | NET_BIT(VIRTIO_NET_F_GUEST_TSO6) |                \
-	 NET_BIT(VIRTIO_NET_F_GUEST_ECN) | NET_BIT(VIRTIO_NET_F_GUEST_UFO) | NET_BIT(NET_F_GUEST_USO4) | NET_BIT(NET_F_GUEST_USO6))
+#define NET_GUEST_OFFLOADS                                                                                        \
+	(NET_BIT(VIRTIO_NET_F_GUEST_CSUM) | NET_BIT(VIRTIO_NET_F_GUEST_TSO4) | NET_BIT(VIRTIO_NET_F_GUEST_TSO6) | \
+	 NET_BIT(VIRTIO_NET_F_GUEST_ECN) | NET_BIT(VIRTIO_NET_F_GUEST_UFO) | NET_BIT(NET_F_GUEST_USO4) |          \
+	 NET_BIT(NET_F_GUEST_USO6))
 /* What transmitted frames may use. */
-#define NET_HOST_OFFLOADS                                                                                                        \
-	(NET_BIT(VIRTIO_NET_F_CSUM) | NET_BIT(VIRTIO_NET_F_HOST_TSO4) | NET_BIT(VIRTIO_NET_F_HOST_TSO6) |                        \
+#define NET_HOST_OFFLOADS                                                                                 \
+	(NET_BIT(VIRTIO_NET_F_CSUM) | NET_BIT(VIRTIO_NET_F_HOST_TSO4) | NET_BIT(VIRTIO_NET_F_HOST_TSO6) | \
 	 NET_BIT(VIRTIO_NET_F_HOST_ECN) | NET_BIT(VIRTIO_NET_F_HOST_UFO) | NET_BIT(NET_F_HOST_USO))
 
 /*

@@ -135,13 +135,14 @@ int net_tap_create(int fd, struct net_backend **backend, struct error *err)
 	struct ifreq ifr = {0};
 	if (ioctl(fd, TUNGETIFF, &ifr) < 0) {
 		int code = errno == EBADF ? EBADF : EINVAL;
-		return error_set(err, code, "descriptor %d is %s; give one that was opened from /dev/net/tun (TUNSETIFF with IFF_TAP)",
-				 fd, code == EBADF ? "not open" : "no tap interface");
+		return error_set(err, code,
+				 "descriptor %d is %s; give one that was opened from /dev/net/tun (TUNSETIFF with IFF_TAP)", fd,
+				 code == EBADF ? "not open" : "no tap interface");
 	}
 	unsigned flags = (unsigned short)ifr.ifr_flags;
 	if (!(flags & IFF_TAP))
-		return error_set(err, EINVAL, "descriptor %d (%s) is a tun, which carries no Ethernet frames; open it with IFF_TAP", fd,
-				 ifr.ifr_name);
+		return error_set(err, EINVAL, "descriptor %d (%s) is a tun, which carries no Ethernet frames; open it with IFF_TAP",
+				 fd, ifr.ifr_name);
 	/* IFF_NO_PI cannot be checked: TUNGETIFF uses its bit for IFF_NOFILTER too. */
 	int header_len = NET_HEADER_LEN;
 	if ((flags & IFF_VNET_HDR) && ioctl(fd, TUNSETVNETHDRSZ, &header_len) < 0)

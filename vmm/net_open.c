@@ -21,14 +21,16 @@ static int refuse_tap(const struct config_nic *nic, int code, struct error *err)
 	const char *ifname = nic->ifname;
 	switch (code) {
 	case EPERM:
-		return error_set(err, code,
-				 "tap %s: this user may not open it; have root make it: ip tuntap add dev %s mode tap user $USER vnet_hdr",
-				 ifname, ifname);
+		return error_set(
+			err, code,
+			"tap %s: this user may not open it; have root make it: ip tuntap add dev %s mode tap user $USER vnet_hdr",
+			ifname, ifname);
 	case EBUSY:
 		return error_set(err, code, "tap %s: in use by another program; give each guest its own", ifname);
 	case EINVAL:
 		return error_set(err, code,
-				 "tap %s: there is an interface of that name that is no single-queue tap; make one: ip tuntap add dev %s mode tap",
+				 "tap %s: there is an interface of that name that is no single-queue tap; make one: ip tuntap add "
+				 "dev %s mode tap",
 				 ifname, ifname);
 	default:
 		return error_set(err, code, "tap %s: %s", ifname, strerror(code));
@@ -57,7 +59,8 @@ static int connect_stream(const struct config_nic *nic, struct error *err)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	if (strlen(nic->path) >= sizeof(address.sun_path))
-		return error_set(err, ENAMETOOLONG, "%s: a socket's path has at most %zu bytes", nic->path, sizeof(address.sun_path) - 1);
+		return error_set(err, ENAMETOOLONG, "%s: a socket's path has at most %zu bytes", nic->path,
+				 sizeof(address.sun_path) - 1);
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", nic->path);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
@@ -65,7 +68,8 @@ static int connect_stream(const struct config_nic *nic, struct error *err)
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		int code = errno;
 		close(fd);
-		return error_set(err, code, "cannot connect to %s: %s; start the program that serves it first", nic->path, strerror(code));
+		return error_set(err, code, "cannot connect to %s: %s; start the program that serves it first", nic->path,
+				 strerror(code));
 	}
 	return fd;
 }

@@ -191,8 +191,9 @@ START_TEST(no_processor_time_is_spent_while_the_guest_gives_no_buffers)
 	getrusage(RUSAGE_SELF, &before);
 	pause_ms(300);
 	getrusage(RUSAGE_SELF, &after);
-	long spent_us = (after.ru_utime.tv_sec - before.ru_utime.tv_sec + after.ru_stime.tv_sec - before.ru_stime.tv_sec) * 1000000 +
-			after.ru_utime.tv_usec - before.ru_utime.tv_usec + after.ru_stime.tv_usec - before.ru_stime.tv_usec;
+	long spent_us =
+		(after.ru_utime.tv_sec - before.ru_utime.tv_sec + after.ru_stime.tv_sec - before.ru_stime.tv_sec) * 1000000 +
+		after.ru_utime.tv_usec - before.ru_utime.tv_usec + after.ru_stime.tv_usec - before.ru_stime.tv_usec;
 	ck_assert_int_lt(spent_us, 100000);
 	struct virtio_net_hdr_v1 header;
 	driver_give(&d, 100, 200, gpas);
@@ -372,7 +373,8 @@ START_TEST(saved_state_loads_into_a_new_device_that_goes_on)
 	close(d.peer);
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	ck_assert_int_eq(net_stream_create(pair[0], "stream", &backend, &err), 0);
-	struct virtio_net_params params = {.name = "virtio-net0", .mac = {2}, .queue_size = RING_SIZE, .mtu = 1500, .backend = backend};
+	struct virtio_net_params params = {
+		.name = "virtio-net0", .mac = {2}, .queue_size = RING_SIZE, .mtu = 1500, .backend = backend};
 	ck_assert_int_eq(virtio_net_create(&params, d.ram, &d.dev, &err), 0);
 	d.dev->transport = &d.transport;
 	d.peer = pair[1];

@@ -1,8 +1,8 @@
 /* The control queue: commands, the filter that they set, and nonsense. */
 #include "tests/unit/test_net_driver.h"
 
-#define FEATURES                                                                                                                 \
-	(NET_BIT(VIRTIO_NET_F_MRG_RXBUF) | NET_BIT(VIRTIO_NET_F_CTRL_VQ) | NET_BIT(VIRTIO_NET_F_CTRL_RX) |                       \
+#define FEATURES                                                                                           \
+	(NET_BIT(VIRTIO_NET_F_MRG_RXBUF) | NET_BIT(VIRTIO_NET_F_CTRL_VQ) | NET_BIT(VIRTIO_NET_F_CTRL_RX) | \
 	 NET_BIT(VIRTIO_NET_F_CTRL_RX_EXTRA) | NET_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR))
 
 #define NO_ANSWER 0xee

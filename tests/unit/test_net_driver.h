@@ -46,7 +46,7 @@ struct driver {
 	unsigned ring_size;
 	bool event_idx;
 	uint64_t next_gpa; /* memory not handed out yet */
-	int peer;          /* our end of the backend's socket */
+	int peer;	   /* our end of the backend's socket */
 };
 
 static inline void driver_queue_interrupt(struct virtio_transport *t, unsigned queue)
@@ -179,7 +179,8 @@ static inline uint16_t ring_add(struct driver *d, unsigned queue, const struct b
 		uint16_t at = r->next_desc & mask;
 		r->vring.desc[at].addr = buffers[i].gpa;
 		r->vring.desc[at].len = buffers[i].len;
-		r->vring.desc[at].flags = (uint16_t)((buffers[i].in ? VRING_DESC_F_WRITE : 0) | (i + 1 < nr ? VRING_DESC_F_NEXT : 0));
+		r->vring.desc[at].flags =
+			(uint16_t)((buffers[i].in ? VRING_DESC_F_WRITE : 0) | (i + 1 < nr ? VRING_DESC_F_NEXT : 0));
 		r->next_desc++;
 		r->vring.desc[at].next = r->next_desc & mask;
 	}

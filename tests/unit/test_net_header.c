@@ -93,7 +93,8 @@ END_TEST
 
 START_TEST(what_means_nothing_is_cleared_before_the_kernel_sees_it)
 {
-	struct virtio_net_hdr_v1 h = {.flags = 0xfe, .hdr_len = 7, .gso_size = 8, .csum_start = 9, .csum_offset = 10, .num_buffers = 11};
+	struct virtio_net_hdr_v1 h = {
+		.flags = 0xfe, .hdr_len = 7, .gso_size = 8, .csum_start = 9, .csum_offset = 10, .num_buffers = 11};
 	static const struct virtio_net_hdr_v1 zero;
 	ck_assert(net_header_check_tx(&h, 60, 0));
 	ck_assert_mem_eq(&h, &zero, sizeof(h));

@@ -108,7 +108,9 @@ START_TEST(the_reason_why_passt_failed_is_passed_on)
 	struct config_nic nic = {.id = (char *)"n0", .kind = CONFIG_NET_USER};
 	struct net_backend *backend;
 	struct error err = {0};
-	install_fake(dir, "echo 'Failed to send 3 bytes to syslog' >&2; echo 'the moon is full' >&2; echo 'Failed to send 9' >&2; exit 1");
+	install_fake(
+		dir,
+		"echo 'Failed to send 3 bytes to syslog' >&2; echo 'the moon is full' >&2; echo 'Failed to send 9' >&2; exit 1");
 	ck_assert_int_eq(net_open(&nic, &backend, &err), -EIO);
 	ck_assert_ptr_nonnull(strstr(err.text, "the moon is full"));
 	remove_fake(dir);
@@ -199,8 +201,8 @@ END_TEST
 static bool answers_arp(struct net_backend *b)
 {
 	static const uint8_t request[42] = {
-		0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1,
-		0x52, 0x54, 0, 0x12, 0x34, 0x56, 10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2,
+		0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 8, 6, 0, 1, 8, 0,	6, 4, 0,
+		1,    0x52, 0x54, 0,	0x12, 0x34, 0x56, 10,	0, 2,	 15,   0,    0, 0, 0, 0, 0, 10, 0, 2, 2,
 	};
 	uint8_t header[12] = {0};
 	uint8_t reply[2000];

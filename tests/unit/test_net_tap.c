@@ -20,8 +20,8 @@
 #include "virtio/net_tap.h"
 
 #define MERGEABLE NET_BIT(VIRTIO_NET_F_MRG_RXBUF)
-#define TSO4                                                                                                                     \
-	(NET_BIT(VIRTIO_NET_F_CSUM) | NET_BIT(VIRTIO_NET_F_GUEST_CSUM) | NET_BIT(VIRTIO_NET_F_HOST_TSO4) |                       \
+#define TSO4                                                                                               \
+	(NET_BIT(VIRTIO_NET_F_CSUM) | NET_BIT(VIRTIO_NET_F_GUEST_CSUM) | NET_BIT(VIRTIO_NET_F_HOST_TSO4) | \
 	 NET_BIT(VIRTIO_NET_F_GUEST_TSO4))
 
 #define HOST_IP "10.11.12.1"
