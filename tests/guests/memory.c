@@ -111,8 +111,8 @@ int guest_main(void)
 	if (!nr_pages || nr_pages > memmap_free_pages() - skip)
 		nr_pages = memmap_free_pages() - skip;
 	touches = cmdline_number("touches", nr_pages);
-	print("memory: seed %lu, %lu pages from 0x%lx on, %u rounds, order %s\n", pattern.seed, nr_pages, memmap_free_gpa(skip), rounds,
-	      text);
+	print("memory: seed %lu, %lu pages from 0x%lx on, %u rounds, order %s\n", pattern.seed, nr_pages, memmap_free_gpa(skip),
+	      rounds, text);
 
 	start = tsc_read();
 	for (i = 0; i < nr_pages; i++)

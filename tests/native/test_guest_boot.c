@@ -9,7 +9,7 @@ enum { SOON_MS = 20000 };
 
 START_TEST(a_guest_boots_by_pvh_and_powers_off)
 {
-	struct vm_process *vm = vm_process_start("hello", "", "-m", "256", NULL);
+	struct vm_process *vm = vm_process_start("hello", "", "-m 256");
 
 	vm_process_expect(vm, "hello: world\n", SOON_MS);
 	vm_process_expect_exit(vm, 0, SOON_MS);
@@ -21,7 +21,7 @@ START_TEST(the_command_line_arrives_as_it_was_given)
 {
 	static const char line[] = "one=1  two=\"a b\" three=x,y;z -- \\ 'quoted'";
 	char expected[100], longest[2000];
-	struct vm_process *vm = vm_process_start("hello", line, "-m", "64", NULL);
+	struct vm_process *vm = vm_process_start("hello", line, "-m 64");
 
 	snprintf(expected, sizeof(expected), "hello: cmdline \"%s\"\n", line);
 	vm_process_expect(vm, expected, SOON_MS);
@@ -30,7 +30,7 @@ START_TEST(the_command_line_arrives_as_it_was_given)
 	/* The guest prints at most 512 bytes of a line, and must boot with a line as long as Linux takes. */
 	memset(longest, 'x', sizeof(longest));
 	longest[sizeof(longest) - 1] = '\0';
-	vm_process_run("hello", longest, SOON_MS, "-m", "64", NULL);
+	vm_process_run("hello", longest, SOON_MS, "-m 64");
 }
 END_TEST
 
@@ -43,7 +43,7 @@ START_TEST(the_memory_map_holds_the_memory_that_was_asked_for)
 	struct vm_process *vm;
 	uint64_t kib;
 
-	vm = vm_process_start("hello", "", "-m", cases[_i].mib, NULL);
+	vm = vm_process_start("hello", "", "-m %s", cases[_i].mib);
 	vm_process_expect_exit(vm, 0, SOON_MS);
 	kib = vm_process_number(vm, "hello: ram ");
 	/* Not all: between 636 KiB and 1 MiB a PC has no RAM. */
@@ -56,7 +56,7 @@ END_TEST
 START_TEST(the_acpi_tables_are_there_and_add_up)
 {
 	static const char *const tables[] = {"XSDT", "FACP", "APIC", "MCFG", "DSDT"};
-	struct vm_process *vm = vm_process_start("hello", "", "-m", "64", NULL);
+	struct vm_process *vm = vm_process_start("hello", "", "-m 64");
 	char line[64];
 	size_t i;
 
@@ -74,10 +74,9 @@ START_TEST(every_processor_starts)
 	static const unsigned counts[] = {1, 2, 3, 4, 16};
 	unsigned cpus = counts[_i];
 	struct vm_process *vm;
-	char number[8], line[64];
+	char line[64];
 
-	snprintf(number, sizeof(number), "%u", cpus);
-	vm = vm_process_start("hello", "", "-m", "64", "-smp", number, NULL);
+	vm = vm_process_start("hello", "", "-m 64 -smp %u", cpus);
 	vm_process_expect_exit(vm, 0, 30000);
 	snprintf(line, sizeof(line), "hello: cpus %u, seen 0x%x\n", cpus, (1u << cpus) - 1);
 	ck_assert_msg(strstr(vm_process_output(vm), line), "not printed: %s", line);
@@ -87,7 +86,7 @@ END_TEST
 
 START_TEST(a_sleeping_guest_is_woken_by_its_timer)
 {
-	struct vm_process *vm = vm_process_start("hello", "", "-m", "64", NULL);
+	struct vm_process *vm = vm_process_start("hello", "", "-m 64");
 
 	vm_process_expect_exit(vm, 0, SOON_MS);
 	ck_assert_uint_ge(vm_process_number(vm, "hello: slept "), 5000);
@@ -103,7 +102,7 @@ START_TEST(a_reset_boots_the_guest_again)
 	char append[64];
 
 	snprintf(append, sizeof(append), "how=%s times=3", ways[_i]);
-	vm = vm_process_start("reset", append, "-m", "64", "-smp", "2", NULL);
+	vm = vm_process_start("reset", append, "-m 64 -smp 2");
 	vm_process_expect(vm, "reset: boot 1 on 2 cpus\n", SOON_MS);
 	vm_process_expect(vm, "reset: boot 2 on 2 cpus\n", SOON_MS);
 	vm_process_expect(vm, "reset: boot 3 on 2 cpus\n", SOON_MS);
@@ -119,7 +118,7 @@ START_TEST(with_no_reboot_a_reset_ends_the_vmm)
 	char append[64];
 
 	snprintf(append, sizeof(append), "how=%s", ways[_i]);
-	vm = vm_process_start("reset", append, "-m", "64", "-no-reboot", NULL);
+	vm = vm_process_start("reset", append, "-m 64 -no-reboot");
 	ck_assert_int_eq(vm_process_wait(vm, SOON_MS), 0);
 	ck_assert_ptr_nonnull(strstr(vm_process_output(vm), "reset: boot 1"));
 	ck_assert_ptr_null(strstr(vm_process_output(vm), "reset: boot 2"));
@@ -129,7 +128,7 @@ END_TEST
 
 START_TEST(a_guest_that_fails_says_so)
 {
-	struct vm_process *vm = vm_process_start("memory", "pages=many", "-m", "64", NULL);
+	struct vm_process *vm = vm_process_start("memory", "pages=many", "-m 64");
 
 	vm_process_expect_exit(vm, 1, SOON_MS);
 	ck_assert_ptr_nonnull(strstr(vm_process_output(vm), "guest: failed: pages= wants a number"));

@@ -11,16 +11,19 @@
 enum { TIMEOUT_MS = 50000, SECTOR = 512 };
 #define DISK_BYTES (24ull << 20)
 
-static struct vm_process *run_disk(const char *options, const char *drive, const char *device)
+/* drive and device are the words behind -drive file=path, and behind -device, which may be NULL for if=virtio. */
+static struct vm_process *run_disk(const char *path, const char *options, const char *drive, const char *device)
 {
 	struct vm_process *vm;
 	char append[200];
 
 	snprintf(append, sizeof(append), "seed=%llu %s", (unsigned long long)vm_process_seed(), options);
 	if (device)
-		vm = vm_process_start("blk", append, "-m", "128", "-drive", drive, "-device", device, NULL);
+		vm = vm_process_start("blk", append,
+				      "-m 128 -drive file=%s,if=none,id=d,format=raw%s -device virtio-blk-pci,drive=d%s", path,
+				      drive, device);
 	else
-		vm = vm_process_start("blk", append, "-m", "128", "-drive", drive, NULL);
+		vm = vm_process_start("blk", append, "-m 128 -drive file=%s,if=virtio,format=raw%s", path, drive);
 	vm_process_expect_exit(vm, 0, TIMEOUT_MS);
 	ck_assert_ptr_nonnull(strstr(vm_process_output(vm), "blk: 0 wrong sectors\n"));
 	return vm;
@@ -43,32 +46,24 @@ static void check_sealed_file(const char *path, uint64_t sectors)
 
 START_TEST(a_disk_holds_what_was_written)
 {
-	char drive[300];
-
-	snprintf(drive, sizeof(drive), "file=%s,if=virtio,format=raw", vm_process_file("disk.img", DISK_BYTES));
-	vm_process_end(run_disk("fresh ops=1500", drive, NULL));
+	vm_process_end(run_disk(vm_process_file("disk.img", DISK_BYTES), "fresh ops=1500", "", NULL));
 }
 END_TEST
 
 START_TEST(a_disk_keeps_its_content_from_one_guest_to_the_next)
 {
 	const char *path = vm_process_file("disk.img", DISK_BYTES);
-	char drive[300];
 
 	/* One queue of eight requests: a power of two of equal lanes, which leave no sector out. */
-	snprintf(drive, sizeof(drive), "file=%s,if=virtio,format=raw", path);
-	vm_process_end(run_disk("fresh ops=200 queues=1 seal", drive, NULL));
+	vm_process_end(run_disk(path, "fresh ops=200 queues=1 seal", "", NULL));
 	check_sealed_file(path, DISK_BYTES / SECTOR);
-	vm_process_end(run_disk("check queues=1", drive, NULL));
+	vm_process_end(run_disk(path, "check queues=1", "", NULL));
 }
 END_TEST
 
 START_TEST(several_queues_work_at_once)
 {
-	char drive[300];
-
-	snprintf(drive, sizeof(drive), "file=%s,if=none,id=d,format=raw", vm_process_file("disk.img", DISK_BYTES));
-	vm_process_end(run_disk("fresh ops=1500 depth=4", drive, "virtio-blk-pci,drive=d,num-queues=4"));
+	vm_process_end(run_disk(vm_process_file("disk.img", DISK_BYTES), "fresh ops=1500 depth=4", "", ",num-queues=4"));
 }
 END_TEST
 
@@ -76,10 +71,8 @@ START_TEST(discards_and_zeroes_reach_the_file)
 {
 	const char *path = vm_process_file("disk.img", DISK_BYTES);
 	struct vm_process *vm;
-	char drive[300];
 
-	snprintf(drive, sizeof(drive), "file=%s,if=none,id=d,format=raw,discard=unmap", path);
-	vm = run_disk("fresh ops=1500", drive, "virtio-blk-pci,drive=d");
+	vm = run_disk(path, "fresh ops=1500", ",discard=unmap", "");
 	ck_assert_uint_gt(vm_process_number(vm, "flushes, "), 0);
 	ck_assert_uint_gt(vm_process_number(vm, "discards, "), 0);
 	vm_process_end(vm);
@@ -90,24 +83,20 @@ START_TEST(a_disk_without_page_cache_works)
 {
 	const char *path = vm_process_file("disk.img", DISK_BYTES);
 	int fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-	char drive[300];
 
 	if (fd < 0) {
 		printf("skipped: O_DIRECT is not possible under /tmp: %s\n", strerror(errno));
 		return;
 	}
 	close(fd);
-	snprintf(drive, sizeof(drive), "file=%s,if=virtio,format=raw,cache=none", path);
-	vm_process_end(run_disk("fresh ops=1000", drive, NULL));
+	vm_process_end(run_disk(path, "fresh ops=1000", ",cache=none", NULL));
 }
 END_TEST
 
 START_TEST(a_disk_of_4_kib_blocks_works)
 {
-	char drive[300];
-
-	snprintf(drive, sizeof(drive), "file=%s,if=none,id=d,format=raw", vm_process_file("disk.img", DISK_BYTES));
-	vm_process_end(run_disk("fresh ops=800", drive, "virtio-blk-pci,drive=d,logical_block_size=4096,physical_block_size=4096"));
+	vm_process_end(run_disk(vm_process_file("disk.img", DISK_BYTES), "fresh ops=800", "",
+				",logical_block_size=4096,physical_block_size=4096"));
 }
 END_TEST
 
@@ -115,11 +104,9 @@ START_TEST(a_read_only_disk_refuses_writes_and_stays_as_it_was)
 {
 	const char *path = vm_process_file("disk.img", DISK_BYTES);
 	struct stat before, after;
-	char drive[300];
 
 	ck_assert_int_eq(stat(path, &before), 0);
-	snprintf(drive, sizeof(drive), "file=%s,if=virtio,format=raw,readonly=on", path);
-	vm_process_end(run_disk("fresh ops=300", drive, NULL));
+	vm_process_end(run_disk(path, "fresh ops=300", ",readonly=on", NULL));
 	ck_assert_int_eq(stat(path, &after), 0);
 	ck_assert_int_eq(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
 	ck_assert_int_eq(after.st_blocks, 0);
@@ -129,10 +116,8 @@ END_TEST
 START_TEST(a_disk_tells_its_serial_number)
 {
 	struct vm_process *vm;
-	char drive[300];
 
-	snprintf(drive, sizeof(drive), "file=%s,if=none,id=d,format=raw", vm_process_file("disk.img", DISK_BYTES));
-	vm = run_disk("ops=1 mib=1", drive, "virtio-blk-pci,drive=d,serial=PAGODA-0123456789-20");
+	vm = run_disk(vm_process_file("disk.img", DISK_BYTES), "ops=1 mib=1", "", ",serial=PAGODA-0123456789-20");
 	ck_assert_ptr_nonnull(strstr(vm_process_output(vm), "blk: serial \"PAGODA-0123456789-20\"\n"));
 	vm_process_end(vm);
 }
@@ -140,8 +125,7 @@ END_TEST
 
 START_TEST(the_entropy_source_gives_random_bytes)
 {
-	vm_process_run("rng", "", TIMEOUT_MS, "-m", "64", "-object", "rng-random,id=r,filename=/dev/urandom", "-device",
-		       "virtio-rng-pci,rng=r", NULL);
+	vm_process_run("rng", "", TIMEOUT_MS, "-m 64 -object rng-random,id=r,filename=/dev/urandom -device virtio-rng-pci,rng=r");
 }
 END_TEST
 

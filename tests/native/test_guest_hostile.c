@@ -13,13 +13,14 @@ enum { TIMEOUT_MS = 50000 };
 
 static struct vm_process *start_hostile(const char *mode, unsigned rounds, const char *extra)
 {
-	char drive[300], append[160];
+	char append[160];
 
-	snprintf(drive, sizeof(drive), "file=%s,if=virtio,format=raw", vm_process_file("disk.img", 4 << 20));
 	snprintf(append, sizeof(append), "seed=%llu mode=%s rounds=%u %s", (unsigned long long)vm_process_seed(), mode, rounds,
 		 extra);
-	return vm_process_start("hostile", append, "-m", "64", "-no-reboot", "-drive", drive, "-device", "virtio-rng-pci",
-				"-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n", "-device", "virtio-serial-pci", NULL);
+	return vm_process_start("hostile", append,
+				"-m 64 -no-reboot -drive file=%s,if=virtio,format=raw -device virtio-rng-pci -netdev user,id=n "
+				"-device virtio-net-pci,netdev=n -device virtio-serial-pci",
+				vm_process_file("disk.img", 4 << 20));
 }
 
 static void survive(const char *mode, unsigned rounds)

@@ -12,7 +12,7 @@ static void run_memory(const char *options, const char *memory)
 	char append[200];
 
 	snprintf(append, sizeof(append), "seed=%llu %s", (unsigned long long)vm_process_seed(), options);
-	vm = vm_process_start("memory", append, "-m", memory, NULL);
+	vm = vm_process_start("memory", append, "-m %s", memory);
 	vm_process_expect_exit(vm, 0, TIMEOUT_MS);
 	ck_assert_uint_eq(vm_process_number(vm, "us, ") > 0, 1);
 	ck_assert_ptr_nonnull(strstr(vm_process_output(vm), "memory: 0 wrong pages\n"));
@@ -46,12 +46,12 @@ END_TEST
 
 START_TEST(processors_see_each_others_writes)
 {
-	static const char *const cpus[] = {"2", "4"};
+	static const unsigned cpus[] = {2, 4};
 	struct vm_process *vm;
 	char append[64];
 
 	snprintf(append, sizeof(append), "seed=%llu pages=4000", (unsigned long long)vm_process_seed());
-	vm = vm_process_start("smp", append, "-m", "128", "-smp", cpus[_i], NULL);
+	vm = vm_process_start("smp", append, "-m 128 -smp %u", cpus[_i]);
 	vm_process_expect_exit(vm, 0, TIMEOUT_MS);
 	ck_assert_ptr_nonnull(strstr(vm_process_output(vm), " 0 wrong pages, sums right\n"));
 	vm_process_end(vm);

@@ -65,15 +65,16 @@ START_TEST(frames_come_back_as_they_were_sent)
 	static const char *const options[] = {"count=300 window=1", "count=1000 window=8", "count=2000 window=32"};
 	const char *path = vm_process_path("net.sock");
 	int listener = listen_at(path);
-	char netdev[300], append[100];
+	char append[100];
 	struct vm_process *vm;
 	pthread_t thread;
 
 	ck_assert_int_eq(pthread_create(&thread, NULL, echo, &listener), 0);
-	snprintf(netdev, sizeof(netdev), "stream,id=n,addr.type=unix,addr.path=%s,server=off", path);
 	snprintf(append, sizeof(append), "seed=%llu %s", (unsigned long long)vm_process_seed(), options[_i]);
-	vm = vm_process_start("net", append, "-m", "64", "-netdev", netdev, "-device",
-			      "virtio-net-pci,netdev=n,mac=52:54:00:aa:bb:cc", NULL);
+	vm = vm_process_start("net", append,
+			      "-m 64 -netdev stream,id=n,addr.type=unix,addr.path=%s,server=off "
+			      "-device virtio-net-pci,netdev=n,mac=52:54:00:aa:bb:cc",
+			      path);
 	vm_process_expect(vm, "net: mac 52:54:00:aa:bb:cc", TIMEOUT_MS);
 	vm_process_expect_exit(vm, 0, TIMEOUT_MS);
 	vm_process_end(vm);

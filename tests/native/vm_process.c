@@ -85,13 +85,17 @@ static void append_option(const char **arguments, size_t *nr, const char *argume
 	arguments[*nr] = NULL;
 }
 
-static struct vm_process *start(const char *guest, const char *append, va_list options)
+struct vm_process *vm_process_start(const char *guest, const char *append, const char *options, ...)
 {
-	const char *arguments[MOST_ARGUMENTS], *option;
-	char vmm[512], guests[512], kernel[600];
+	char vmm[512], guests[512], kernel[600], words[2000], *rest = words, *word;
+	const char *arguments[MOST_ARGUMENTS];
 	int output[2], messages[2];
+	va_list values;
 	size_t nr = 0;
 
+	va_start(values, options);
+	vsnprintf(words, sizeof(words), options, values);
+	va_end(values);
 	snprintf(kernel, sizeof(kernel), "%s/%s.elf", built("PAGODA_GUESTS", "guests", guests), guest);
 	append_option(arguments, &nr, built("PAGODA_VMM", "pagoda-vmm", vmm));
 	append_option(arguments, &nr, "-kernel");
@@ -100,8 +104,9 @@ static struct vm_process *start(const char *guest, const char *append, va_list o
 	append_option(arguments, &nr, append);
 	append_option(arguments, &nr, "-serial");
 	append_option(arguments, &nr, "stdio");
-	while ((option = va_arg(options, const char *)))
-		append_option(arguments, &nr, option);
+	while ((word = strsep(&rest, " ")))
+		if (*word)
+			append_option(arguments, &nr, word);
 
 	struct vm_process *vm = calloc(1, sizeof(*vm));
 	ck_assert_ptr_nonnull(vm);
@@ -124,17 +129,6 @@ static struct vm_process *start(const char *guest, const char *append, va_list o
 	close(messages[1]);
 	vm->output.fd = output[0];
 	vm->messages.fd = messages[0];
-	return vm;
-}
-
-struct vm_process *vm_process_start(const char *guest, const char *append, ...)
-{
-	struct vm_process *vm;
-	va_list options;
-
-	va_start(options, append);
-	vm = start(guest, append, options);
-	va_end(options);
 	return vm;
 }
 
@@ -284,14 +278,10 @@ void vm_process_end(struct vm_process *vm)
 	free(vm);
 }
 
-void vm_process_run(const char *guest, const char *append, unsigned timeout_ms, ...)
+void vm_process_run(const char *guest, const char *append, unsigned timeout_ms, const char *options)
 {
-	struct vm_process *vm;
-	va_list options;
+	struct vm_process *vm = vm_process_start(guest, append, "%s", options);
 
-	va_start(options, timeout_ms);
-	vm = start(guest, append, options);
-	va_end(options);
 	vm_process_expect_exit(vm, 0, timeout_ms);
 	vm_process_end(vm);
 }

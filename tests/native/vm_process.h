@@ -18,10 +18,11 @@ struct vm_process;
 const char *vm_process_skip_reason(void);
 
 /*
- * Starts the VMM with -kernel guest -append append -serial stdio and the options that follow, which end with NULL. Serial output is read on
- * as the functions below are called.
+ * Starts the VMM with -kernel guest -append append -serial stdio and further options: words separated by spaces, formatted as by printf.
+ * Serial output is read on as the functions below are called.
  */
-struct vm_process *vm_process_start(const char *guest, const char *append, ...) __attribute__((sentinel));
+struct vm_process *vm_process_start(const char *guest, const char *append, const char *options, ...)
+	__attribute__((format(printf, 3, 4)));
 /* Reads until the guest has printed text (behind what was waited for before). */
 void vm_process_expect(struct vm_process *vm, const char *text, unsigned timeout_ms);
 /* Reads for that long. Returns bytes of output that came meanwhile. */
@@ -40,7 +41,7 @@ int vm_process_pid(const struct vm_process *vm);
 void vm_process_end(struct vm_process *vm);
 
 /* Start, wait for exit code 0, end. */
-void vm_process_run(const char *guest, const char *append, unsigned timeout_ms, ...) __attribute__((sentinel));
+void vm_process_run(const char *guest, const char *append, unsigned timeout_ms, const char *options);
 
 /*
  * A new directory for a test's files, which vm_process_files_remove() removes with all in it; path says where name lies in it, in a
