@@ -1,4 +1,11 @@
 /* virtio-blk against a disk in memory: what a guest may ask, what it may not, and the device's life cycle. */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "tests/unit/test_blk_disk.h"
 #include "tests/unit/test_blk_driver.h"
 
@@ -257,6 +264,52 @@ START_TEST(wrong_options_are_refused_by_name)
 	disk->disk.block_size = 4096;
 	ck_assert_int_eq(create_error((struct virtio_blk_params){.disk = &disk->disk, .logical_block_size = 512}, &err), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(err.text, "4096"));
+	fake_close(&disk->disk);
+}
+END_TEST
+
+/* Has the kernel refuse io_uring to this process, as a container's filter would. */
+static void refuse_io_uring(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+	ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+START_TEST(without_io_uring_the_error_says_what_to_do)
+{
+	struct error err;
+	struct fake_disk *disk = fake_disk_new(DISK_SIZE);
+	refuse_io_uring();
+	ck_assert_int_eq(create_error((struct virtio_blk_params){.disk = &disk->disk}, &err), -EPERM);
+	ck_assert_ptr_nonnull(strstr(err.text, "kernel.io_uring_disabled"));
+	fake_close(&disk->disk);
+}
+END_TEST
+
+START_TEST(a_device_that_cannot_have_its_descriptors_is_not_made)
+{
+	/* Each number of free descriptors fails at another step, and leaves nothing behind. */
+	struct error err;
+	struct fake_disk *disk = fake_disk_new(DISK_SIZE);
+	int first = dup(0);
+	close(first);
+	for (int room = 0; room < 4; room++) {
+		struct rlimit limit = {(rlim_t)(first + room), 4096};
+		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		ck_assert_int_eq(create_error((struct virtio_blk_params){.disk = &disk->disk, .nr_queues = 2}, &err), -EMFILE);
+		ck_assert_ptr_nonnull(strstr(err.text, "ulimit -n"));
+	}
+	setrlimit(RLIMIT_NOFILE, &(struct rlimit){4096, 4096});
+	int again = dup(0);
+	ck_assert_int_eq(again, first);
+	close(again);
 	fake_close(&disk->disk);
 }
 END_TEST
@@ -583,6 +636,8 @@ int main(void)
 	tcase_add_test(tc, the_driver_can_choose_the_write_cache_and_nothing_else);
 	tcase_add_test(tc, without_a_write_cache_writes_are_durable);
 	tcase_add_test(tc, wrong_options_are_refused_by_name);
+	tcase_add_test(tc, without_io_uring_the_error_says_what_to_do);
+	tcase_add_test(tc, a_device_that_cannot_have_its_descriptors_is_not_made);
 	tcase_add_test(tc, requests_beyond_the_end_fail);
 	tcase_add_test(tc, data_that_is_no_whole_number_of_sectors_fails);
 	tcase_add_test(tc, requests_must_match_the_logical_block_size);
