@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 static void on_stop(struct ev_loop *loop, ev_async *watcher, int revents)
 {
@@ -11,8 +13,24 @@ static void on_stop(struct ev_loop *loop, ev_async *watcher, int revents)
 	ev_break(loop, EVBREAK_ALL);
 }
 
+/* libev ends the process when it gets no descriptors for a loop (epoll and an eventfd): see first that there are some. */
+static int descriptors_left(void)
+{
+	int a = eventfd(0, EFD_CLOEXEC);
+	int b = a < 0 ? -1 : eventfd(0, EFD_CLOEXEC);
+	int ret = b < 0 ? -errno : 0;
+	if (a >= 0)
+		close(a);
+	if (b >= 0)
+		close(b);
+	return ret;
+}
+
 int worker_init(struct worker *w)
 {
+	int ret = descriptors_left();
+	if (ret)
+		return ret;
 	w->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
 	if (!w->loop)
 		return -ENOMEM;

@@ -14,7 +14,7 @@ struct worker {
 	pthread_t thread;
 };
 
-/* Makes the loop, with no thread yet. Returns 0 or -ENOMEM. */
+/* Makes the loop, with no thread yet. Returns 0 or -errno. */
 int worker_init(struct worker *w);
 /* Starts the thread, all signals blocked. name: at most 15 bytes. Returns 0 or -errno. */
 int worker_start(struct worker *w, const char *name);
