@@ -25,7 +25,7 @@
 
 #include "vmm/chardev_internal.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 #define READ_SIZE 4096
 /* What is still to be sent gets that long when a chardev is closed. */
 #define FLUSH_TIMEOUT_MS 300
@@ -367,7 +367,8 @@ int chardev_attach(struct chardev *c, struct chardev_user *user, struct error *e
 			place = &c->places[i - 1];
 	}
 	if (!place || (!first && !c->mux))
-		return error_set(err, EBUSY, "chardev \"%s\" is in use%s", c->label, c->mux ? "" : "; mux=on lets several share it");
+		return error_set(err, EBUSY, "chardev \"%s\" is in use%s", c->label,
+				 c->mux ? "" : "; mux=on lets several share it");
 	lock_take(&c->lock);
 	*place = (struct chardev_place){.user = user};
 	lock_release(&c->lock);
@@ -409,7 +410,8 @@ static int open_null(struct chardev *c, struct error *err)
 static int open_file(struct chardev *c, const struct config_chardev *config, struct error *err)
 {
 	/* O_NONBLOCK is for pipes and terminals under that name. */
-	int fd = open(config->path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (config->append ? O_APPEND : O_TRUNC), 0666);
+	int fd = open(config->path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (config->append ? O_APPEND : O_TRUNC),
+		      0666);
 	if (fd < 0)
 		return error_set(err, errno, "chardev \"%s\": cannot write %.200s: %s", c->label, config->path,
 				 errno == ENXIO ? "it is a pipe that nobody reads; start the reader first" : strerror(errno));

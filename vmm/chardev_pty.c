@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "vmm/chardev_internal.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 #define POLL_SECONDS 1.0
 
 static bool somebody_has_it(const struct chardev *c)

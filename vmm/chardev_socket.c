@@ -19,13 +19,13 @@
 #include "base/log.h"
 #include "vmm/chardev_internal.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 static int fail(const struct chardev *c, struct error *err, const char *what)
 {
 	int code = errno;
-	return error_set(err, code, "chardev \"%s\": cannot %s %.200s: %s", c->label, what, c->description + strlen("disconnected:"),
-			 strerror(code));
+	return error_set(err, code, "chardev \"%s\": cannot %s %.200s: %s", c->label, what,
+			 c->description + strlen("disconnected:"), strerror(code));
 }
 
 /* Takes one waiting peer. Returns 0, or -errno when there is none. */
@@ -153,8 +153,8 @@ static int open_tcp(struct chardev *c, const struct config_chardev *config, stru
 	const char *host = config->host && *config->host ? config->host : NULL;
 	int why = getaddrinfo(host, config->port, &hints, &list);
 	if (why)
-		return error_set(err, EINVAL, "chardev \"%s\": host \"%.100s\", port \"%.40s\": %s", c->label, host ? host : "", config->port,
-				 gai_strerror(why));
+		return error_set(err, EINVAL, "chardev \"%s\": host \"%.100s\", port \"%.40s\": %s", c->label, host ? host : "",
+				 config->port, gai_strerror(why));
 	int fd = -1;
 	for (const struct addrinfo *info = list; info && fd < 0; info = info->ai_next)
 		fd = try_address(info, config->server);

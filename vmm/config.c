@@ -12,8 +12,8 @@
 #include "vmm/options.h"
 #include "vmm/version.h"
 
-static option_handler set_kernel, set_initrd, set_append, set_pidfile, set_display, set_vga, set_daemonize, set_no_reboot, set_no_shutdown,
-	set_paused, set_nographic, set_nodefaults, accept_what_is, print_help, print_version;
+static option_handler set_kernel, set_initrd, set_append, set_pidfile, set_display, set_vga, set_daemonize, set_no_reboot,
+	set_no_shutdown, set_paused, set_nographic, set_nodefaults, accept_what_is, print_help, print_version;
 
 struct option {
 	const char *name;
@@ -44,7 +44,8 @@ static const struct option options[] = {
 	{"net", "none", options_net, NULL},
 	{"device", "DRIVER,...", options_device, "a device; -device help, -device DRIVER,help"},
 	{"chardev", "BACKEND,id=ID,...", options_chardev, "a stream of bytes; -chardev help"},
-	{"serial", "STREAM", options_serial, "serial port: stdio, file:PATH, unix:PATH,server=on, tcp:HOST:PORT, pty, null, none, chardev:ID, mon:stdio"},
+	{"serial", "STREAM", options_serial,
+	 "serial port: stdio, file:PATH, unix:PATH,server=on, tcp:HOST:PORT, pty, null, none, chardev:ID, mon:stdio"},
 	{"parallel", "none", options_parallel, NULL},
 	{"monitor", "STREAM", options_monitor, "monitor for people; as -serial"},
 	{"qmp", "STREAM", options_qmp, "monitor for programs (QMP); as -serial"},
@@ -140,7 +141,9 @@ static int set_display(struct options *o, const char *argument, struct error *er
 static int set_vga(struct options *o, const char *argument, struct error *err)
 {
 	(void)o;
-	return strcmp(argument, "none") ? error_set(err, EINVAL, "there is no display but none; guests talk over serial ports and networks") : 0;
+	return strcmp(argument, "none")
+		       ? error_set(err, EINVAL, "there is no display but none; guests talk over serial ports and networks")
+		       : 0;
 }
 
 static int set_daemonize(struct options *o, const char *argument, struct error *err)
@@ -240,7 +243,8 @@ static int read_option(struct options *o, int argc, char **argv, int *at, struct
 {
 	const char *given = argv[*at];
 	if (given[0] != '-' || !given[1])
-		return error_set(err, EINVAL, "\"%.60s\" is not an option; a disk is given by -drive file=FILE,if=virtio,format=raw", given);
+		return error_set(err, EINVAL,
+				 "\"%.60s\" is not an option; a disk is given by -drive file=FILE,if=virtio,format=raw", given);
 	const char *name = given + (given[1] == '-' ? 2 : 1);
 	const struct option *option = find_option(name);
 	if (!option)
@@ -324,8 +328,8 @@ void config_free(struct config *config)
 		free(chardev->host);
 		free(chardev->port);
 	}
-	char *strings[] = {config->name,   config->pidfile, config->cpu_model,  config->kernel,
-			   config->initrd, config->append,  config->rng_file, config->vsock_path};
+	char *strings[] = {config->name,   config->pidfile, config->cpu_model, config->kernel,
+			   config->initrd, config->append,  config->rng_file,  config->vsock_path};
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
 		free(strings[i]);
 	*config = (struct config){.nr_disks = 0};

@@ -62,7 +62,13 @@ static const struct hmp_command commands[] = {
 	{"info", "TOPIC", "show something; help info lists topics", 0, 1, {HMP_COMPLETE_TOPIC}, run_info},
 	{"quit", "", "end the guest at once, and the VMM", 0, 0, {0}, run_quit},
 	{"q", "", NULL, 0, 0, {0}, run_quit},
-	{"set_link", "NAME on|off", "plug a network cable in, or pull it", 2, 2, {HMP_COMPLETE_NIC, HMP_COMPLETE_SWITCH}, run_set_link},
+	{"set_link",
+	 "NAME on|off",
+	 "plug a network cable in, or pull it",
+	 2,
+	 2,
+	 {HMP_COMPLETE_NIC, HMP_COMPLETE_SWITCH},
+	 run_set_link},
 	{"stop", "", "pause the guest", 0, 0, {0}, run_stop},
 	{"s", "", NULL, 0, 0, {0}, run_stop},
 	{"system_powerdown", "", "press the guest's power button", 0, 0, {0}, run_powerdown},
@@ -80,8 +86,8 @@ static const struct hmp_command *find(const struct hmp_command *table, size_t nr
 static void print_help(struct hmp_call *call, const char *prefix, const struct hmp_command *command)
 {
 	if (command->help)
-		monitor_text_printf(call->out, "%s%s%s%s -- %s\n", prefix, command->name, *command->arguments ? " " : "", command->arguments,
-				    command->help);
+		monitor_text_printf(call->out, "%s%s%s%s -- %s\n", prefix, command->name, *command->arguments ? " " : "",
+				    command->arguments, command->help);
 }
 
 static void print_topics(struct hmp_call *call)

@@ -32,9 +32,10 @@ static void info_network(struct hmp_call *call)
 			monitor_text_printf(call->out, "%s", nic.qdev);
 		else
 			monitor_text_printf(call->out, "virtio-net-pci.%u", i);
-		monitor_text_printf(call->out, ": index=0,type=nic,model=virtio-net-pci,macaddr=%02x:%02x:%02x:%02x:%02x:%02x\n", nic.mac[0],
-				    nic.mac[1], nic.mac[2], nic.mac[3], nic.mac[4], nic.mac[5]);
-		monitor_text_printf(call->out, " \\ %s: index=0,type=%s,link=%s\n", nic.id, nic.backend, nic.link_up ? "up" : "down");
+		monitor_text_printf(call->out, ": index=0,type=nic,model=virtio-net-pci,macaddr=%02x:%02x:%02x:%02x:%02x:%02x\n",
+				    nic.mac[0], nic.mac[1], nic.mac[2], nic.mac[3], nic.mac[4], nic.mac[5]);
+		monitor_text_printf(call->out, " \\ %s: index=0,type=%s,link=%s\n", nic.id, nic.backend,
+				    nic.link_up ? "up" : "down");
 		monitor_text_printf(call->out, "    received %llu packets (%llu dropped), sent %llu (%llu dropped)\n",
 				    (unsigned long long)nic.rx_packets, (unsigned long long)nic.rx_dropped,
 				    (unsigned long long)nic.tx_packets, (unsigned long long)nic.tx_dropped);
@@ -46,7 +47,8 @@ static void info_cpus(struct hmp_call *call)
 	for (unsigned i = 0; i < machine_nr_cpus(call->machine); i++) {
 		struct machine_cpu_info cpu;
 		machine_cpu_info(call->machine, i, &cpu);
-		monitor_text_printf(call->out, "%c CPU #%u: thread_id=%d%s\n", i ? ' ' : '*', i, cpu.thread_id, cpu.halted ? " (halted)" : "");
+		monitor_text_printf(call->out, "%c CPU #%u: thread_id=%d%s\n", i ? ' ' : '*', i, cpu.thread_id,
+				    cpu.halted ? " (halted)" : "");
 	}
 }
 
@@ -89,8 +91,8 @@ static void info_uuid(struct hmp_call *call)
 
 static void info_version(struct hmp_call *call)
 {
-	monitor_text_printf(call->out, "pagoda %s (commands of QEMU %d.%d.%d)\n", PAGODA_VERSION, PAGODA_QEMU_MAJOR, PAGODA_QEMU_MINOR,
-			    PAGODA_QEMU_MICRO);
+	monitor_text_printf(call->out, "pagoda %s (commands of QEMU %d.%d.%d)\n", PAGODA_VERSION, PAGODA_QEMU_MAJOR,
+			    PAGODA_QEMU_MINOR, PAGODA_QEMU_MICRO);
 }
 
 const struct hmp_command hmp_topics[] = {

@@ -20,7 +20,7 @@
 #include <string.h>
 
 #define HISTORY_SIZE 64
-#define CTRL(letter) ((letter) & 0x1f)
+#define CTRL(letter) ((letter)&0x1f)
 
 struct lineedit {
 	const char *prompt;

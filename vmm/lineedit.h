@@ -16,7 +16,7 @@ struct lineedit;
 
 enum lineedit_event {
 	LINEEDIT_NONE,
-	LINEEDIT_LINE,     /* Enter: lineedit_line() is the line; call lineedit_begin() when its output is printed */
+	LINEEDIT_LINE, /* Enter: lineedit_line() is the line; call lineedit_begin() when its output is printed */
 	LINEEDIT_COMPLETE, /* Tab: lineedit_line() up to lineedit_cursor() wants completing, by lineedit_insert() or lineedit_redraw() */
 };
 

@@ -16,7 +16,7 @@
 #include "vmm/qmp.h"
 #include "vmm/version.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 #define PROMPT "(pagoda) "
 /* No more commands are taken while so much is unsent. */
 #define MAX_UNSENT 65536

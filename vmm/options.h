@@ -33,7 +33,7 @@ struct keyval {
 
 struct keyvals {
 	struct keyvals *next; /* all of a struct options */
-	char *text;           /* what keys and values point into; NULL when another keyvals owns it */
+	char *text;	      /* what keys and values point into; NULL when another keyvals owns it */
 	size_t nr;
 	struct keyval items[OPTIONS_MAX_KEYVALS];
 };
@@ -79,15 +79,15 @@ struct option_list {
 
 enum property_type {
 	PROPERTY_STRING,    /* const char * */
-	PROPERTY_BOOL,      /* enum option_bool */
+	PROPERTY_BOOL,	    /* enum option_bool */
 	PROPERTY_NUMBER,    /* struct option_number: min to max */
-	PROPERTY_SIZE,      /* struct option_number: min to max bytes, K M G T understood */
+	PROPERTY_SIZE,	    /* struct option_number: min to max bytes, K M G T understood */
 	PROPERTY_MEBIBYTES, /* struct option_number: bytes as well, but a number without suffix counts MiB */
-	PROPERTY_WORD,      /* struct option_number: which of words */
-	PROPERTY_MAC,       /* struct option_mac */
+	PROPERTY_WORD,	    /* struct option_number: which of words */
+	PROPERTY_MAC,	    /* struct option_mac */
 	PROPERTY_ADDRESS,   /* struct config_pci_address */
-	PROPERTY_LIST,      /* struct option_list: may be given several times */
-	PROPERTY_FIXED,     /* nothing is kept: words say what we do anyway, all else is refused */
+	PROPERTY_LIST,	    /* struct option_list: may be given several times */
+	PROPERTY_FIXED,	    /* nothing is kept: words say what we do anyway, all else is refused */
 };
 
 struct property {
@@ -100,30 +100,38 @@ struct property {
 };
 
 /* Rows of property tables. The field's type is checked when compiling. */
-#define PROPERTY_OFFSET(s, field, t)                                                                                                       \
+/* clang-format off */
+#define PROPERTY_OFFSET(s, field, t) \
 	(offsetof(s, field) + 0 * sizeof(char[__builtin_types_compatible_p(__typeof__(((s *)0)->field), t) ? 1 : -1]))
-#define PROPERTY_ROW_STRING(s, field, key, text) {key, PROPERTY_STRING, PROPERTY_OFFSET(s, field, const char *), 0, 0, NULL, text}
-#define PROPERTY_ROW_BOOL(s, field, key, text) {key, PROPERTY_BOOL, PROPERTY_OFFSET(s, field, enum option_bool), 0, 0, NULL, text}
-#define PROPERTY_ROW_NUMBER(s, field, key, lo, hi, text)                                                                                   \
+#define PROPERTY_ROW_STRING(s, field, key, text) \
+	{key, PROPERTY_STRING, PROPERTY_OFFSET(s, field, const char *), 0, 0, NULL, text}
+#define PROPERTY_ROW_BOOL(s, field, key, text) \
+	{key, PROPERTY_BOOL, PROPERTY_OFFSET(s, field, enum option_bool), 0, 0, NULL, text}
+#define PROPERTY_ROW_NUMBER(s, field, key, lo, hi, text) \
 	{key, PROPERTY_NUMBER, PROPERTY_OFFSET(s, field, struct option_number), lo, hi, NULL, text}
-#define PROPERTY_ROW_SIZE(s, field, key, lo, hi, text)                                                                                     \
+#define PROPERTY_ROW_SIZE(s, field, key, lo, hi, text) \
 	{key, PROPERTY_SIZE, PROPERTY_OFFSET(s, field, struct option_number), lo, hi, NULL, text}
-#define PROPERTY_ROW_MEBIBYTES(s, field, key, lo, hi, text)                                                                                \
+#define PROPERTY_ROW_MEBIBYTES(s, field, key, lo, hi, text) \
 	{key, PROPERTY_MEBIBYTES, PROPERTY_OFFSET(s, field, struct option_number), lo, hi, NULL, text}
-#define PROPERTY_ROW_WORD(s, field, key, of, text)                                                                                         \
+#define PROPERTY_ROW_WORD(s, field, key, of, text) \
 	{key, PROPERTY_WORD, PROPERTY_OFFSET(s, field, struct option_number), 0, 0, of, text}
-#define PROPERTY_ROW_MAC(s, field, key, text) {key, PROPERTY_MAC, PROPERTY_OFFSET(s, field, struct option_mac), 0, 0, NULL, text}
-#define PROPERTY_ROW_ADDRESS(s, field, key, text)                                                                                          \
+#define PROPERTY_ROW_MAC(s, field, key, text) \
+	{key, PROPERTY_MAC, PROPERTY_OFFSET(s, field, struct option_mac), 0, 0, NULL, text}
+#define PROPERTY_ROW_ADDRESS(s, field, key, text) \
 	{key, PROPERTY_ADDRESS, PROPERTY_OFFSET(s, field, struct config_pci_address), 0, 0, NULL, text}
-#define PROPERTY_ROW_LIST(s, field, key, text) {key, PROPERTY_LIST, PROPERTY_OFFSET(s, field, struct option_list), 0, 0, NULL, text}
-#define PROPERTY_ROW_FIXED(key, of, text) {key, PROPERTY_FIXED, 0, 0, 0, of, text}
+#define PROPERTY_ROW_LIST(s, field, key, text) \
+	{key, PROPERTY_LIST, PROPERTY_OFFSET(s, field, struct option_list), 0, 0, NULL, text}
+#define PROPERTY_ROW_FIXED(key, of, text) \
+	{key, PROPERTY_FIXED, 0, 0, 0, of, text}
+#define PROPERTY_TABLE(what, rows) \
+	{what, rows, sizeof(rows) / sizeof((rows)[0])}
+/* clang-format on */
 
 struct property_table {
 	const char *subject; /* "-drive", "virtio-blk-pci": in front of what is printed */
 	const struct property *properties;
 	size_t nr;
 };
-#define PROPERTY_TABLE(what, rows) {what, rows, sizeof(rows) / sizeof((rows)[0])}
 
 /* Fills target by the table. A key given twice keeps the last value, as in QEMU. Returns 0 or -EINVAL. */
 int options_apply(const struct property_table *table, const struct keyvals *kv, void *target, struct error *err);
@@ -313,14 +321,14 @@ struct options {
  */
 typedef int option_handler(struct options *o, const char *argument, struct error *err);
 
-option_handler options_memory, options_smp, options_cpu, options_machine_type, options_accel, options_name, options_uuid, options_rtc,
-	options_boot, options_action; /* options_machine.c */
-option_handler options_numa;                                                                    /* options_numa.c */
+option_handler options_memory, options_smp, options_cpu, options_machine_type, options_accel, options_name, options_uuid,
+	options_rtc, options_boot, options_action; /* options_machine.c */
+option_handler options_numa;			   /* options_numa.c */
 option_handler options_serial, options_parallel, options_chardev, options_mon, options_monitor, options_qmp,
-	options_qmp_pretty;                                                                     /* options_char.c */
-option_handler options_drive, options_blockdev;                                                 /* options_block.c */
-option_handler options_netdev, options_nic, options_net;                                        /* options_net.c */
-option_handler options_device, options_object;                                                  /* options_device.c */
+	options_qmp_pretty;				 /* options_char.c */
+option_handler options_drive, options_blockdev;		 /* options_block.c */
+option_handler options_netdev, options_nic, options_net; /* options_net.c */
+option_handler options_device, options_object;		 /* options_device.c */
 
 /* --- resolve, in this order --- */
 int options_resolve_machine(struct options *o, struct error *err);

@@ -47,9 +47,9 @@ enum {
 #define DEFAULT_QUEUE_SIZE 256
 
 /* In every table of a disk. What the words say is what we do in any case: errors are reported to the guest. */
-#define CACHE_ROWS(s)                                                                                                                      \
-	PROPERTY_ROW_BOOL(s, caches.direct, "cache.direct", "O_DIRECT"),                                                                   \
-		PROPERTY_ROW_BOOL(s, caches.no_flush, "cache.no-flush", "ignore the guest's flushes"),                                     \
+#define CACHE_ROWS(s)                                                                                  \
+	PROPERTY_ROW_BOOL(s, caches.direct, "cache.direct", "O_DIRECT"),                               \
+		PROPERTY_ROW_BOOL(s, caches.no_flush, "cache.no-flush", "ignore the guest's flushes"), \
 		PROPERTY_ROW_FIXED("detect-zeroes", "off", NULL), PROPERTY_ROW_FIXED("copy-on-read", "off", NULL)
 
 static const struct property drive_rows[] = {
@@ -73,10 +73,11 @@ static const struct property drive_rows[] = {
 };
 static const struct property_table drive_table = PROPERTY_TABLE("-drive", drive_rows);
 
-#define NODE_ROWS                                                                                                                          \
-	PROPERTY_ROW_STRING(struct option_node, driver, "driver", NULL), PROPERTY_ROW_STRING(struct option_node, name, "node-name", NULL), \
-		PROPERTY_ROW_BOOL(struct option_node, read_only, "read-only", NULL),                                                       \
-		PROPERTY_ROW_FIXED("auto-read-only", "on|off", NULL),                                                                      \
+#define NODE_ROWS                                                                    \
+	PROPERTY_ROW_STRING(struct option_node, driver, "driver", NULL),             \
+		PROPERTY_ROW_STRING(struct option_node, name, "node-name", NULL),    \
+		PROPERTY_ROW_BOOL(struct option_node, read_only, "read-only", NULL), \
+		PROPERTY_ROW_FIXED("auto-read-only", "on|off", NULL),                \
 		PROPERTY_ROW_WORD(struct option_node, discard, "discard", DISCARD_WORDS, NULL), CACHE_ROWS(struct option_node)
 
 static const struct property file_rows[] = {
@@ -109,7 +110,8 @@ static int refuse_format(const char *format, const char *file, struct error *err
 	if (options_word_index(known, format) < 0)
 		return error_set(err, EINVAL, "format \"%.40s\": we have raw", format);
 	return error_set(err, EINVAL,
-			 "format %s is not read directly; let qemu-nbd serve it: `qemu-nbd --fork --persistent --format=%s --socket=/run/disk.sock %.80s`, "
+			 "format %s is not read directly; let qemu-nbd serve it: `qemu-nbd --fork --persistent --format=%s "
+			 "--socket=/run/disk.sock %.80s`, "
 			 "and then use 'file=nbd+unix:///?socket=/run/disk.sock,format=raw'",
 			 format, format, file ? file : "FILE");
 }
@@ -185,7 +187,8 @@ static int check_node(const struct options *o, const struct option_node *node, s
 		if (!node->server_type.set)
 			return error_set(err, EINVAL, "driver=nbd needs server.type=inet or unix");
 		if (node->server_type.value ? !node->server_path : !node->server_host || !node->server_port)
-			return error_set(err, EINVAL, "driver=nbd needs server.path, or server.host and server.port, as its server.type says");
+			return error_set(err, EINVAL,
+					 "driver=nbd needs server.path, or server.host and server.port, as its server.type says");
 	}
 	return 0;
 }
@@ -255,14 +258,16 @@ static int resolve_source(const char *file, struct config_disk *disk, struct err
 			return options_copy(&disk->source, file, err);
 	if (strncmp(file, "nbd:", 4) != 0)
 		return error_set(err, EINVAL,
-				 "file=%.80s: we have files, block devices and NBD (nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH); nbdkit speaks NBD for "
+				 "file=%.80s: we have files, block devices and NBD (nbd://HOST:PORT/EXPORT, "
+				 "nbd+unix:///EXPORT?socket=PATH); nbdkit speaks NBD for "
 				 "many other protocols. A file with a colon in its name is written ./NAME",
 				 file);
 	const char *rest = file + 4, *mark = strstr(rest, ":exportname=");
 	const char *export = mark ? mark + strlen(":exportname=") : "";
 	int rest_len = mark ? (int)(mark - rest) : (int)strlen(rest);
-	int written = strncmp(rest, "unix:", 5) ? asprintf(&disk->source, "nbd://%.*s/%s", rest_len, rest, export)
-						: asprintf(&disk->source, "nbd+unix:///%s?socket=%.*s", export, rest_len - 5, rest + 5);
+	int written = strncmp(rest, "unix:", 5)
+			      ? asprintf(&disk->source, "nbd://%.*s/%s", rest_len, rest, export)
+			      : asprintf(&disk->source, "nbd+unix:///%s?socket=%.*s", export, rest_len - 5, rest + 5);
 	if (written < 0) {
 		disk->source = NULL;
 		return out_of_memory(err);
@@ -474,7 +479,8 @@ static int name_drives(struct options *o, struct error *err)
 		struct option_drive *drive = &o->drives[i];
 		if (drive->interface.value != INTERFACE_VIRTIO) {
 			if (drive->index.set)
-				return error_set(err, EINVAL, "-drive index=%llu goes with if=virtio only", (unsigned long long)drive->index.value);
+				return error_set(err, EINVAL, "-drive index=%llu goes with if=virtio only",
+						 (unsigned long long)drive->index.value);
 			continue;
 		}
 		drive->taken_by = "a disk of its own";
@@ -537,7 +543,9 @@ static int check_shared_images(const struct config *c, struct error *err)
 	for (unsigned i = 0; i < c->nr_disks; i++)
 		for (unsigned j = 0; j < i; j++)
 			if (!strcmp(c->disks[i].source, c->disks[j].source) && !(c->disks[i].read_only && c->disks[j].read_only))
-				return error_set(err, EINVAL, "disks \"%s\" and \"%s\" are the same image, %.100s; that goes only with readonly=on for both",
+				return error_set(err, EINVAL,
+						 "disks \"%s\" and \"%s\" are the same image, %.100s; that goes only with "
+						 "readonly=on for both",
 						 c->disks[j].id, c->disks[i].id, c->disks[i].source);
 	return 0;
 }

@@ -12,8 +12,9 @@
 /* How many users share a mux; chardev_mux.c has as many places. */
 #define MAX_MUX_USERS 4
 
-#define COMMON_ROWS                                                                                                                        \
-	PROPERTY_ROW_STRING(struct option_chardev, backend, "backend", NULL), PROPERTY_ROW_STRING(struct option_chardev, id, "id", NULL),  \
+#define COMMON_ROWS                                                           \
+	PROPERTY_ROW_STRING(struct option_chardev, backend, "backend", NULL), \
+		PROPERTY_ROW_STRING(struct option_chardev, id, "id", NULL),   \
 		PROPERTY_ROW_BOOL(struct option_chardev, mux, "mux", "several users share it; Ctrl-A c switches")
 
 static const struct property plain_rows[] = {COMMON_ROWS};
@@ -31,7 +32,8 @@ static const struct property socket_rows[] = {
 	PROPERTY_ROW_STRING(struct option_chardev, path, "path", "of a unix socket"),
 	PROPERTY_ROW_STRING(struct option_chardev, host, "host", NULL),
 	PROPERTY_ROW_STRING(struct option_chardev, port, "port", NULL),
-	PROPERTY_ROW_NUMBER(struct option_chardev, fd, "fd", 0, 1 << 20, "an inherited socket: connected, or listening with server=on"),
+	PROPERTY_ROW_NUMBER(struct option_chardev, fd, "fd", 0, 1 << 20,
+			    "an inherited socket: connected, or listening with server=on"),
 	PROPERTY_ROW_BOOL(struct option_chardev, server, "server", "listen"),
 	PROPERTY_ROW_BOOL(struct option_chardev, wait, "wait", "start only when somebody has connected"),
 	PROPERTY_ROW_BOOL(struct option_chardev, nodelay, "nodelay", NULL),
@@ -44,8 +46,8 @@ static const struct chardev_backend {
 	const char *name;
 	struct property_table table;
 } backends[] = {
-	{"null", PROPERTY_TABLE("-chardev null", plain_rows)},	{"stdio", PROPERTY_TABLE("-chardev stdio", stdio_rows)},
-	{"file", PROPERTY_TABLE("-chardev file", file_rows)},	{"pty", PROPERTY_TABLE("-chardev pty", plain_rows)},
+	{"null", PROPERTY_TABLE("-chardev null", plain_rows)},	    {"stdio", PROPERTY_TABLE("-chardev stdio", stdio_rows)},
+	{"file", PROPERTY_TABLE("-chardev file", file_rows)},	    {"pty", PROPERTY_TABLE("-chardev pty", plain_rows)},
 	{"socket", PROPERTY_TABLE("-chardev socket", socket_rows)},
 };
 #define NR_BACKENDS (sizeof(backends) / sizeof(backends[0]))
@@ -183,8 +185,10 @@ static int add_short_form(struct options *o, const char *id, const char *spec, b
 		}
 		return ret ? ret : add_chardev(o, &chardev, err);
 	}
-	return error_set(err, EINVAL, "\"%.60s\": we have stdio, null, pty, file:PATH, unix:PATH, tcp:HOST:PORT, chardev:ID, none, and mon: in front",
-			 spec);
+	return error_set(
+		err, EINVAL,
+		"\"%.60s\": we have stdio, null, pty, file:PATH, unix:PATH, tcp:HOST:PORT, chardev:ID, none, and mon: in front",
+		spec);
 }
 
 static int add_monitor(struct options *o, const char *chardev, bool control, bool pretty, struct error *err)
@@ -306,7 +310,8 @@ int options_use_chardev(struct options *o, const char *id, const char *user, uns
 				 options_nearest_hint(&nearest, "", hint, sizeof(hint)));
 	}
 	if (chardev->nr_users && chardev->mux != OPTION_ON)
-		return error_set(err, EINVAL, "%s: chardev \"%.60s\" is in use by %s; mux=on lets several share it", user, id, chardev->user);
+		return error_set(err, EINVAL, "%s: chardev \"%.60s\" is in use by %s; mux=on lets several share it", user, id,
+				 chardev->user);
 	if (chardev->nr_users == MAX_MUX_USERS)
 		return error_set(err, EINVAL, "%s: chardev \"%.60s\" has %d users already", user, id, MAX_MUX_USERS);
 	chardev->user = user;
@@ -385,7 +390,9 @@ int options_resolve_char(struct options *o, struct error *err)
 		const struct option_chardev *chardev = &o->chardevs[i];
 		if (!strcmp(chardev->backend, "stdio")) {
 			if (terminal)
-				return error_set(err, EINVAL, "chardevs \"%s\" and \"%s\" both want standard input; with mux=on (mon:stdio) one serves several users",
+				return error_set(err, EINVAL,
+						 "chardevs \"%s\" and \"%s\" both want standard input; with mux=on (mon:stdio) one "
+						 "serves several users",
 						 terminal, chardev->id);
 			if (c->daemonize)
 				return error_set(err, EINVAL, "chardev \"%s\": -daemonize leaves no standard input", chardev->id);
@@ -399,7 +406,7 @@ int options_resolve_char(struct options *o, struct error *err)
 	c->serial[0] = c->serial[1] = -2;
 	static const char *const port_names[] = {"the first serial port", "the second serial port"};
 	for (size_t i = 0; i < o->nr_serials; i++) {
-		unsigned index;
+		unsigned index = 0;
 		if (!*o->serials[i])
 			continue;
 		ret = options_use_chardev(o, o->serials[i], port_names[i], &index, err);

@@ -11,11 +11,12 @@
 #define MAX_CONSOLES 4
 
 /* In every PCI device's table. Words say what our devices are in any case. */
-#define PCI_ROWS                                                                                                                           \
-	PROPERTY_ROW_STRING(struct option_device, driver, "driver", NULL), PROPERTY_ROW_STRING(struct option_device, id, "id", NULL),      \
-		PROPERTY_ROW_ADDRESS(struct option_device, address, "addr", "on PCI bus 0"),                                               \
-		PROPERTY_ROW_FIXED("bus", "pcie.0|pci.0", NULL), PROPERTY_ROW_FIXED("multifunction", "off", NULL),                         \
-		PROPERTY_ROW_FIXED("disable-legacy", "on", NULL), PROPERTY_ROW_FIXED("disable-modern", "off", NULL),                       \
+#define PCI_ROWS                                                                                                     \
+	PROPERTY_ROW_STRING(struct option_device, driver, "driver", NULL),                                           \
+		PROPERTY_ROW_STRING(struct option_device, id, "id", NULL),                                           \
+		PROPERTY_ROW_ADDRESS(struct option_device, address, "addr", "on PCI bus 0"),                         \
+		PROPERTY_ROW_FIXED("bus", "pcie.0|pci.0", NULL), PROPERTY_ROW_FIXED("multifunction", "off", NULL),   \
+		PROPERTY_ROW_FIXED("disable-legacy", "on", NULL), PROPERTY_ROW_FIXED("disable-modern", "off", NULL), \
 		PROPERTY_ROW_FIXED("romfile", "", NULL), PROPERTY_ROW_FIXED("rombar", "0", NULL)
 
 static const struct property blk_rows[] = {
@@ -110,7 +111,8 @@ static int unknown_driver(const char *name, struct error *err)
 	options_nearest_start(&nearest, name);
 	for (size_t i = 0; i < NR_DRIVERS; i++)
 		options_nearest_try(&nearest, drivers[i].name);
-	return error_set(err, EINVAL, "there is no device \"%.60s\"%s%s", name, options_nearest_hint(&nearest, "", hint, sizeof(hint)),
+	return error_set(err, EINVAL, "there is no device \"%.60s\"%s%s", name,
+			 options_nearest_hint(&nearest, "", hint, sizeof(hint)),
 			 options_nearest_name(&nearest) ? "" : "; -device help lists ours");
 }
 
@@ -248,8 +250,8 @@ int options_object(struct options *o, const char *argument, struct error *err)
 			return add_object(o, &object_kinds[i], kv, err);
 		options_nearest_try(&nearest, object_kinds[i].name);
 	}
-	return error_set(err, EINVAL, "object \"%.60s\": we have rng-random, rng-builtin and memory-backend-ram%s", name ? name : "",
-			 options_nearest_hint(&nearest, "", hint, sizeof(hint)));
+	return error_set(err, EINVAL, "object \"%.60s\": we have rng-random, rng-builtin and memory-backend-ram%s",
+			 name ? name : "", options_nearest_hint(&nearest, "", hint, sizeof(hint)));
 }
 
 struct option_object *options_use_object(struct options *o, const char *id, struct error *err)
@@ -322,9 +324,9 @@ static int resolve_console(struct options *o, const struct option_device *device
 	if (c->nr_consoles == MAX_CONSOLES)
 		return error_set(err, EINVAL, "more than %d consoles", MAX_CONSOLES);
 	if (console->nr.set && console->nr.value != c->nr_consoles)
-		return error_set(err, EINVAL, "nr=%llu: ports are numbered as they come, this is %u", (unsigned long long)console->nr.value,
-				 c->nr_consoles);
-	unsigned index;
+		return error_set(err, EINVAL, "nr=%llu: ports are numbered as they come, this is %u",
+				 (unsigned long long)console->nr.value, c->nr_consoles);
+	unsigned index = 0;
 	int ret = options_use_chardev(o, console->chardev, "a virtconsole", &index, err);
 	if (!ret)
 		c->consoles[c->nr_consoles++] = (int)index;
@@ -342,7 +344,8 @@ static int check_addresses(const struct options *o, struct error *err)
 		for (size_t j = 0; j < i; j++) {
 			const struct option_device *b = &o->devices[j];
 			if (a->address.slot == b->address.slot && a->address.function == b->address.function)
-				return error_set(err, EINVAL, "-device %.80s and -device %.80s have the same PCI address", b->argument, a->argument);
+				return error_set(err, EINVAL, "-device %.80s and -device %.80s have the same PCI address",
+						 b->argument, a->argument);
 		}
 	}
 	return 0;

@@ -31,7 +31,8 @@ static const struct property smp_rows[] = {
 	PROPERTY_ROW_NUMBER(struct option_smp, dies, "dies", 1, CONFIG_MAX_CPUS, "in a socket"),
 	PROPERTY_ROW_NUMBER(struct option_smp, cores, "cores", 1, CONFIG_MAX_CPUS, "in a die"),
 	PROPERTY_ROW_NUMBER(struct option_smp, threads, "threads", 1, CONFIG_MAX_CPUS, "in a core"),
-	PROPERTY_ROW_NUMBER(struct option_smp, maxcpus, "maxcpus", 1, CONFIG_MAX_CPUS, "the same as cpus: vCPUs are not hot-pluggable"),
+	PROPERTY_ROW_NUMBER(struct option_smp, maxcpus, "maxcpus", 1, CONFIG_MAX_CPUS,
+			    "the same as cpus: vCPUs are not hot-pluggable"),
 };
 static const struct property_table smp_table = PROPERTY_TABLE("-smp", smp_rows);
 
@@ -99,8 +100,10 @@ int options_machine_type(struct options *o, const char *argument, struct error *
 	if (ret)
 		return ret;
 	if (o->machine.type && strcmp(o->machine.type, "pagoda") != 0)
-		return error_set(err, EINVAL, "machine type \"%.60s\": we have one machine, pagoda (PCI Express, ACPI, virtio); leave the type out",
-				 o->machine.type);
+		return error_set(
+			err, EINVAL,
+			"machine type \"%.60s\": we have one machine, pagoda (PCI Express, ACPI, virtio); leave the type out",
+			o->machine.type);
 	return o->machine.accel ? check_accelerator(o->machine.accel, err) : 0;
 }
 
@@ -149,11 +152,12 @@ int options_uuid(struct options *o, const char *argument, struct error *err)
 	int used = 0;
 	/* %2x would take signs and blanks, so that what the text is made of is checked first. */
 	if (strlen(argument) != 36 || strspn(argument, "0123456789abcdefABCDEF-") != 36 ||
-	    sscanf(argument, "%2x%2x%2x%2x-%2x%2x-%2x%2x-%2x%2x-%2x%2x%2x%2x%2x%2x%n", &bytes[0], &bytes[1], &bytes[2], &bytes[3], &bytes[4],
-		   &bytes[5], &bytes[6], &bytes[7], &bytes[8], &bytes[9], &bytes[10], &bytes[11], &bytes[12], &bytes[13], &bytes[14],
-		   &bytes[15], &used) != 16 ||
+	    sscanf(argument, "%2x%2x%2x%2x-%2x%2x-%2x%2x-%2x%2x-%2x%2x%2x%2x%2x%2x%n", &bytes[0], &bytes[1], &bytes[2], &bytes[3],
+		   &bytes[4], &bytes[5], &bytes[6], &bytes[7], &bytes[8], &bytes[9], &bytes[10], &bytes[11], &bytes[12], &bytes[13],
+		   &bytes[14], &bytes[15], &used) != 16 ||
 	    used != 36)
-		return error_set(err, EINVAL, "\"%.60s\" is not a UUID; write it as 550e8400-e29b-41d4-a716-446655440000", argument);
+		return error_set(err, EINVAL, "\"%.60s\" is not a UUID; write it as 550e8400-e29b-41d4-a716-446655440000",
+				 argument);
 	for (int i = 0; i < 16; i++)
 		o->config->uuid[i] = (uint8_t)bytes[i];
 	o->config->has_uuid = true;
@@ -241,12 +245,15 @@ static int resolve_topology(struct options *o, struct error *err)
 	if (!cpus)
 		cpus = maxcpus;
 	if (maxcpus != cpus)
-		return error_set(err, EINVAL, "-smp: maxcpus=%llu is not cpus=%llu; vCPUs cannot be added later, so leave maxcpus out",
+		return error_set(err, EINVAL,
+				 "-smp: maxcpus=%llu is not cpus=%llu; vCPUs cannot be added later, so leave maxcpus out",
 				 (unsigned long long)maxcpus, (unsigned long long)cpus);
 	if (product != cpus)
-		return error_set(err, EINVAL, "-smp: sockets (%llu) * dies (%llu) * cores (%llu) * threads (%llu) is not the number of vCPUs, %llu",
-				 (unsigned long long)sockets, (unsigned long long)dies, (unsigned long long)cores,
-				 (unsigned long long)threads, (unsigned long long)cpus);
+		return error_set(
+			err, EINVAL,
+			"-smp: sockets (%llu) * dies (%llu) * cores (%llu) * threads (%llu) is not the number of vCPUs, %llu",
+			(unsigned long long)sockets, (unsigned long long)dies, (unsigned long long)cores,
+			(unsigned long long)threads, (unsigned long long)cpus);
 	if (cpus > CONFIG_MAX_CPUS)
 		return error_set(err, EINVAL, "-smp: %llu vCPUs; at most %d", (unsigned long long)cpus, CONFIG_MAX_CPUS);
 	c->nr_cpus = (unsigned)cpus;
@@ -295,7 +302,7 @@ int options_resolve_machine(struct options *o, struct error *err)
 		char **to;
 		const char *from;
 	} copies[] = {
-		{&c->kernel, o->kernel}, {&c->initrd, o->initrd},   {&c->append, o->append},
+		{&c->kernel, o->kernel},   {&c->initrd, o->initrd},   {&c->append, o->append},
 		{&c->name, o->name.guest}, {&c->pidfile, o->pidfile}, {&c->cpu_model, o->cpu ? o->cpu : "host"},
 	};
 	for (size_t i = 0; !ret && i < sizeof(copies) / sizeof(copies[0]); i++)

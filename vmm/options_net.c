@@ -23,7 +23,8 @@ static const struct property tap_rows[] = {
 static const struct property user_rows[] = {
 	PROPERTY_ROW_STRING(struct option_netdev, kind, "type", NULL),
 	PROPERTY_ROW_STRING(struct option_netdev, id, "id", NULL),
-	PROPERTY_ROW_LIST(struct option_netdev, hostfwd, "hostfwd", "tcp|udp:[ADDRESS]:PORT-[ADDRESS]:PORT; may be given several times"),
+	PROPERTY_ROW_LIST(struct option_netdev, hostfwd, "hostfwd",
+			  "tcp|udp:[ADDRESS]:PORT-[ADDRESS]:PORT; may be given several times"),
 };
 static const struct property stream_rows[] = {
 	PROPERTY_ROW_STRING(struct option_netdev, kind, "type", NULL),
@@ -65,7 +66,9 @@ static int check_hostfwd(const char *text, struct error *err)
 	at = skip_endpoint(at);
 	at = at && *at == '-' ? skip_endpoint(at + 1) : NULL;
 	if (!at || *at)
-		return error_set(err, EINVAL, "hostfwd=%.60s is not PROTOCOL:[ADDRESS]:PORT-[ADDRESS]:PORT, such as tcp:127.0.0.1:2222-:22", text);
+		return error_set(err, EINVAL,
+				 "hostfwd=%.60s is not PROTOCOL:[ADDRESS]:PORT-[ADDRESS]:PORT, such as tcp:127.0.0.1:2222-:22",
+				 text);
 	return 0;
 }
 
@@ -79,7 +82,8 @@ static int check_netdev(const struct option_netdev *netdev, struct error *err)
 		/* script= alone names none either. */
 		if ((netdev->script && *netdev->script && strcmp(netdev->script, "no") != 0) ||
 		    (netdev->downscript && *netdev->downscript && strcmp(netdev->downscript, "no") != 0))
-			return error_set(err, EINVAL, "scripts are not run; set the tap up before, and say script=no,downscript=no");
+			return error_set(err, EINVAL,
+					 "scripts are not run; set the tap up before, and say script=no,downscript=no");
 	} else if (!strcmp(netdev->kind, "stream")) {
 		if (netdev->server == OPTION_ON)
 			return error_set(err, EINVAL, "server=on: we have server=off, which connects");
@@ -208,8 +212,9 @@ int options_net(struct options *o, const char *argument, struct error *err)
 
 static int resolve_queue_size(const struct option_net_device *net, struct config_nic *nic, struct error *err)
 {
-	uint64_t size = net->rx_queue_size.set ? net->rx_queue_size.value : net->tx_queue_size.set ? net->tx_queue_size.value
-												     : DEFAULT_QUEUE_SIZE;
+	uint64_t size = net->rx_queue_size.set	 ? net->rx_queue_size.value
+			: net->tx_queue_size.set ? net->tx_queue_size.value
+						 : DEFAULT_QUEUE_SIZE;
 	if (size & (size - 1))
 		return error_set(err, EINVAL, "a queue size of %llu is not a power of two", (unsigned long long)size);
 	if (net->rx_queue_size.set && net->tx_queue_size.set && net->rx_queue_size.value != net->tx_queue_size.value)
@@ -319,7 +324,7 @@ int options_resolve_net(struct options *o, struct error *err)
 	give_macs(o);
 	for (size_t i = 0; i < o->nr_netdevs; i++)
 		if (!o->netdevs[i].used)
-			log_warning("-netdev %s,id=%s: no -device has netdev=%s, so that the guest will not see it", o->netdevs[i].kind,
-				    o->netdevs[i].id, o->netdevs[i].id);
+			log_warning("-netdev %s,id=%s: no -device has netdev=%s, so that the guest will not see it",
+				    o->netdevs[i].kind, o->netdevs[i].id, o->netdevs[i].id);
 	return 0;
 }

@@ -174,7 +174,8 @@ static int resolve_cpu_line(struct config *c, const struct option_numa *line, st
 	if (!line->node_id.set)
 		return error_set(err, EINVAL, "-numa cpu needs node-id");
 	if (line->node_id.value >= c->nr_nodes)
-		return error_set(err, EINVAL, "-numa cpu: node-id=%llu: no such -numa node", (unsigned long long)line->node_id.value);
+		return error_set(err, EINVAL, "-numa cpu: node-id=%llu: no such -numa node",
+				 (unsigned long long)line->node_id.value);
 	bool found = false;
 	for (unsigned cpu = 0; cpu < c->nr_cpus; cpu++) {
 		unsigned thread = cpu % c->threads, core = cpu / c->threads % c->cores;
@@ -207,11 +208,12 @@ static int resolve_cpus(struct options *o, struct error *err)
 		all &= given;
 	}
 	if (any && !all)
-		return error_set(err, EINVAL, "-numa: some vCPUs are given to nodes and some are not; give all, or none for an even spread");
-	unsigned per_socket = c->dies * c->cores * c->threads;
-	for (unsigned cpu = 0; !any && cpu < c->nr_cpus; cpu++) {
-		/* Sockets go round the nodes, as in QEMU. */
-		unsigned node = cpu / per_socket % c->nr_nodes;
+		return error_set(err, EINVAL,
+				 "-numa: some vCPUs are given to nodes and some are not; give all, or none for an even spread");
+	/* Sockets go round the nodes, as in QEMU. */
+	unsigned per_socket = c->dies * c->cores * c->threads, nr_nodes = c->nr_nodes;
+	for (unsigned cpu = 0; !any && nr_nodes && per_socket && cpu < c->nr_cpus; cpu++) {
+		unsigned node = cpu / per_socket % nr_nodes;
 		c->nodes[node].cpus[cpu / 64] |= 1ull << (cpu % 64);
 	}
 	return 0;
@@ -230,7 +232,8 @@ static int resolve_distances(struct options *o, struct error *err)
 			return error_set(err, EINVAL, "-numa dist: src=%llu, dst=%llu: no such -numa node",
 					 (unsigned long long)line->src.value, (unsigned long long)line->dst.value);
 		if ((line->src.value == line->dst.value) != (line->val.value == LOCAL_DISTANCE))
-			return error_set(err, EINVAL, "-numa dist: %d is the distance from a node to itself, and to no other", LOCAL_DISTANCE);
+			return error_set(err, EINVAL, "-numa dist: %d is the distance from a node to itself, and to no other",
+					 LOCAL_DISTANCE);
 		c->nodes[line->src.value].distance[line->dst.value] = (uint8_t)line->val.value;
 	}
 	for (unsigned i = 0; i < c->nr_nodes; i++) {

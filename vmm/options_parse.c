@@ -99,7 +99,8 @@ static int flatten_object(struct flatten *f, const char *path, const json_t *obj
 	json_t *value;
 	if (depth == MAX_JSON_DEPTH)
 		return error_set(err, EINVAL, "JSON: objects nested deeper than %d", MAX_JSON_DEPTH);
-	json_object_foreach((json_t *)object, name, value) {
+	json_object_foreach((json_t *)object, name, value)
+	{
 		char key[200];
 		int len = snprintf(key, sizeof(key), "%s%s%s", path, *path ? "." : "", name);
 		if (len < 0 || (size_t)len >= sizeof(key))

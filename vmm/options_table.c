@@ -21,7 +21,8 @@ int options_parse_number(const char *text, uint64_t min, uint64_t max, uint64_t 
 	if (!end || *end)
 		return error_set(err, EINVAL, "\"%.60s\" is not a number", text);
 	if (errno || number < min || number > max)
-		return error_set(err, EINVAL, "%.60s is out of range: %llu to %llu", text, (unsigned long long)min, (unsigned long long)max);
+		return error_set(err, EINVAL, "%.60s is out of range: %llu to %llu", text, (unsigned long long)min,
+				 (unsigned long long)max);
 	*value = number;
 	return 0;
 }
@@ -143,7 +144,9 @@ static int parse_address(const char *text, struct config_pci_address *address, s
 			slot = 32;
 	}
 	if (slot > 31 || function > 7)
-		return error_set(err, EINVAL, "\"%.60s\" is not a PCI address; write SLOT or SLOT.FUNCTION, slot 0 to 1f, function 0 to 7", text);
+		return error_set(err, EINVAL,
+				 "\"%.60s\" is not a PCI address; write SLOT or SLOT.FUNCTION, slot 0 to 1f, function 0 to 7",
+				 text);
 	*address = (struct config_pci_address){.slot = (int)slot, .function = (int)function};
 	return 0;
 }

@@ -95,7 +95,8 @@ static int check_arguments(const struct qmp_command *command, const json_t *give
 			return error_set(err, EINVAL, "Invalid parameter type for '%s', expected: %s", argument->name,
 					 type_names[argument->type]);
 	}
-	json_object_foreach((json_t *)given, name, value) {
+	json_object_foreach((json_t *)given, name, value)
+	{
 		bool known = false;
 		for (size_t i = 0; i < command->nr_arguments; i++)
 			known |= !strcmp(name, command->arguments[i].name);
@@ -111,7 +112,8 @@ static int check_message(const json_t *message, struct error *err)
 	json_t *value;
 	if (!json_is_object(message))
 		return error_set(err, EINVAL, "QMP input must be a JSON object");
-	json_object_foreach((json_t *)message, name, value) {
+	json_object_foreach((json_t *)message, name, value)
+	{
 		if (!strcmp(name, "execute") && !json_is_string(value))
 			return error_set(err, EINVAL, "QMP input member 'execute' must be a string");
 		if (!strcmp(name, "arguments") && !json_is_object(value))
@@ -255,8 +257,8 @@ static json_t *event_data(const struct machine_event_info *info)
 	case MACHINE_EVENT_GUEST_PANICKED:
 		return json_pack("{s:s}", "action", "pause");
 	case MACHINE_EVENT_BLOCK_IO_ERROR:
-		return json_pack("{s:o, s:s, s:o}", "device", qmp_string(info->device ? info->device : ""), "action", "report", "reason",
-				 qmp_string(reason));
+		return json_pack("{s:o, s:s, s:o}", "device", qmp_string(info->device ? info->device : ""), "action", "report",
+				 "reason", qmp_string(reason));
 	case MACHINE_EVENT_POWERDOWN:
 	case MACHINE_EVENT_STOP:
 	case MACHINE_EVENT_RESUME:

@@ -79,7 +79,8 @@ static const struct qmp_argument link_arguments[] = {
 static int run_set_link(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
 {
 	(void)result;
-	return qmp_set_link(m, json_string_value(json_object_get(arguments, "name")), json_is_true(json_object_get(arguments, "up")), err);
+	return qmp_set_link(m, json_string_value(json_object_get(arguments, "name")),
+			    json_is_true(json_object_get(arguments, "up")), err);
 }
 
 static const struct qmp_command commands[] = {
@@ -141,6 +142,6 @@ json_t *qmp_string(const char *text)
 
 json_t *qmp_version(void)
 {
-	return json_pack("{s:{s:i, s:i, s:i}, s:s}", "qemu", "major", PAGODA_QEMU_MAJOR, "minor", PAGODA_QEMU_MINOR, "micro", PAGODA_QEMU_MICRO,
-			 "package", "pagoda " PAGODA_VERSION);
+	return json_pack("{s:{s:i, s:i, s:i}, s:s}", "qemu", "major", PAGODA_QEMU_MAJOR, "minor", PAGODA_QEMU_MINOR, "micro",
+			 PAGODA_QEMU_MICRO, "package", "pagoda " PAGODA_VERSION);
 }

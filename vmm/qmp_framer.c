@@ -45,7 +45,8 @@ static bool is_space(char byte)
 /* Bytes that end a word. */
 static bool is_structure(char byte)
 {
-	return byte == '{' || byte == '}' || byte == '[' || byte == ']' || byte == ',' || byte == ':' || byte == '"' || byte == '\'';
+	return byte == '{' || byte == '}' || byte == '[' || byte == ']' || byte == ',' || byte == ':' || byte == '"' ||
+	       byte == '\'';
 }
 
 static enum qmp_frame feed_string(struct qmp_framer *f, char byte, const char **why)

@@ -42,7 +42,8 @@ static int query_status(struct machine *m, const json_t *arguments, json_t **res
 {
 	enum run_state state = machine_run_state(m);
 	(void)arguments;
-	return answer(json_pack("{s:s, s:b, s:b}", "status", run_state_name(state), "singlestep", 0, "running", state == RUN_STATE_RUNNING),
+	return answer(json_pack("{s:s, s:b, s:b}", "status", run_state_name(state), "singlestep", 0, "running",
+				state == RUN_STATE_RUNNING),
 		      result, err);
 }
 
@@ -65,8 +66,8 @@ static int query_uuid(struct machine *m, const json_t *arguments, json_t **resul
 	const uint8_t *u = machine_config(m)->uuid;
 	char text[40];
 	(void)arguments;
-	snprintf(text, sizeof(text), "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2], u[3], u[4], u[5],
-		 u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+	snprintf(text, sizeof(text), "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2], u[3],
+		 u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
 	return answer(json_pack("{s:s}", "UUID", text), result, err);
 }
 
@@ -92,21 +93,23 @@ static int query_cpus_fast(struct machine *m, const json_t *arguments, json_t **
 			json_decref(props);
 			props = NULL;
 		}
-		append(&list, json_pack("{s:i, s:i, s:s, s:s, s:o}", "cpu-index", (int)cpu.index, "thread-id", cpu.thread_id, "qom-path", path,
-					"target", "x86_64", "props", props));
+		append(&list, json_pack("{s:i, s:i, s:s, s:s, s:o}", "cpu-index", (int)cpu.index, "thread-id", cpu.thread_id,
+					"qom-path", path, "target", "x86_64", "props", props));
 	}
 	return answer(list, result, err);
 }
 
 static json_t *inserted(const struct machine_disk_info *disk, const struct config_disk *config)
 {
-	json_t *image = json_pack("{s:o, s:s, s:I}", "filename", qmp_string(disk->source), "format", "raw", "virtual-size", number(disk->bytes));
-	json_t *cache = json_pack("{s:b, s:b, s:b}", "writeback", config->write_cache, "direct", disk->direct, "no-flush", config->no_flush);
+	json_t *image = json_pack("{s:o, s:s, s:I}", "filename", qmp_string(disk->source), "format", "raw", "virtual-size",
+				  number(disk->bytes));
+	json_t *cache = json_pack("{s:b, s:b, s:b}", "writeback", config->write_cache, "direct", disk->direct, "no-flush",
+				  config->no_flush);
 	/* Throttles, encryption and backing files: QEMU always says that there are none. */
 	json_t *object = json_pack("{s:o, s:o, s:s, s:b, s:b, s:i, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "file",
-				   qmp_string(disk->source), "node-name", qmp_string(disk->id), "drv", "raw", "ro", disk->read_only, "encrypted",
-				   0, "backing_file_depth", 0, "detect_zeroes", "off", "write_threshold", 0, "bps", 0, "bps_rd", 0, "bps_wr", 0,
-				   "iops", 0, "iops_rd", 0, "iops_wr", 0, "image", image, "cache", cache);
+				   qmp_string(disk->source), "node-name", qmp_string(disk->id), "drv", "raw", "ro", disk->read_only,
+				   "encrypted", 0, "backing_file_depth", 0, "detect_zeroes", "off", "write_threshold", 0, "bps", 0,
+				   "bps_rd", 0, "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0, "image", image, "cache", cache);
 	return object;
 }
 
@@ -117,8 +120,9 @@ static int query_block(struct machine *m, const json_t *arguments, json_t **resu
 	for (unsigned i = 0; i < machine_nr_disks(m); i++) {
 		struct machine_disk_info disk;
 		machine_disk_info(m, i, &disk);
-		json_t *object = json_pack("{s:o, s:b, s:b, s:s, s:s, s:o}", "device", qmp_string(disk.id), "locked", 0, "removable", 0, "type",
-					   "unknown", "io-status", "ok", "inserted", inserted(&disk, &machine_config(m)->disks[i]));
+		json_t *object =
+			json_pack("{s:o, s:b, s:b, s:s, s:s, s:o}", "device", qmp_string(disk.id), "locked", 0, "removable", 0,
+				  "type", "unknown", "io-status", "ok", "inserted", inserted(&disk, &machine_config(m)->disks[i]));
 		set_string(&object, "qdev", disk.qdev);
 		append(&list, object);
 	}
@@ -132,10 +136,11 @@ static int query_blockstats(struct machine *m, const json_t *arguments, json_t *
 	for (unsigned i = 0; i < machine_nr_disks(m); i++) {
 		struct machine_disk_info disk;
 		machine_disk_info(m, i, &disk);
-		json_t *stats = json_pack("{s:I, s:I, s:I, s:I, s:I}", "rd_bytes", number(disk.read_bytes), "wr_bytes", number(disk.write_bytes),
-					  "rd_operations", number(disk.read_ops), "wr_operations", number(disk.write_ops),
-					  "flush_operations", number(disk.flush_ops));
-		json_t *object = json_pack("{s:o, s:o, s:o}", "device", qmp_string(disk.id), "node-name", qmp_string(disk.id), "stats", stats);
+		json_t *stats = json_pack("{s:I, s:I, s:I, s:I, s:I}", "rd_bytes", number(disk.read_bytes), "wr_bytes",
+					  number(disk.write_bytes), "rd_operations", number(disk.read_ops), "wr_operations",
+					  number(disk.write_ops), "flush_operations", number(disk.flush_ops));
+		json_t *object = json_pack("{s:o, s:o, s:o}", "device", qmp_string(disk.id), "node-name", qmp_string(disk.id),
+					   "stats", stats);
 		set_string(&object, "qdev", disk.qdev);
 		append(&list, object);
 	}
@@ -165,10 +170,10 @@ static int query_commands(struct machine *m, const json_t *arguments, json_t **r
 }
 
 static const struct qmp_command commands[] = {
-	{.name = "query-status", .run = query_status},	     {.name = "query-version", .run = query_version},
-	{.name = "query-name", .run = query_name},	     {.name = "query-uuid", .run = query_uuid},
-	{.name = "query-kvm", .run = query_kvm},	     {.name = "query-cpus-fast", .run = query_cpus_fast},
-	{.name = "query-block", .run = query_block},	     {.name = "query-blockstats", .run = query_blockstats},
-	{.name = "query-chardev", .run = query_chardev},     {.name = "query-commands", .run = query_commands},
+	{.name = "query-status", .run = query_status},	 {.name = "query-version", .run = query_version},
+	{.name = "query-name", .run = query_name},	 {.name = "query-uuid", .run = query_uuid},
+	{.name = "query-kvm", .run = query_kvm},	 {.name = "query-cpus-fast", .run = query_cpus_fast},
+	{.name = "query-block", .run = query_block},	 {.name = "query-blockstats", .run = query_blockstats},
+	{.name = "query-chardev", .run = query_chardev}, {.name = "query-commands", .run = query_commands},
 };
 const struct qmp_command_table qmp_query_commands = {commands, sizeof(commands) / sizeof(commands[0])};

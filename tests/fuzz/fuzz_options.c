@@ -23,8 +23,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 /* What config.h promises, whatever was asked for. */
 static void check(const struct config *config)
 {
-	if (!config->kernel || !config->cpu_model || config->memory_bytes < (1 << 20) || config->memory_bytes % 4096 || config->nr_cpus < 1 ||
-	    config->nr_cpus > CONFIG_MAX_CPUS || config->sockets * config->dies * config->cores * config->threads != config->nr_cpus)
+	if (!config->kernel || !config->cpu_model || config->memory_bytes < (1 << 20) || config->memory_bytes % 4096 ||
+	    config->nr_cpus < 1 || config->nr_cpus > CONFIG_MAX_CPUS ||
+	    config->sockets * config->dies * config->cores * config->threads != config->nr_cpus)
 		abort();
 	for (unsigned i = 0; i < config->nr_disks; i++)
 		if (!config->disks[i].id || !config->disks[i].source || !config->disks[i].nr_queues)

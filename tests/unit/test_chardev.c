@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "vmm/chardev.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 static struct ev_loop *loop;
 static char directory[] = "/tmp/pagoda-chardev-XXXXXX";
@@ -210,7 +210,8 @@ START_TEST(what_cannot_be_opened_is_named)
 	ck_assert_ptr_nonnull(strstr(err.text, "/nonexistent/x"));
 	struct config_chardev unix_client = {.id = (char *)"u", .kind = CONFIG_CHARDEV_UNIX, .path = path};
 	ck_assert_int_eq(chardev_open(loop, &unix_client, &chardev, &err), -ENOENT);
-	struct config_chardev tcp = {.id = (char *)"t", .kind = CONFIG_CHARDEV_TCP, .host = (char *)"127.0.0.1", .port = (char *)"1"};
+	struct config_chardev tcp = {
+		.id = (char *)"t", .kind = CONFIG_CHARDEV_TCP, .host = (char *)"127.0.0.1", .port = (char *)"1"};
 	ck_assert_int_eq(chardev_open(loop, &tcp, &chardev, &err), -ECONNREFUSED);
 	struct config_chardev fd = {.id = (char *)"d", .kind = CONFIG_CHARDEV_FD, .fd = 987};
 	ck_assert_int_eq(chardev_open(loop, &fd, &chardev, &err), -EINVAL);
@@ -303,7 +304,8 @@ END_TEST
 
 START_TEST(tcp_works_like_unix_sockets)
 {
-	struct config_chardev config = {.id = (char *)"t", .kind = CONFIG_CHARDEV_TCP, .host = (char *)"127.0.0.1", .port = (char *)"0", .server = true};
+	struct config_chardev config = {
+		.id = (char *)"t", .kind = CONFIG_CHARDEV_TCP, .host = (char *)"127.0.0.1", .port = (char *)"0", .server = true};
 	open_chardev(&config);
 	attach(0);
 	ck_assert_str_eq(chardev_description(chardev), "disconnected:tcp:127.0.0.1:0,server=on");
@@ -377,8 +379,7 @@ START_TEST(a_slow_peer_fills_the_buffer_and_then_is_waited_for)
 	while (taken < sizeof(block) && (n = chardev_write(&users[0].user, block + taken, sizeof(block) - taken)) > 0)
 		taken += n;
 	if (taken == sizeof(block)) {
-		size_t more;
-		while ((more = chardev_write(&users[0].user, block, sizeof(block))) == sizeof(block))
+		while (chardev_write(&users[0].user, block, sizeof(block)) == sizeof(block))
 			;
 	}
 	ck_assert_uint_eq(chardev_write(&users[0].user, "x", 1), 0);
@@ -433,7 +434,10 @@ START_TEST(a_mux_gives_input_to_the_focus_and_output_from_all)
 	attach(1);
 	attach(2);
 	ck_assert(users[0].opened && users[1].opened && users[0].focus == 1 && users[1].focus == 0);
-	say(peer, "zero\x01" "cone\x01" "ctwo\x01" "cback");
+	say(peer, "zero\x01"
+		  "cone\x01"
+		  "ctwo\x01"
+		  "cback");
 	ck_assert_int_eq(memcmp(users[0].got, "zeroback", 8), 0);
 	expect_got(&users[1], "one");
 	expect_got(&users[2], "two");
@@ -450,12 +454,16 @@ START_TEST(the_escape_can_be_sent_and_explained)
 	char help[1000] = "";
 	int peer = open_pair(true);
 	attach(0);
-	say(peer, "a\x01\x01" "b\x01" "z\x01");
+	say(peer, "a\x01\x01"
+		  "b\x01"
+		  "z\x01");
 	say(peer, "h");
-	expect_got(&users[0], "a\x01" "b");
+	expect_got(&users[0], "a\x01"
+			      "b");
 	ck_assert_int_gt(read(peer, help, sizeof(help) - 1), 0);
 	ck_assert_ptr_nonnull(strstr(help, "Ctrl-A x"));
-	say(peer, "\x01" "c!");
+	say(peer, "\x01"
+		  "c!");
 	expect_got(&users[0], "!");
 	close(peer);
 }
@@ -467,7 +475,8 @@ START_TEST(the_escape_works_when_the_guest_does_not_listen)
 	users[0].room = 2;
 	attach(0);
 	attach(1);
-	say(peer, "abcdef\x01" "cinfo");
+	say(peer, "abcdef\x01"
+		  "cinfo");
 	expect_got(&users[0], "ab");
 	expect_got(&users[1], "info");
 	users[0].room = 100;

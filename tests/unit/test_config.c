@@ -84,11 +84,13 @@ END_TEST
 
 START_TEST(the_two_lines_that_people_type_most_work_as_they_stand)
 {
-	good("-kernel k -drive file=disk.img,if=virtio,format=raw -netdev tap,fd=7,id=n -device virtio-net-pci,netdev=n,mac=52:54:00:aa:bb:cc");
+	good("-kernel k -drive file=disk.img,if=virtio,format=raw -netdev tap,fd=7,id=n -device "
+	     "virtio-net-pci,netdev=n,mac=52:54:00:aa:bb:cc");
 	ck_assert_uint_eq(config.nr_disks, 1);
 	ck_assert_str_eq(config.disks[0].source, "disk.img");
 	ck_assert_str_eq(config.disks[0].id, "virtio0");
-	ck_assert(!config.disks[0].read_only && !config.disks[0].direct && config.disks[0].write_cache && !config.disks[0].format_guessed);
+	ck_assert(!config.disks[0].read_only && !config.disks[0].direct && config.disks[0].write_cache &&
+		  !config.disks[0].format_guessed);
 	ck_assert_uint_eq(config.disks[0].queue_size, 256);
 	ck_assert_uint_eq(config.nr_nics, 1);
 	ck_assert_int_eq(config.nics[0].fd, 7);
@@ -110,14 +112,16 @@ START_TEST(memory_counts_mebibytes_unless_a_suffix_says_else)
 		const char *line;
 		uint64_t bytes;
 	} sizes[] = {
-		{"-kernel k -m 256", 256 * MIB},       {"-kernel k -m 1G", 1024 * MIB},        {"-kernel k -m size=512M", 512 * MIB},
-		{"-kernel k -m 1.5g", 1536 * MIB},     {"-kernel k -m 1048576B", MIB},         {"-kernel k -m 262145K", 256 * MIB + 4096},
-		{"-kernel k -m 0x100", 256 * MIB},     {"-kernel k -m 1G -m 2G", 2048 * MIB},  {"-kernel k -m 64,maxmem=64M", 64 * MIB},
-		{"-kernel k -m 4T", 4096 * 1024 * MIB},
+		{"-kernel k -m 256", 256 * MIB},	  {"-kernel k -m 1G", 1024 * MIB},
+		{"-kernel k -m size=512M", 512 * MIB},	  {"-kernel k -m 1.5g", 1536 * MIB},
+		{"-kernel k -m 1048576B", MIB},		  {"-kernel k -m 262145K", 256 * MIB + 4096},
+		{"-kernel k -m 0x100", 256 * MIB},	  {"-kernel k -m 1G -m 2G", 2048 * MIB},
+		{"-kernel k -m 64,maxmem=64M", 64 * MIB}, {"-kernel k -m 4T", 4096 * 1024 * MIB},
 	};
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		good(sizes[i].line);
-		ck_assert_msg(config.memory_bytes == sizes[i].bytes, "%s: %llu", sizes[i].line, (unsigned long long)config.memory_bytes);
+		ck_assert_msg(config.memory_bytes == sizes[i].bytes, "%s: %llu", sizes[i].line,
+			      (unsigned long long)config.memory_bytes);
 	}
 }
 END_TEST
@@ -157,9 +161,10 @@ START_TEST(topology_parts_that_are_left_out_follow_from_the_others)
 		char line[100];
 		snprintf(line, sizeof(line), "-kernel k -smp %s", lines[i].smp);
 		good(line);
-		ck_assert_msg(config.nr_cpus == lines[i].cpus && config.sockets == lines[i].sockets && config.dies == lines[i].dies &&
-				      config.cores == lines[i].cores && config.threads == lines[i].threads,
-			      "%s: %u %u %u %u %u", line, config.nr_cpus, config.sockets, config.dies, config.cores, config.threads);
+		ck_assert_msg(
+			config.nr_cpus == lines[i].cpus && config.sockets == lines[i].sockets && config.dies == lines[i].dies &&
+				config.cores == lines[i].cores && config.threads == lines[i].threads,
+			"%s: %u %u %u %u %u", line, config.nr_cpus, config.sockets, config.dies, config.cores, config.threads);
 	}
 }
 END_TEST
@@ -198,7 +203,8 @@ START_TEST(cache_modes_mean_what_they_mean_in_qemu)
 		snprintf(line, sizeof(line), "-kernel k -drive file=a,format=raw,%s", modes[i].words);
 		good(line);
 		const struct config_disk *disk = &config.disks[0];
-		ck_assert_msg(disk->direct == modes[i].direct && disk->no_flush == modes[i].no_flush && disk->write_cache == modes[i].write_cache,
+		ck_assert_msg(disk->direct == modes[i].direct && disk->no_flush == modes[i].no_flush &&
+				      disk->write_cache == modes[i].write_cache,
 			      "%s", line);
 	}
 	bad("-kernel k -drive file=a,aio=native", "cache=none");
@@ -208,7 +214,8 @@ END_TEST
 START_TEST(a_drive_can_be_named_by_a_device)
 {
 	good("-kernel k -smp 4 -drive file=a,,b.img,if=none,id=d,readonly,discard=unmap "
-	     "-device virtio-blk-pci,drive=d,serial=S,id=q,num-queues=2,queue-size=128,logical_block_size=4096,addr=1f.3,bootindex=0");
+	     "-device "
+	     "virtio-blk-pci,drive=d,serial=S,id=q,num-queues=2,queue-size=128,logical_block_size=4096,addr=1f.3,bootindex=0");
 	const struct config_disk *disk = &config.disks[0];
 	ck_assert_str_eq(disk->source, "a,b.img");
 	ck_assert_str_eq(disk->id, "d");
@@ -226,7 +233,8 @@ END_TEST
 
 START_TEST(drives_come_in_the_order_of_their_indices)
 {
-	good("-kernel k -drive file=c,index=2 -drive file=a -drive file=b -drive file=z,if=none,id=z -device virtio-blk-pci,drive=z");
+	good("-kernel k -drive file=c,index=2 -drive file=a -drive file=b -drive file=z,if=none,id=z -device "
+	     "virtio-blk-pci,drive=z");
 	const char *const sources[] = {"a", "b", "c", "z"};
 	ck_assert_uint_eq(config.nr_disks, 4);
 	for (unsigned i = 0; i < 4; i++)
@@ -278,7 +286,8 @@ END_TEST
 
 START_TEST(other_formats_are_refused_with_the_command_that_serves_them)
 {
-	bad("-kernel k -drive file=x.qcow2,format=qcow2", "qemu-nbd --fork --persistent --format=qcow2 --socket=/run/disk.sock x.qcow2");
+	bad("-kernel k -drive file=x.qcow2,format=qcow2",
+	    "qemu-nbd --fork --persistent --format=qcow2 --socket=/run/disk.sock x.qcow2");
 	bad("-kernel k -blockdev driver=vmdk,node-name=n", "qemu-nbd");
 	bad("-kernel k -drive file=x,format=strange", "we have raw");
 }
@@ -286,9 +295,12 @@ END_TEST
 
 START_TEST(nbd_is_named_in_any_of_qemus_ways)
 {
-	good("-kernel k -drive file=nbd://h:10809/e -drive 'file=nbd+unix:///e?socket=/s' -drive file=nbd:h:1:exportname=e -drive file=nbd:unix:/s "
-	     "-blockdev driver=nbd,node-name=n,server.type=inet,server.host=::1,server.port=1,export=a/b%c -device virtio-blk-pci,drive=n");
-	const char *const uris[] = {"nbd://h:10809/e", "nbd+unix:///e?socket=/s", "nbd://h:1/e", "nbd+unix:///?socket=/s", "nbd://[::1]:1/a/b%25c"};
+	good("-kernel k -drive file=nbd://h:10809/e -drive 'file=nbd+unix:///e?socket=/s' -drive file=nbd:h:1:exportname=e -drive "
+	     "file=nbd:unix:/s "
+	     "-blockdev driver=nbd,node-name=n,server.type=inet,server.host=::1,server.port=1,export=a/b%c -device "
+	     "virtio-blk-pci,drive=n");
+	const char *const uris[] = {"nbd://h:10809/e", "nbd+unix:///e?socket=/s", "nbd://h:1/e", "nbd+unix:///?socket=/s",
+				    "nbd://[::1]:1/a/b%25c"};
 	ck_assert_uint_eq(config.nr_disks, 5);
 	for (unsigned i = 0; i < 5; i++) {
 		ck_assert_int_eq(config.disks[i].kind, CONFIG_DISK_NBD);
@@ -303,7 +315,8 @@ START_TEST(blockdev_nodes_stack_up)
 	     "-blockdev driver=raw,node-name=r,file=f,read-only=on,discard=unmap -device virtio-blk-pci,drive=r");
 	ck_assert_str_eq(config.disks[0].source, "a");
 	ck_assert_str_eq(config.disks[0].id, "r");
-	ck_assert(config.disks[0].direct && config.disks[0].read_only && config.disks[0].discard && !config.disks[0].format_guessed);
+	ck_assert(config.disks[0].direct && config.disks[0].read_only && config.disks[0].discard &&
+		  !config.disks[0].format_guessed);
 	good("-kernel k -blockdev driver=raw,node-name=r,file.driver=file,file.filename=a -device virtio-blk-pci,drive=r");
 	ck_assert_str_eq(config.disks[0].source, "a");
 }
@@ -314,7 +327,8 @@ START_TEST(blockdevs_and_devices_may_be_json)
 	good("-kernel k -blockdev '{\"driver\": \"raw\", \"node-name\": \"r\", \"read-only\": true, "
 	     "\"file\": {\"driver\": \"nbd\", \"server\": {\"type\": \"unix\", \"path\": \"/s\"}, \"export\": \"e\"}}' "
 	     "-device '{\"driver\": \"virtio-blk-pci\", \"drive\": \"r\", \"num-queues\": 3}' "
-	     "-netdev '{\"type\": \"user\", \"id\": \"n\", \"hostfwd\": [{\"str\": \"tcp::2222-:22\"}, {\"str\": \"udp::53-:53\"}]}' "
+	     "-netdev '{\"type\": \"user\", \"id\": \"n\", \"hostfwd\": [{\"str\": \"tcp::2222-:22\"}, {\"str\": "
+	     "\"udp::53-:53\"}]}' "
 	     "-device '{\"driver\": \"virtio-net-pci\", \"netdev\": \"n\"}'");
 	ck_assert_str_eq(config.disks[0].source, "nbd+unix:///e?socket=/s");
 	ck_assert(config.disks[0].read_only);
@@ -347,8 +361,10 @@ END_TEST
 
 START_TEST(networks_come_in_three_kinds)
 {
-	good("-kernel k -netdev tap,id=a,ifname=tap0,script=no,downscript=no,vhost=on -device virtio-net-pci,netdev=a,host_mtu=9000 "
-	     "-netdev user,id=b,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp::53-10.0.2.15:53 -device virtio-net-pci,netdev=b,rx_queue_size=512,id=x "
+	good("-kernel k -netdev tap,id=a,ifname=tap0,script=no,downscript=no,vhost=on -device "
+	     "virtio-net-pci,netdev=a,host_mtu=9000 "
+	     "-netdev user,id=b,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp::53-10.0.2.15:53 -device "
+	     "virtio-net-pci,netdev=b,rx_queue_size=512,id=x "
 	     "-netdev stream,id=c,addr.type=unix,addr.path=/run/p.sock,server=off -device virtio-net,netdev=c,addr=0x5");
 	ck_assert_uint_eq(config.nr_nics, 3);
 	ck_assert_str_eq(config.nics[0].ifname, "tap0");
@@ -404,7 +420,8 @@ END_TEST
 
 START_TEST(serial_ports_and_monitors_take_qemus_short_forms)
 {
-	good("-kernel k -serial file:/tmp/a,,b,append=on -serial unix:/tmp/s,server=on,wait=off -monitor tcp:[::1]:4444,server,nowait -qmp stdio");
+	good("-kernel k -serial file:/tmp/a,,b,append=on -serial unix:/tmp/s,server=on,wait=off -monitor "
+	     "tcp:[::1]:4444,server,nowait -qmp stdio");
 	ck_assert_int_eq(config.serial[0], 0);
 	ck_assert_int_eq(config.serial[1], 1);
 	const struct config_chardev *c = config.chardevs;
@@ -436,7 +453,8 @@ END_TEST
 
 START_TEST(chardevs_are_referred_to_by_id)
 {
-	good("-kernel k -chardev socket,id=q,path=/s,server=on,wait=off -mon chardev=q,mode=control,pretty=on -chardev file,id=f,path=/l -serial chardev:f "
+	good("-kernel k -chardev socket,id=q,path=/s,server=on,wait=off -mon chardev=q,mode=control,pretty=on -chardev "
+	     "file,id=f,path=/l -serial chardev:f "
 	     "-chardev socket,id=x,fd=9 -monitor chardev:x");
 	ck_assert_uint_eq(config.monitors[0].chardev, 0);
 	ck_assert(config.monitors[0].pretty);
@@ -552,7 +570,8 @@ END_TEST
 
 START_TEST(numa_nodes_share_memory_and_vcpus)
 {
-	good("-kernel k -m 1G -smp 4,sockets=2 -object memory-backend-ram,id=m0,size=256M -object memory-backend-ram,id=m1,size=768M "
+	good("-kernel k -m 1G -smp 4,sockets=2 -object memory-backend-ram,id=m0,size=256M -object "
+	     "memory-backend-ram,id=m1,size=768M "
 	     "-numa node,nodeid=0,cpus=0-1,memdev=m0 -numa node,nodeid=1,cpus=2,cpus=3,memdev=m1 -numa dist,src=0,dst=1,val=21");
 	ck_assert_uint_eq(config.nr_nodes, 2);
 	ck_assert_uint_eq(config.nodes[0].memory_bytes, 256 * MIB);
@@ -562,7 +581,8 @@ START_TEST(numa_nodes_share_memory_and_vcpus)
 	ck_assert_uint_eq(config.nodes[0].distance[0], 10);
 	ck_assert_uint_eq(config.nodes[0].distance[1], 21);
 	ck_assert_uint_eq(config.nodes[1].distance[0], 21);
-	good("-kernel k -m 1G -smp 4,sockets=2 -numa node -numa node,mem=0 -numa cpu,node-id=1,socket-id=0 -numa cpu,node-id=0,socket-id=1 "
+	good("-kernel k -m 1G -smp 4,sockets=2 -numa node -numa node,mem=0 -numa cpu,node-id=1,socket-id=0 -numa "
+	     "cpu,node-id=0,socket-id=1 "
 	     "-numa node,mem=1G");
 	ck_assert_uint_eq(config.nr_nodes, 3);
 	ck_assert_uint_eq(config.nodes[0].cpus[0], 12);
@@ -603,8 +623,10 @@ END_TEST
 
 START_TEST(names_and_switches_arrive)
 {
-	good("-kernel k -initrd i -append 'a=b c' -name guest=web,debug-threads=on -uuid 550e8400-e29b-41d4-a716-446655440000 -pidfile /p -S -no-reboot "
-	     "-no-shutdown -enable-kvm -machine type=pagoda,accel=kvm,usb=off -accel kvm -cpu host,-avx -rtc base=utc -display none -vga none "
+	good("-kernel k -initrd i -append 'a=b c' -name guest=web,debug-threads=on -uuid 550e8400-e29b-41d4-a716-446655440000 "
+	     "-pidfile /p -S -no-reboot "
+	     "-no-shutdown -enable-kvm -machine type=pagoda,accel=kvm,usb=off -accel kvm -cpu host,-avx -rtc base=utc -display "
+	     "none -vga none "
 	     "-no-user-config -boot c -parallel none -net none");
 	ck_assert_str_eq(config.initrd, "i");
 	ck_assert_str_eq(config.append, "a=b c");
@@ -654,7 +676,7 @@ END_TEST
 START_TEST(help_and_version_print_and_are_done)
 {
 	static const char *const lines[] = {
-		"-help",	"--help",	   "-h",	  "-version",		    "-device help", "-device virtio-blk-pci,help",
+		"-help",	"--help",	 "-h",		 "-version",	  "-device help", "-device virtio-blk-pci,help",
 		"-netdev help", "-chardev help", "-object help", "-machine help", "-accel help",  "-cpu help",
 		"-drive help",
 	};
@@ -679,9 +701,12 @@ START_TEST(too_many_of_anything_is_refused)
 		const char *word, *text;
 		unsigned nr;
 	} floods[] = {
-		{" -drive file=f%u", "more than 16", 17},	       {" -nic user", "more than 8", 9},
-		{" -chardev null,id=c%u", "more than 16", 17},      {" -monitor null", "more than 8 monitors", 9},
-		{" -device virtio-rng-pci,id=d%u", "more than 64", 65}, {" -object rng-builtin,id=o%u", "more than 32", 33},
+		{" -drive file=f%u", "more than 16", 17},
+		{" -nic user", "more than 8", 9},
+		{" -chardev null,id=c%u", "more than 16", 17},
+		{" -monitor null", "more than 8 monitors", 9},
+		{" -device virtio-rng-pci,id=d%u", "more than 64", 65},
+		{" -object rng-builtin,id=o%u", "more than 32", 33},
 		{" -blockdev driver=file,filename=a,node-name=n%u", "more than 64", 65},
 	};
 	for (size_t i = 0; i < sizeof(floods) / sizeof(floods[0]); i++) {
@@ -702,10 +727,12 @@ END_TEST
 START_TEST(memory_that_runs_out_anywhere_is_an_error_and_leaks_nothing)
 {
 	static const char line[] =
-		"-kernel k -initrd i -append a -name n -pidfile p -smp 2 -m 1G -object memory-backend-ram,id=m,size=1G -numa node,memdev=m "
+		"-kernel k -initrd i -append a -name n -pidfile p -smp 2 -m 1G -object memory-backend-ram,id=m,size=1G -numa "
+		"node,memdev=m "
 		"-drive file=a,id=d -blockdev driver=raw,node-name=r,file.driver=nbd,file.server.type=unix,file.server.path=/s "
 		"-device virtio-blk-pci,drive=r,id=q -drive file=nbd:h:1 -nic user,hostfwd=tcp::1-:1 -netdev tap,ifname=t,id=t "
-		"-device virtio-net-pci,netdev=t,id=z -object rng-random,id=g -device virtio-rng-pci,rng=g -serial unix:/x -qmp tcp:h:1 "
+		"-device virtio-net-pci,netdev=t,id=z -object rng-random,id=g -device virtio-rng-pci,rng=g -serial unix:/x -qmp "
+		"tcp:h:1 "
 		"-device virtio-vsock-pci,guest-cid=3,uds=u -device virtio-serial-pci -serial mon:stdio";
 	good(line);
 	config_free(&config);

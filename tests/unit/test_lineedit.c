@@ -163,11 +163,11 @@ START_TEST(the_cursor_moves_by_keys_of_emacs_and_of_terminals)
 	expect("a|bc def");
 	type("\x05");
 	expect("abc def|");
-	type("\x1b" "b");
+	type("\033b");
 	expect("abc |def");
 	type("\x1b[1;5D");
 	expect("|abc def");
-	type("\x1b" "f");
+	type("\033f");
 	expect("abc| def");
 	type("\x1b[H");
 	expect("|abc def");
@@ -186,7 +186,8 @@ END_TEST
 
 START_TEST(text_goes_in_and_out_anywhere)
 {
-	type("ac\x02" "b");
+	type("ac\x02"
+	     "b");
 	expect("ab|c");
 	type("\x7f");
 	expect("a|c");
@@ -206,7 +207,7 @@ START_TEST(text_goes_in_and_out_anywhere)
 	expect("|");
 	type("\x19");
 	expect("ne|");
-	type(" x y\x01\x1b" "d\x1b" "d");
+	type(" x y\x01\033d\033d");
 	expect("| y");
 	type("\x05\x1b\x7f");
 	expect(" |");
@@ -250,7 +251,8 @@ END_TEST
 
 START_TEST(history_is_searched)
 {
-	type("info block\rinfo status\rstop\r\x12" "bl");
+	type("info block\rinfo status\rstop\r\x12"
+	     "bl");
 	ck_assert_str_eq(lineedit_line(le), "info block");
 	type("\x05");
 	expect("info block|");
@@ -294,7 +296,8 @@ START_TEST(a_line_that_is_too_long_rings_and_stays)
 	type("b");
 	ck_assert_uint_eq(screen.bells, 1);
 	ck_assert_uint_eq(strlen(lineedit_line(le)), LINEEDIT_MAX_LINE);
-	type("\x01" "b\x7f");
+	type("\x01"
+	     "b\x7f");
 	ck_assert_uint_eq(screen.bells, 2);
 	ck_assert_int_eq(lineedit_line(le)[0], 'a');
 }
@@ -302,9 +305,11 @@ END_TEST
 
 START_TEST(characters_of_several_bytes_are_deleted_whole)
 {
-	type("a\xc3\xa9" "b\x02\x7f");
+	type("a\xc3\xa9"
+	     "b\x02\x7f");
 	ck_assert_str_eq(lineedit_line(le), "ab");
-	type("\x15\x0b\xe2\x82\xac" "x\x01\x04");
+	type("\x15\x0b\xe2\x82\xac"
+	     "x\x01\x04");
 	ck_assert_str_eq(lineedit_line(le), "x");
 }
 END_TEST
@@ -319,8 +324,9 @@ END_TEST
 START_TEST(random_keys_leave_line_and_screen_alike)
 {
 	unsigned seed = 1000 + (unsigned)_i;
-	static const char *const keys[] = {"a", "b ", " ", LEFT, RIGHT, UP, DOWN, "\x01", "\x05", "\x7f", "\x04", "\x17", "\x0b", "\x15", "\x19",
-					   "\x1b" "b", "\x1b" "f", "\x1b" "d", "word", "\r", "\x03", "\x0c", "\x1b[3~"};
+	static const char *const keys[] = {"a",	    "b ",    " ",    LEFT,   RIGHT,  UP,     DOWN,     "\x01",
+					   "\x05",  "\x7f",  "\x04", "\x17", "\x0b", "\x15", "\x19",   "\033b",
+					   "\033f", "\033d", "word", "\r",   "\x03", "\x0c", "\x1b[3~"};
 	for (int i = 0; i < 3000; i++) {
 		type(keys[(size_t)rand_r(&seed) % (sizeof(keys) / sizeof(keys[0]))]);
 		char line[LINEEDIT_MAX_LINE + 2];

@@ -122,7 +122,8 @@ START_TEST(every_topic_and_command_is_explained_and_works)
 		ck_assert_ptr_null(strstr(type(line), "unknown"));
 	}
 	ck_assert_ptr_nonnull(strstr(type("info block\r"), "d0: a.img (raw)\r\n"));
-	ck_assert_ptr_nonnull(strstr(type("info network\r"), "macaddr=52:54:00:01:02:03\r\n \\ net0: index=0,type=tap,fd=7,link=down\r\n"));
+	ck_assert_ptr_nonnull(
+		strstr(type("info network\r"), "macaddr=52:54:00:01:02:03\r\n \\ net0: index=0,type=tap,fd=7,link=down\r\n"));
 	ck_assert_ptr_nonnull(strstr(type("info chardev\r"), "mon0: filename=fd:"));
 	ck_assert_ptr_nonnull(strstr(type("info cpus\r"), "* CPU #0: thread_id=1000\r\n"));
 	ck_assert_ptr_nonnull(strstr(type("info name\r"), "\r\nweb\r\n"));
@@ -235,10 +236,16 @@ START_TEST(a_monitor_behind_a_serial_port_waits_for_its_turn)
 	open_monitor(0, CONFIG_MONITOR_READLINE);
 	ck_assert_uint_eq(text_len, 0);
 	ck_assert_str_eq(type("ls\r"), "");
-	ck_assert_ptr_nonnull(strstr(type("\x01" "c"), "type 'help'"));
+	ck_assert_ptr_nonnull(strstr(type("\x01"
+					  "c"),
+				     "type 'help'"));
 	ck_assert_str_eq(type("info name\r"), "info name\r\nweb\r\n(pagoda) ");
-	ck_assert_str_eq(type("sto\x01" "cls\r"), "sto");
-	ck_assert_str_eq(type("\x01" "c"), "\r\n\r\x1b[K(pagoda) sto\x1b[K");
+	ck_assert_str_eq(type("sto\x01"
+			      "cls\r"),
+			 "sto");
+	ck_assert_str_eq(type("\x01"
+			      "c"),
+			 "\r\n\r\x1b[K(pagoda) sto\x1b[K");
 	ck_assert_int_eq(machine.state, RUN_STATE_RUNNING);
 	type("p\r");
 	ck_assert_int_eq(machine.state, RUN_STATE_PAUSED);
@@ -252,7 +259,8 @@ START_TEST(several_monitors_hear_of_the_same_events)
 	open_chardev(true);
 	open_monitor(0, CONFIG_MONITOR_QMP);
 	open_monitor(1, CONFIG_MONITOR_QMP);
-	type("{\"execute\": \"qmp_capabilities\"}\x01" "c{\"execute\": \"qmp_capabilities\"}");
+	type("{\"execute\": \"qmp_capabilities\"}\x01"
+	     "c{\"execute\": \"qmp_capabilities\"}");
 	text_len = 0;
 	machine_pause(&machine);
 	turn();

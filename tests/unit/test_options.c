@@ -38,7 +38,8 @@ static const char *lexed(const char *argument, const char *implied)
 		return "error";
 	for (size_t i = 0; i < kv->nr; i++) {
 		const struct keyval *item = &kv->items[i];
-		at += (size_t)snprintf(text + at, sizeof(text) - at, "%s%s%s;", item->key, item->value ? "=" : "", item->value ? item->value : "");
+		at += (size_t)snprintf(text + at, sizeof(text) - at, "%s%s%s;", item->key, item->value ? "=" : "",
+				       item->value ? item->value : "");
 	}
 	return text;
 }
@@ -89,8 +90,9 @@ END_TEST
 
 START_TEST(json_flattens_to_dotted_keys)
 {
-	ck_assert_str_eq(lexed("{\"a\": \"b\", \"c\": {\"d\": 1, \"e\": {\"f\": true}}, \"g\": [\"x\", {\"str\": \"y\"}], \"h\": -5}", NULL),
-			 "a=b;c.d=1;c.e.f=on;g=x;g=y;h=-5;");
+	ck_assert_str_eq(
+		lexed("{\"a\": \"b\", \"c\": {\"d\": 1, \"e\": {\"f\": true}}, \"g\": [\"x\", {\"str\": \"y\"}], \"h\": -5}", NULL),
+		"a=b;c.d=1;c.e.f=on;g=x;g=y;h=-5;");
 	ck_assert_str_eq(lexed("{}", NULL), "");
 	ck_assert_str_eq(lexed("{\"a\": 1.5}", NULL), "error");
 	ck_assert_str_eq(lexed("{\"a\": null}", NULL), "error");
@@ -152,7 +154,10 @@ static int apply(const char *argument, struct target *t)
 START_TEST(values_go_where_the_table_says)
 {
 	struct target t;
-	ck_assert_int_eq(apply("string=s,flag=on,number=0x10,size=2K,word=two,mac=00:11:22:33:44:5f,addr=1f.7,list=a,list=b,fixed=perhaps", &t), 0);
+	ck_assert_int_eq(
+		apply("string=s,flag=on,number=0x10,size=2K,word=two,mac=00:11:22:33:44:5f,addr=1f.7,list=a,list=b,fixed=perhaps",
+		      &t),
+		0);
 	ck_assert_str_eq(t.string, "s");
 	ck_assert_int_eq(t.flag, OPTION_ON);
 	ck_assert(t.number.set && t.number.value == 16);
@@ -190,10 +195,34 @@ END_TEST
 START_TEST(bad_values_are_refused_by_the_property_s_name)
 {
 	static const char *const arguments[] = {
-		"number=4",	  "number=501", "number=",   "number=1x",  "number=+7",		 "number= 7",		"number=99999999999999999999",
-		"size=1X",	  "size=",	"size=2T",   "size=1K1",   "size=.5",		 "word=four",		"word=",
-		"mac=00:11:22",	  "mac=",	"addr=20",   "addr=1.8",   "addr=",		 "addr=x",		"addr=1.",
-		"fixed=no",	  "flag=maybe", "flag=",     "addr=1,addr=-1", "mac=00:11:22:33:44:5g", "mac=00:11:22:33:44:55:66", "size=1.x",
+		"number=4",
+		"number=501",
+		"number=",
+		"number=1x",
+		"number=+7",
+		"number= 7",
+		"number=99999999999999999999",
+		"size=1X",
+		"size=",
+		"size=2T",
+		"size=1K1",
+		"size=.5",
+		"word=four",
+		"word=",
+		"mac=00:11:22",
+		"mac=",
+		"addr=20",
+		"addr=1.8",
+		"addr=",
+		"addr=x",
+		"addr=1.",
+		"fixed=no",
+		"flag=maybe",
+		"flag=",
+		"addr=1,addr=-1",
+		"mac=00:11:22:33:44:5g",
+		"mac=00:11:22:33:44:55:66",
+		"size=1.x",
 	};
 	struct target t;
 	for (size_t i = 0; i < sizeof(arguments) / sizeof(arguments[0]); i++) {
@@ -229,8 +258,8 @@ END_TEST
 START_TEST(ids_are_plain_words)
 {
 	static const char *const good[] = {"a", "disk0", "a.b-c_d"};
-	static const char *const bad[] = {"", "0a", "-a", "a b", "a/b", "a:b",
-					  "a234567890123456789012345678901234567890123456789012345678901234"};
+	static const char *const bad[] = {
+		"", "0a", "-a", "a b", "a/b", "a:b", "a234567890123456789012345678901234567890123456789012345678901234"};
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
 		ck_assert_int_eq(options_check_id(good[i], &err), 0);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)

@@ -86,7 +86,8 @@ static void negotiate(void)
 
 START_TEST(a_client_is_greeted_and_must_negotiate)
 {
-	expect("{\"QMP\":{\"capabilities\":[],\"version\":{\"package\":\"pagoda 0.1.0\",\"qemu\":{\"major\":7,\"micro\":0,\"minor\":2}}}}");
+	expect("{\"QMP\":{\"capabilities\":[],\"version\":{\"package\":\"pagoda "
+	       "0.1.0\",\"qemu\":{\"major\":7,\"micro\":0,\"minor\":2}}}}");
 	send("{\"execute\": \"query-status\"}\n");
 	expect_error("CommandNotFound", "Expecting capabilities negotiation with 'qmp_capabilities'");
 	fake_announce(&machine, MACHINE_EVENT_STOP, false, NULL);
@@ -151,8 +152,22 @@ END_TEST
 START_TEST(after_garbage_the_conversation_goes_on)
 {
 	static const char *const garbage[] = {
-		"foo\n", "{\"a\" 1}", "}", "]", "{\"a\": \"unfinished\n", "{,}\n", ":", ",", "{\"execute\": \"stop\", \"execute\": \"cont\"}",
-		"\x01\xff\n", "nul ", "[}", "{\"a\": '\\x'}", "{\"a\": \"\xff\"}", "-\n", "'\n",
+		"foo\n",
+		"{\"a\" 1}",
+		"}",
+		"]",
+		"{\"a\": \"unfinished\n",
+		"{,}\n",
+		":",
+		",",
+		"{\"execute\": \"stop\", \"execute\": \"cont\"}",
+		"\x01\xff\n",
+		"nul ",
+		"[}",
+		"{\"a\": '\\x'}",
+		"{\"a\": \"\xff\"}",
+		"-\n",
+		"'\n",
 	};
 	negotiate();
 	for (size_t i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++) {
@@ -169,7 +184,8 @@ END_TEST
 
 START_TEST(messages_may_come_byte_by_byte_or_many_at_once)
 {
-	static const char text[] = "  {\"execute\": \"query-kvm\", \"id\": \"}{\\\"\"}{'execute':'query-kvm','id':'a\"b\\'c'}\n{\"execute\":\"query-kvm\"}";
+	static const char text[] = "  {\"execute\": \"query-kvm\", \"id\": "
+				   "\"}{\\\"\"}{'execute':'query-kvm','id':'a\"b\\'c'}\n{\"execute\":\"query-kvm\"}";
 	negotiate();
 	for (size_t i = 0; i + 1 < sizeof(text); i++)
 		qmp_session_receive(session, text + i, 1);
@@ -245,9 +261,11 @@ START_TEST(events_carry_their_time_and_data)
 	json_int_t us = json_integer_value(json_object_get(timestamp, "microseconds"));
 	ck_assert(us >= 0 && us < 1000000);
 	json_decref(event);
-	struct machine_event_info error = {.event = MACHINE_EVENT_BLOCK_IO_ERROR, .device = "d\xff", .reason = "No space left on device"};
+	struct machine_event_info error = {
+		.event = MACHINE_EVENT_BLOCK_IO_ERROR, .device = "d\xff", .reason = "No space left on device"};
 	qmp_session_event(session, &error);
-	expect("{\"data\":{\"action\":\"report\",\"device\":\"d?\",\"reason\":\"No space left on device\"},\"event\":\"BLOCK_IO_ERROR\"}");
+	expect("{\"data\":{\"action\":\"report\",\"device\":\"d?\",\"reason\":\"No space left on "
+	       "device\"},\"event\":\"BLOCK_IO_ERROR\"}");
 }
 END_TEST
 
@@ -256,17 +274,22 @@ START_TEST(queries_describe_the_machine)
 	machine.config.name = (char *)"web";
 	machine.config.uuid[0] = 0x55;
 	machine.config.nr_disks = 1;
-	machine.config.disks[0] = (struct config_disk){.id = (char *)"d0", .source = (char *)"a.img", .qdev = (char *)"q", .write_cache = true};
+	machine.config.disks[0] =
+		(struct config_disk){.id = (char *)"d0", .source = (char *)"a.img", .qdev = (char *)"q", .write_cache = true};
 	negotiate();
-	send("{\"execute\": \"query-name\"}{\"execute\": \"query-uuid\"}{\"execute\": \"query-cpus-fast\"}{\"execute\": \"query-version\"}");
+	send("{\"execute\": \"query-name\"}{\"execute\": \"query-uuid\"}{\"execute\": \"query-cpus-fast\"}{\"execute\": "
+	     "\"query-version\"}");
 	expect("{\"return\":{\"name\":\"web\"}}");
 	expect("{\"return\":{\"UUID\":\"55000000-0000-0000-0000-000000000000\"}}");
-	expect("{\"return\":[{\"cpu-index\":0,\"props\":{\"core-id\":0,\"die-id\":0,\"socket-id\":0,\"thread-id\":0},\"qom-path\":\"/machine/cpu[0]\","
-	       "\"target\":\"x86_64\",\"thread-id\":1000},{\"cpu-index\":1,\"props\":{\"core-id\":1,\"die-id\":0,\"socket-id\":0,\"thread-id\":0},"
+	expect("{\"return\":[{\"cpu-index\":0,\"props\":{\"core-id\":0,\"die-id\":0,\"socket-id\":0,\"thread-id\":0},\"qom-path\":"
+	       "\"/machine/cpu[0]\","
+	       "\"target\":\"x86_64\",\"thread-id\":1000},{\"cpu-index\":1,\"props\":{\"core-id\":1,\"die-id\":0,\"socket-id\":0,"
+	       "\"thread-id\":0},"
 	       "\"qom-path\":\"/machine/cpu[1]\",\"target\":\"x86_64\",\"thread-id\":1001}]}");
 	expect("{\"return\":{\"package\":\"pagoda 0.1.0\",\"qemu\":{\"major\":7,\"micro\":0,\"minor\":2}}}");
 	send("{\"execute\": \"query-blockstats\"}{\"execute\": \"query-block\"}{\"execute\": \"query-chardev\"}");
-	expect("{\"return\":[{\"device\":\"d0\",\"node-name\":\"d0\",\"qdev\":\"q\",\"stats\":{\"flush_operations\":0,\"rd_bytes\":4096,"
+	expect("{\"return\":[{\"device\":\"d0\",\"node-name\":\"d0\",\"qdev\":\"q\",\"stats\":{\"flush_operations\":0,\"rd_bytes\":"
+	       "4096,"
 	       "\"rd_operations\":1,\"wr_bytes\":0,\"wr_operations\":0}}]}");
 	json_t *block = next_message();
 	const json_t *disk = json_array_get(json_object_get(block, "return"), 0);
@@ -342,8 +365,28 @@ END_TEST
 START_TEST(random_bytes_of_json_never_derail_a_session)
 {
 	unsigned seed = 77 + (unsigned)_i;
-	static const char *const pieces[] = {"{", "}", "[", "]", "\"", "'", ":", ",", "\\", "\n", " ", "\"execute\":", "\"stop\"", "\"id\":", "1", "true",
-					     "\"arguments\":{}", "\x80", "{\"execute\":\"query-kvm\"}", "\t", "e", "-"};
+	static const char *const pieces[] = {"{",
+					     "}",
+					     "[",
+					     "]",
+					     "\"",
+					     "'",
+					     ":",
+					     ",",
+					     "\\",
+					     "\n",
+					     " ",
+					     "\"execute\":",
+					     "\"stop\"",
+					     "\"id\":",
+					     "1",
+					     "true",
+					     "\"arguments\":{}",
+					     "\x80",
+					     "{\"execute\":\"query-kvm\"}",
+					     "\t",
+					     "e",
+					     "-"};
 	negotiate();
 	for (int i = 0; i < 5000; i++)
 		send(pieces[(size_t)rand_r(&seed) % (sizeof(pieces) / sizeof(pieces[0]))]);
