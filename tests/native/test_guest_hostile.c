@@ -33,31 +33,31 @@ static void survive(const char *mode, unsigned rounds)
 
 START_TEST(the_vmm_survives_garbage_in_pci_configuration_space)
 {
-	survive("config", 15);
+	survive("config", 10);
 }
 END_TEST
 
 START_TEST(the_vmm_survives_garbage_in_device_registers)
 {
-	survive("registers", 15);
+	survive("registers", 10);
 }
 END_TEST
 
 START_TEST(the_vmm_survives_garbage_at_all_ports)
 {
-	survive("ports", 15);
+	survive("ports", 10);
 }
 END_TEST
 
 START_TEST(the_vmm_survives_garbage_at_addresses_without_memory)
 {
-	survive("mmio", 15);
+	survive("mmio", 10);
 }
 END_TEST
 
 START_TEST(devices_that_were_given_garbage_queues_work_after_a_reset)
 {
-	struct vm_process *vm = start_hostile("rings", 60, "");
+	struct vm_process *vm = start_hostile("rings", 25, "");
 
 	vm_process_expect_exit(vm, 0, TIMEOUT_MS);
 	ck_assert_uint_gt(vm_process_number(vm, "asked for a reset in "), 0);
@@ -72,7 +72,7 @@ START_TEST(the_vmm_survives_a_guest_that_stops_at_nothing)
 	struct vm_process *vm = start_hostile("all", 10, "deadly");
 	int status;
 
-	vm_process_listen(vm, 15000);
+	vm_process_listen(vm, 8000);
 	ck_assert_int_eq(kill(vm_process_pid(vm), SIGTERM), 0); /* it is not waited for yet: the process id is still its own */
 	status = vm_process_wait(vm, 10000);
 	ck_assert_msg(WIFEXITED(status), "the VMM died of signal %d: %s", WTERMSIG(status), vm_process_messages(vm));

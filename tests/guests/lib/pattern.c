@@ -110,11 +110,12 @@ bool pattern_verify(const struct pattern *pattern, uint64_t gpa, uint64_t genera
 {
 	uint64_t expected[PATTERN_PAGE / 8];
 	const uint64_t *got = page;
-	const uint8_t *expected_bytes = (const uint8_t *)expected, *bytes = page;
+	const uint8_t *expected_bytes, *bytes = page;
 	uint64_t difference = 0;
 	uint32_t i;
 
 	pattern_fill(pattern, gpa, generation, expected);
+	expected_bytes = (const uint8_t *)expected;
 	for (i = 0; i < PATTERN_PAGE / 8; i++)
 		difference |= expected[i] ^ got[i];
 	if (!difference)
