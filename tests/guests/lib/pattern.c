@@ -52,11 +52,11 @@ static void fill_text(struct prng *prng, uint8_t *page)
 		while (page[at] != ' ')
 			at++;
 		at++;
-		if ((draws >> 48 & 15) == left) {
-			/* Now and then a number that occurs nowhere else, and a new line. */
+		if (!left && draws >> 12 & 1) {
+			/* Every eighth word or so has a number, and ends the line. */
 			page[at - 1] = '=';
 			for (word = 0; word < 4 && at < PATTERN_PAGE - 8; word++)
-				page[at++] = (uint8_t)('0' + (draws >> (16 + 8 * word) & 7));
+				page[at++] = (uint8_t)('0' + (draws >> (13 + 3 * word) & 7));
 			page[at++] = '\n';
 		}
 		draws >>= 12;
