@@ -405,7 +405,7 @@ int options_resolve_char(struct options *o, struct error *err)
 	}
 	c->serial[0] = c->serial[1] = -2;
 	static const char *const port_names[] = {"the first serial port", "the second serial port"};
-	for (size_t i = 0; i < o->nr_serials; i++) {
+	for (size_t i = 0; i < 2 && i < o->nr_serials; i++) {
 		unsigned index = 0;
 		if (!*o->serials[i])
 			continue;
