@@ -42,7 +42,7 @@ static void fill_text(struct prng *prng, uint8_t *page)
 	while (at < PATTERN_PAGE - 8) {
 		if (!left--) {
 			draws = prng_next(prng);
-			left = 4;
+			left = 3;
 		}
 		/* The lesser of two draws: early words are more frequent, as in language. */
 		word = draws & 63;
