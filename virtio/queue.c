@@ -325,7 +325,7 @@ bool virtq_notify_on(struct virtq *q)
 	else
 		store16(&q->used->flags, 0);
 	atomic_thread_fence(memory_order_seq_cst); /* barrier D */
-	return virtq_pending(q) != 0;		   /* a broken ring too: the next pop says so */
+	return virtq_pending(q) != 0;              /* a broken ring too: the next pop says so */
 }
 
 /* --- buffers --- */

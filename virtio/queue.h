@@ -31,7 +31,7 @@ struct virtq {
 	struct virtq_avail *avail;
 	struct virtq_used *used;
 
-	bool event_idx;	     /* VIRTIO_F_EVENT_IDX was negotiated */
+	bool event_idx;      /* VIRTIO_F_EVENT_IDX was negotiated */
 	uint16_t last_avail; /* next entry of the avail ring to take */
 	uint16_t avail_seen; /* the guest's avail index when we last looked */
 	uint16_t used_idx;   /* what we last published there */
