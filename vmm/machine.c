@@ -12,6 +12,7 @@
 #include "virtio/vsock.h"
 #include "vmm/acpi.h"
 #include "vmm/console_backend.h"
+#include "vmm/image_format.h"
 #include "vmm/layout.h"
 #include "vmm/machine_internal.h"
 #include "vmm/net_open.h"
@@ -193,7 +194,9 @@ static int create_disk(struct machine *m, unsigned i, struct error *err)
 		.discard = c->discard,
 	};
 	struct disk *disk;
-	int ret = disk_open(&disk_params, &disk, err);
+	int ret = c->format_guessed && c->kind == CONFIG_DISK_FILE ? image_format_check_raw(c->source, err) : 0;
+	if (ret == 0)
+		ret = disk_open(&disk_params, &disk, err);
 	if (ret)
 		return ret;
 	struct virtio_blk_params params = {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/image_format.h"
 #include "vmm/options.h"
 
 enum {
@@ -109,11 +110,7 @@ static int refuse_format(const char *format, const char *file, struct error *err
 	static const char known[] = "qcow2|qcow|vmdk|vdi|vhdx|vpc|qed|parallels|luks|bochs|cloop|dmg";
 	if (options_word_index(known, format) < 0)
 		return error_set(err, EINVAL, "format \"%.40s\": we have raw", format);
-	return error_set(err, EINVAL,
-			 "format %s is not read directly; let qemu-nbd serve it: `qemu-nbd --fork --persistent --format=%s "
-			 "--socket=/run/disk.sock %.80s`, "
-			 "and then use 'file=nbd+unix:///?socket=/run/disk.sock,format=raw'",
-			 format, format, file ? file : "FILE");
+	return image_format_refuse(format, file, err);
 }
 
 int options_drive(struct options *o, const char *argument, struct error *err)
