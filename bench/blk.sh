@@ -1,5 +1,5 @@
 #!/bin/bash
-# Benchmark `blk`: disk throughput, IOPS and latency in a guest, beside QEMU's. See blk.rig.sh for what can be set.
+# Benchmark `blk`: disk IOPS, throughput and latency of a guest, beside QEMU's. See blk_guest.py for what can be set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p build/bench/guest
