@@ -23,9 +23,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/container_of.h"
 #include "vmm/chardev_internal.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 #define READ_SIZE 4096
 /* What is still to be sent gets that long when a chardev is closed. */
 #define FLUSH_TIMEOUT_MS 300
@@ -178,7 +178,7 @@ static void tell_writable(struct chardev *c)
 
 static void on_writable(struct ev_loop *loop, ev_io *w, int revents)
 {
-	struct chardev *c = CONTAINER_OF(w, struct chardev, writer);
+	struct chardev *c = container_of(w, struct chardev, writer);
 	(void)revents;
 	lock_take(&c->lock);
 	flush(c);
@@ -196,7 +196,7 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int revents)
 /* Some thread left work for the main thread. */
 static void on_wake(struct ev_loop *loop, ev_async *w, int revents)
 {
-	struct chardev *c = CONTAINER_OF(w, struct chardev, wake);
+	struct chardev *c = container_of(w, struct chardev, wake);
 	(void)revents;
 	lock_take(&c->lock);
 	bool broken = c->broken, queued = c->output.count > 0;
@@ -240,7 +240,7 @@ void chardev_update_reader(struct chardev *c)
 
 static void on_readable(struct ev_loop *loop, ev_io *w, int revents)
 {
-	struct chardev *c = CONTAINER_OF(w, struct chardev, reader);
+	struct chardev *c = container_of(w, struct chardev, reader);
 	struct chardev_place *place = &c->places[c->focus];
 	char data[READ_SIZE];
 	size_t room = sizeof(data);

@@ -15,10 +15,10 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/container_of.h"
 #include "base/log.h"
 #include "vmm/chardev_internal.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 #define POLL_SECONDS 1.0
 
 static bool somebody_has_it(const struct chardev *c)
@@ -41,7 +41,7 @@ static void connect_if_opened(struct chardev *c)
 
 static void on_opened(struct ev_loop *loop, ev_io *w, int revents)
 {
-	struct chardev *c = CONTAINER_OF(w, struct chardev, acceptor);
+	struct chardev *c = container_of(w, struct chardev, acceptor);
 	char events[1024];
 	(void)loop, (void)revents;
 	/* What it says is known: the watch is on opens of one name. */
@@ -53,7 +53,7 @@ static void on_opened(struct ev_loop *loop, ev_io *w, int revents)
 static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
 {
 	(void)loop, (void)revents;
-	connect_if_opened(CONTAINER_OF(w, struct chardev, poller));
+	connect_if_opened(container_of(w, struct chardev, poller));
 }
 
 static void pty_hung_up(struct chardev *c)

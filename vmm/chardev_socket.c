@@ -16,10 +16,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/container_of.h"
 #include "base/log.h"
 #include "vmm/chardev_internal.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 static int fail(const struct chardev *c, struct error *err, const char *what)
 {
@@ -45,7 +45,7 @@ static int accept_peer(struct chardev *c)
 static void on_acceptable(struct ev_loop *loop, ev_io *w, int revents)
 {
 	(void)loop, (void)revents;
-	accept_peer(CONTAINER_OF(w, struct chardev, acceptor));
+	accept_peer(container_of(w, struct chardev, acceptor));
 }
 
 static void socket_hung_up(struct chardev *c)

@@ -15,9 +15,9 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/container_of.h"
 #include "vmm/chardev_internal.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 /* A process has one terminal, and a signal handler has no other way to know it. */
 static struct {

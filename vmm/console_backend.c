@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/container_of.h"
 #include "virtio/console.h"
 
 struct console_backend {
@@ -19,7 +20,7 @@ struct console_backend {
 
 static struct console_backend *from_user(struct chardev_user *user)
 {
-	return (struct console_backend *)((uint8_t *)user - offsetof(struct console_backend, user));
+	return container_of(user, struct console_backend, user);
 }
 
 static size_t port_write(struct virtio_console_backend *port, const void *data, size_t len)

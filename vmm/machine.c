@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/container_of.h"
 #include "base/log.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
@@ -56,12 +57,12 @@ static void request(struct machine *m, enum machine_request what)
 
 static void guest_powers_off(struct power_owner *owner)
 {
-	request((struct machine *)((uint8_t *)owner - offsetof(struct machine, power_owner)), REQUEST_POWER_OFF);
+	request(container_of(owner, struct machine, power_owner), REQUEST_POWER_OFF);
 }
 
 static void guest_resets(struct power_owner *owner)
 {
-	request((struct machine *)((uint8_t *)owner - offsetof(struct machine, power_owner)), REQUEST_RESET);
+	request(container_of(owner, struct machine, power_owner), REQUEST_RESET);
 }
 
 static void vcpu_ended(struct vcpu_owner *owner, unsigned index, enum vcpu_event event, const char *detail)
@@ -74,7 +75,7 @@ static void vcpu_ended(struct vcpu_owner *owner, unsigned index, enum vcpu_event
 	};
 	if (event == VCPU_EVENT_FAILED)
 		log_error("vCPU %u: %s; the guest is stopped, it can be reset", index, detail);
-	request((struct machine *)((uint8_t *)owner - offsetof(struct machine, vcpu_owner)), requests[event]);
+	request(container_of(owner, struct machine, vcpu_owner), requests[event]);
 }
 
 /* --- wiring --- */
@@ -542,7 +543,7 @@ static void stop_for(struct machine *m, enum run_state state)
 /* On the main thread. vCPUs that asked are parked; all are paused before the requests are taken, so that each is served once. */
 static void handle_requests(struct ev_loop *loop, ev_async *w, int events)
 {
-	struct machine *m = (struct machine *)((uint8_t *)w - offsetof(struct machine, wake));
+	struct machine *m = container_of(w, struct machine, wake);
 	(void)loop;
 	(void)events;
 	vcpus_pause(m->vcpus);

@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/container_of.h"
 #include "base/log.h"
 #include "vmm/hmp.h"
 #include "vmm/lineedit.h"
 #include "vmm/qmp.h"
 #include "vmm/version.h"
 
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 #define PROMPT "(pagoda) "
 /* No more commands are taken while so much is unsent. */
 #define MAX_UNSENT 65536
@@ -55,7 +55,7 @@ struct completion {
 
 static void add_candidate(struct hmp_candidates *self, const char *word)
 {
-	struct completion *c = CONTAINER_OF(self, struct completion, candidates);
+	struct completion *c = container_of(self, struct completion, candidates);
 	if (c->list) {
 		monitor_text_printf(c->list, "%s  ", word);
 		return;
@@ -122,7 +122,7 @@ static void receive_keys(struct monitor *mon, const char *data, size_t len)
 
 static struct monitor *from_user(struct chardev_user *user)
 {
-	return CONTAINER_OF(user, struct monitor, user);
+	return container_of(user, struct monitor, user);
 }
 
 static size_t monitor_room(struct chardev_user *user)
@@ -192,7 +192,7 @@ static const struct chardev_user_ops user_ops = {
 
 static void on_event(struct machine_listener *self, const struct machine_event_info *info)
 {
-	struct monitor *mon = CONTAINER_OF(self, struct monitor, listener);
+	struct monitor *mon = container_of(self, struct monitor, listener);
 	if (!mon->qmp || !mon->user.chardev)
 		return;
 	qmp_session_event(mon->qmp, info);

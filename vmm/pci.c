@@ -6,15 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/container_of.h"
 #include "vmm/layout.h"
 
 #define CONFIG_ADDRESS_ENABLE 0x80000000u
 #define HEADER_MULTI_FUNCTION 0x80u
-
-static struct pci *pci_of(struct bus_range *range, size_t member)
-{
-	return (struct pci *)((uint8_t *)range - member);
-}
 
 static uint32_t get32(const uint8_t *p)
 {
@@ -139,7 +135,7 @@ void pci_config_write(struct pci *pci, unsigned devfn, unsigned offset, const vo
 
 static void address_read(struct bus_range *self, uint64_t offset, void *data, unsigned size)
 {
-	struct pci *pci = pci_of(self, offsetof(struct pci, address_range));
+	struct pci *pci = container_of(self, struct pci, address_range);
 	if (offset == 1 && size == 1 && pci->reset_port) {
 		pci->reset_port->ops->read(pci->reset_port, 0, data, 1);
 		return;
@@ -154,7 +150,7 @@ static void address_read(struct bus_range *self, uint64_t offset, void *data, un
 
 static void address_write(struct bus_range *self, uint64_t offset, const void *data, unsigned size)
 {
-	struct pci *pci = pci_of(self, offsetof(struct pci, address_range));
+	struct pci *pci = container_of(self, struct pci, address_range);
 	if (offset == 1 && size == 1 && pci->reset_port)
 		pci->reset_port->ops->write(pci->reset_port, 0, data, 1);
 	if (offset != 0 || size != 4)
@@ -177,7 +173,7 @@ static bool selected(struct pci *pci, unsigned *devfn, unsigned *reg)
 
 static void data_read(struct bus_range *self, uint64_t offset, void *data, unsigned size)
 {
-	struct pci *pci = pci_of(self, offsetof(struct pci, data_range));
+	struct pci *pci = container_of(self, struct pci, data_range);
 	unsigned devfn, reg;
 	if (selected(pci, &devfn, &reg))
 		pci_config_read(pci, devfn, reg + (unsigned)offset, data, size);
@@ -187,7 +183,7 @@ static void data_read(struct bus_range *self, uint64_t offset, void *data, unsig
 
 static void data_write(struct bus_range *self, uint64_t offset, const void *data, unsigned size)
 {
-	struct pci *pci = pci_of(self, offsetof(struct pci, data_range));
+	struct pci *pci = container_of(self, struct pci, data_range);
 	unsigned devfn, reg;
 	if (selected(pci, &devfn, &reg))
 		pci_config_write(pci, devfn, reg + (unsigned)offset, data, size);
@@ -195,13 +191,13 @@ static void data_write(struct bus_range *self, uint64_t offset, const void *data
 
 static void ecam_read(struct bus_range *self, uint64_t offset, void *data, unsigned size)
 {
-	struct pci *pci = pci_of(self, offsetof(struct pci, ecam_range));
+	struct pci *pci = container_of(self, struct pci, ecam_range);
 	pci_config_read(pci, (unsigned)(offset >> 12), (unsigned)(offset & 0xfff), data, size);
 }
 
 static void ecam_write(struct bus_range *self, uint64_t offset, const void *data, unsigned size)
 {
-	struct pci *pci = pci_of(self, offsetof(struct pci, ecam_range));
+	struct pci *pci = container_of(self, struct pci, ecam_range);
 	pci_config_write(pci, (unsigned)(offset >> 12), (unsigned)(offset & 0xfff), data, size);
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/container_of.h"
 #include "vmm/layout.h"
 
 #define PM1_STATUS 0
@@ -35,7 +36,7 @@ static struct power *from_pm(struct bus_range *range)
 
 static struct power *from_reset(struct bus_range *range)
 {
-	return (struct power *)((uint8_t *)range - offsetof(struct power, reset_range));
+	return container_of(range, struct power, reset_range);
 }
 
 static void update_sci(struct power *p)

@@ -14,9 +14,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/container_of.h"
+
 static struct serial *from_range(struct bus_range *range)
 {
-	return (struct serial *)((uint8_t *)range - offsetof(struct serial, range));
+	return container_of(range, struct serial, range);
 }
 
 unsigned serial_port(unsigned index)
@@ -241,7 +243,7 @@ static const struct bus_ops serial_bus_ops = {.read = serial_read, .write = seri
 
 static struct serial *from_user(struct chardev_user *user)
 {
-	return (struct serial *)((uint8_t *)user - offsetof(struct serial, user));
+	return container_of(user, struct serial, user);
 }
 
 static size_t serial_room(struct chardev_user *user)

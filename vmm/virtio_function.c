@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/container_of.h"
 #include "base/log.h"
 
 #define REGISTER_BAR 0
@@ -35,7 +36,7 @@ static struct virtio_function *from_pci(struct pci_function *f)
 
 static struct virtio_function *from_host(struct virtio_pci_host *host)
 {
-	return (struct virtio_function *)((uint8_t *)host - offsetof(struct virtio_function, host));
+	return container_of(host, struct virtio_function, host);
 }
 
 /* --- what the transport asks of us --- */
