@@ -4,8 +4,8 @@
 All guests are booted first and stay up, idle, each on a tap of its own; then rounds take one figure after the other, of each guest
 in turn, so that what slows the machine down slows all of them.
 
-  NET_ROUNDS (9)     rounds
-  NET_SECONDS (1)    for each figure
+  NET_ROUNDS (7)     rounds
+  NET_SECONDS (2)    for each figure
   NET_PEERS          peers, "qemu qemu-vhost"
 """
 import os
@@ -80,7 +80,7 @@ class Guest:
 
 
 def main():
-    rounds, seconds = int(os.environ.get("NET_ROUNDS", "9")), int(os.environ.get("NET_SECONDS", "1"))
+    rounds, seconds = int(os.environ.get("NET_ROUNDS", "7")), int(os.environ.get("NET_SECONDS", "2"))
     peers = os.environ.get("NET_PEERS", "qemu qemu-vhost").split()
     if not os.path.exists("/dev/vhost-net"):
         peers = [p for p in peers if p != "qemu-vhost"]
