@@ -18,14 +18,14 @@
 #define VIRTIO_BLK_SERIAL_LEN 20
 
 struct virtio_blk_params {
-	const char *name;	      /* "virtio-blk0" */
-	struct disk *disk;	      /* owned by the device once it was created */
-	const char *serial;	      /* at most VIRTIO_BLK_SERIAL_LEN bytes; NULL: none */
-	bool read_only;		      /* also if the disk is not */
-	bool write_through;	      /* no volatile write cache: each write is durable before it completes */
-	unsigned nr_queues;	      /* 0: 1 */
-	unsigned queue_size;	      /* a power of two, 4 to 1024; 0: 256 */
-	unsigned nr_threads;	      /* at most nr_queues; 0: 1 */
+	const char *name;             /* "virtio-blk0" */
+	struct disk *disk;            /* owned by the device once it was created */
+	const char *serial;           /* at most VIRTIO_BLK_SERIAL_LEN bytes; NULL: none */
+	bool read_only;               /* also if the disk is not */
+	bool write_through;           /* no volatile write cache: each write is durable before it completes */
+	unsigned nr_queues;           /* 0: 1 */
+	unsigned queue_size;          /* a power of two, 4 to 1024; 0: 256 */
+	unsigned nr_threads;          /* at most nr_queues; 0: 1 */
 	uint32_t logical_block_size;  /* a power of two, 512 to 65536, no less than the disk demands; 0: what it demands */
 	uint32_t physical_block_size; /* no less than the logical one; 0: what the disk prefers */
 };
@@ -39,7 +39,7 @@ struct virtio_blk_stats {
 	uint64_t ops[DISK_WRITE_ZEROES + 1]; /* completed well */
 	uint64_t bytes[DISK_WRITE_ZEROES + 1];
 	uint64_t errors[DISK_WRITE_ZEROES + 1]; /* the disk failed them */
-	uint64_t invalid;			/* requests that the guest may not make, of whatever kind */
+	uint64_t invalid;                       /* requests that the guest may not make, of whatever kind */
 };
 void virtio_blk_get_stats(const struct virtio_device *dev, struct virtio_blk_stats *stats);
 

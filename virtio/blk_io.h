@@ -41,7 +41,7 @@ struct blk_queue {
 
 enum blk_io_state {
 	BLK_IO_STARTING, /* the thread makes its ring */
-	BLK_IO_PARKED,	 /* touches neither queues nor guest RAM */
+	BLK_IO_PARKED,   /* touches neither queues nor guest RAM */
 	BLK_IO_RUNNING,
 	BLK_IO_GONE,
 };
@@ -54,10 +54,10 @@ struct blk_io {
 	int control_fd; /* an eventfd: wanted changed */
 
 	struct lock lock;
-	pthread_cond_t changed;		  /* of state */
+	pthread_cond_t changed;           /* of state */
 	_Atomic enum blk_io_state wanted; /* written with lock held */
-	enum blk_io_state state;	  /* guarded by lock */
-	struct error *start_error;	  /* guarded by lock: where a thread that cannot start says why */
+	enum blk_io_state state;          /* guarded by lock */
+	struct error *start_error;        /* guarded by lock: where a thread that cannot start says why */
 
 	/* The thread's own. */
 	struct io_uring ring;
@@ -76,8 +76,8 @@ struct blk {
 	uint32_t block_size;
 	uint16_t max_iov;
 	uint8_t serial[VIRTIO_BLK_SERIAL_LEN];
-	struct virtio_blk_config config;	    /* what dev.config holds, but for wce */
-	_Atomic bool write_cache;		    /* as the driver sees it; decided at start and by writes to wce */
+	struct virtio_blk_config config;            /* what dev.config holds, but for wce */
+	_Atomic bool write_cache;                   /* as the driver sees it; decided at start and by writes to wce */
 	struct blk_queue queues[VIRTIO_MAX_QUEUES]; /* each its thread's own */
 	unsigned nr_threads;
 	struct blk_io *threads[];

@@ -27,14 +27,14 @@ enum disk_op { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_WRITE_ZEROE
 
 struct disk_request {
 	enum disk_op op;
-	bool durable;	   /* writes, zeroes: on stable storage before it is handed back */
-	bool may_unmap;	   /* zeroes: may free the space */
+	bool durable;      /* writes, zeroes: on stable storage before it is handed back */
+	bool may_unmap;    /* zeroes: may free the space */
 	uint64_t offset;   /* in bytes, a multiple of the disk's block_size like length; inside the disk */
 	uint64_t length;   /* not 0, but for a flush */
 	struct iovec *iov; /* read, write: length bytes. The disk changes the array as it goes. */
 	unsigned nr_iov;
 
-	int result;		   /* when handed back: 0 or -errno */
+	int result;                /* when handed back: 0 or -errno */
 	struct disk_request *next; /* whoever holds the request may link it */
 
 	/* How far the disk has got with it; its own business. */
@@ -60,12 +60,12 @@ struct disk_ops {
 /* Embedded as first member. Fixed once open. */
 struct disk {
 	const struct disk_ops *ops;
-	const char *driver;	      /* "file", "host_device", "nbd": as `query-block` says */
-	char name[200];		      /* path or URI, for messages and `info block` */
-	uint64_t size;		      /* in bytes, a multiple of block_size */
-	uint32_t block_size;	      /* what offsets and lengths must be multiples of: 512, or more where the storage demands it */
+	const char *driver;           /* "file", "host_device", "nbd": as `query-block` says */
+	char name[200];               /* path or URI, for messages and `info block` */
+	uint64_t size;                /* in bytes, a multiple of block_size */
+	uint32_t block_size;          /* what offsets and lengths must be multiples of: 512, or more where the storage demands it */
 	uint32_t physical_block_size; /* what is written best; a power of two times block_size */
-	unsigned max_channels;	      /* how many threads may use it at once; 0: as many as wanted */
+	unsigned max_channels;        /* how many threads may use it at once; 0: as many as wanted */
 	bool read_only;
 	bool direct; /* past the host's page cache */
 	bool can_flush, can_discard, can_write_zeroes;
@@ -81,12 +81,12 @@ struct disk_channel {
 
 struct disk_params {
 	const char *filename; /* path, or NBD URI (nbd://, nbds://, nbd+unix:///EXPORT?socket=PATH, ...) */
-	int fd;		      /* the file, opened by someone else (filename then is only its name), or -1. Taken on success. */
+	int fd;               /* the file, opened by someone else (filename then is only its name), or -1. Taken on success. */
 	bool read_only;
-	bool direct;		    /* cache.direct=on: O_DIRECT */
-	bool no_flush;		    /* cache.no-flush=on: flushes do nothing; data is lost when the host dies */
-	bool discard;		    /* discard=unmap */
-	bool shared;		    /* share-rw=on: no lock against other users of the file */
+	bool direct;                /* cache.direct=on: O_DIRECT */
+	bool no_flush;              /* cache.no-flush=on: flushes do nothing; data is lost when the host dies */
+	bool discard;               /* discard=unmap */
+	bool shared;                /* share-rw=on: no lock against other users of the file */
 	unsigned reconnect_delay_s; /* NBD: how long requests wait for a lost server to come back before they fail */
 };
 

@@ -10,7 +10,7 @@ struct disk_file {
 	struct disk disk;
 	int fd;
 	bool no_flush;
-	bool discard;	    /* space may be freed */
+	bool discard;       /* space may be freed */
 	uint32_t mem_align; /* of buffers: 1 unless disk.direct */
 
 	/* What the file system turned out to lack; set by any channel when it is refused. */

@@ -16,7 +16,7 @@ struct disk_nbd {
 	unsigned reconnect_delay_s;
 	bool discard, no_flush;
 	bool can_fua, can_trim;
-	uint32_t max_transfer;	   /* bytes of one command */
+	uint32_t max_transfer;     /* bytes of one command */
 	struct nbd_handle *opened; /* the first connection, until the channel takes it */
 };
 
@@ -26,7 +26,7 @@ struct nbd_channel;
 struct nbd_piece {
 	struct nbd_channel *channel;
 	struct disk_request *req;
-	uint64_t at;	 /* of req's bytes */
+	uint64_t at;     /* of req's bytes */
 	uint8_t *bounce; /* NULL: straight from and to the guest's buffer */
 	size_t len;
 	int error;
@@ -42,7 +42,7 @@ struct nbd_channel {
 	enum nbd_link link;
 	uint32_t generation; /* of handle; tells events of older ones */
 	bool polling_in, polling_out, ticking;
-	bool refused;	      /* the server that came back has another disk: said once */
+	bool refused;         /* the server that came back has another disk: said once */
 	uint64_t deadline_ns; /* while not NBD_UP: until then requests wait */
 
 	/* Requests not sent in full, in their order. */

@@ -21,7 +21,7 @@ struct model {
 	struct guest *guest;
 	uint8_t *bytes;
 	uint64_t size;
-	unsigned block;	   /* sizes and offsets are multiples */
+	unsigned block;    /* sizes and offsets are multiples */
 	unsigned misalign; /* at most this far off do buffers begin */
 	bool zeroes, discard;
 	unsigned seed;
