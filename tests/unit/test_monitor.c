@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "tests/unit/failing_malloc.h"
 #include "tests/unit/fake_machine.h"
 #include "vmm/hmp.h"
 #include "vmm/monitor.h"
@@ -274,6 +275,39 @@ START_TEST(several_monitors_hear_of_the_same_events)
 }
 END_TEST
 
+/* libev ends the process when it gets no memory, so that what it needs is there from a first round. */
+START_TEST(chardevs_and_monitors_open_or_say_that_memory_is_short)
+{
+	int fds[2], ret = -1;
+	open_chardev(true);
+	open_monitor(0, CONFIG_MONITOR_QMP);
+	open_monitor(1, CONFIG_MONITOR_READLINE);
+	for (long n = 0; FAILING_MALLOC && ret; n++) {
+		struct chardev *c = NULL;
+		struct monitor *mon = NULL;
+		const struct config_monitor monitor = {.mode = n % 2 ? CONFIG_MONITOR_QMP : CONFIG_MONITOR_READLINE};
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+		const struct config_chardev config = {.id = (char *)"c", .kind = CONFIG_CHARDEV_FD, .fd = fds[0]};
+		long before = malloc_live;
+		malloc_countdown = n / 2;
+		ret = chardev_open(loop, &config, &c, &err);
+		if (ret == 0) {
+			ret = monitor_open(&machine, c, &monitor, &mon, &err);
+			malloc_countdown = -1;
+			monitor_close(mon);
+			chardev_close(c);
+		} else {
+			close(fds[0]);
+		}
+		malloc_countdown = -1;
+		close(fds[1]);
+		ck_assert(ret == 0 || ret == -ENOMEM);
+		ck_assert_int_eq(malloc_live, before);
+		ck_assert_int_lt(n, 1000);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("monitor");
@@ -289,6 +323,7 @@ int main(void)
 	tcase_add_test(tc, events_for_a_client_that_does_not_read_are_lost_in_the_end);
 	tcase_add_test(tc, a_monitor_behind_a_serial_port_waits_for_its_turn);
 	tcase_add_test(tc, several_monitors_hear_of_the_same_events);
+	tcase_add_test(tc, chardevs_and_monitors_open_or_say_that_memory_is_short);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

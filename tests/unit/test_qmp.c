@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/failing_malloc.h"
 #include "tests/unit/fake_machine.h"
 #include "vmm/qmp.h"
 #include "vmm/qmp_framer.h"
@@ -361,6 +362,42 @@ START_TEST(pretty_answers_are_the_same_on_many_lines)
 }
 END_TEST
 
+START_TEST(commands_and_events_survive_lack_of_memory)
+{
+	const struct qmp_command *command;
+	machine.config.name = (char *)"web";
+	machine.config.nr_disks = 1;
+	machine.config.disks[0] = (struct config_disk){.id = (char *)"d0", .source = (char *)"a.img", .qdev = (char *)"q"};
+	negotiate();
+	for (size_t i = 0; FAILING_MALLOC && (command = qmp_command_at(i)) != NULL; i++) {
+		int ret = command->nr_arguments ? 0 : -1;
+		for (long n = 0; ret; n++) {
+			json_t *result = NULL;
+			struct error err = {.code = 0};
+			monitor_text_free(&out);
+			long before = malloc_live;
+			malloc_countdown = n;
+			ret = command->run(&machine, NULL, &result, &err);
+			malloc_countdown = -1;
+			ck_assert_msg(ret == 0 || ret == -ENOMEM, "%s, allocation %ld: %d", command->name, n, ret);
+			json_decref(result);
+			monitor_text_free(&out);
+			ck_assert_msg(malloc_live == before, "%s, allocation %ld: %ld left", command->name, n,
+				      malloc_live - before);
+			ck_assert_int_lt(n, 2000);
+		}
+	}
+	for (long n = 0; FAILING_MALLOC && n < 60; n++) {
+		long before = malloc_live;
+		malloc_countdown = n;
+		fake_announce(&machine, MACHINE_EVENT_RESET, true, "guest-reset");
+		malloc_countdown = -1;
+		monitor_text_free(&out);
+		ck_assert_int_eq(malloc_live, before);
+	}
+}
+END_TEST
+
 /* Whatever comes, each message is answered by one line, and a good command works afterwards. */
 START_TEST(random_bytes_of_json_never_derail_a_session)
 {
@@ -422,6 +459,7 @@ int main(void)
 	tcase_add_test(tc, human_commands_answer_in_text);
 	tcase_add_test(tc, links_are_set_by_either_id);
 	tcase_add_test(tc, pretty_answers_are_the_same_on_many_lines);
+	tcase_add_test(tc, commands_and_events_survive_lack_of_memory);
 	tcase_add_loop_test(tc, random_bytes_of_json_never_derail_a_session, 0, 8);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
