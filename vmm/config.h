@@ -29,12 +29,12 @@ struct config_disk {
 	char *source; /* path of an image or block device, or an NBD URI */
 	enum { CONFIG_DISK_FILE, CONFIG_DISK_NBD } kind;
 	bool read_only;
-	bool direct;       /* O_DIRECT: cache=none, cache=directsync, cache.direct=on */
-	bool no_flush;     /* cache=unsafe */
-	bool write_cache;  /* false: cache=writethrough, directsync */
-	bool discard;      /* discard=unmap (or on) */
+	bool direct;         /* O_DIRECT: cache=none, cache=directsync, cache.direct=on */
+	bool no_flush;       /* cache=unsafe */
+	bool write_cache;    /* false: cache=writethrough, directsync */
+	bool discard;        /* discard=unmap (or on) */
 	bool format_guessed; /* format= was not said: refuse what is recognisably not raw (qcow2's magic ...) when opening */
-	char serial[21];   /* NUL-terminated */
+	char serial[21];     /* NUL-terminated */
 	unsigned nr_queues;
 	unsigned queue_size;
 	unsigned logical_block_size, physical_block_size; /* 512 or 4096 */
@@ -45,14 +45,14 @@ struct config_nic {
 	char *id;   /* of the netdev */
 	char *qdev; /* id= of the -device, or NULL */
 	enum { CONFIG_NET_TAP, CONFIG_NET_USER, CONFIG_NET_STREAM } kind;
-	int fd;         /* tap: an inherited descriptor, or -1 */
-	char *ifname;   /* tap: the interface's name, else NULL */
+	int fd;       /* tap: an inherited descriptor, or -1 */
+	char *ifname; /* tap: the interface's name, else NULL */
 	bool vhost;
-	char *path;     /* stream: a unix socket */
+	char *path;                         /* stream: a unix socket */
 	char *hostfwd[CONFIG_MAX_HOSTFWDS]; /* user: "tcp:127.0.0.1:2222-:22" as given */
 	unsigned nr_hostfwds;
 	uint8_t mac[6];
-	unsigned mtu;   /* 0: not announced */
+	unsigned mtu; /* 0: not announced */
 	unsigned queue_size;
 	struct config_pci_address address;
 };
@@ -62,11 +62,11 @@ struct config_chardev {
 	enum {
 		CONFIG_CHARDEV_NULL,
 		CONFIG_CHARDEV_STDIO,
-		CONFIG_CHARDEV_FILE,   /* output to path */
+		CONFIG_CHARDEV_FILE, /* output to path */
 		CONFIG_CHARDEV_PTY,
-		CONFIG_CHARDEV_UNIX,   /* path; server or client */
-		CONFIG_CHARDEV_TCP,    /* host, port; server or client */
-		CONFIG_CHARDEV_FD,     /* an inherited, connected descriptor */
+		CONFIG_CHARDEV_UNIX, /* path; server or client */
+		CONFIG_CHARDEV_TCP,  /* host, port; server or client */
+		CONFIG_CHARDEV_FD,   /* an inherited, connected descriptor */
 	} kind;
 	char *path, *host, *port;
 	int fd;
@@ -84,7 +84,7 @@ struct config_monitor {
 struct config_node {
 	uint64_t memory_bytes;
 	uint64_t cpus[(CONFIG_MAX_CPUS + 64) / 64]; /* bitmap */
-	uint8_t distance[CONFIG_MAX_NODES];          /* SLIT: 10 is itself, 20 by default */
+	uint8_t distance[CONFIG_MAX_NODES];         /* SLIT: 10 is itself, 20 by default */
 };
 
 struct config {
@@ -110,14 +110,14 @@ struct config {
 	struct config_node nodes[CONFIG_MAX_NODES];
 	unsigned nr_nodes; /* 0: one node, not announced */
 
-	int serial[2];           /* COM1, COM2: index of a chardev, -1 for a port with nobody behind, -2 for no port */
-	int consoles[4];         /* virtio-console ports: index of a chardev */
+	int serial[2];   /* COM1, COM2: index of a chardev, -1 for a port with nobody behind, -2 for no port */
+	int consoles[4]; /* virtio-console ports: index of a chardev */
 	unsigned nr_consoles;
 	struct config_pci_address console_address;
 
 	bool has_rng;
-	char *rng_file;          /* NULL: getrandom(2) */
-	uint64_t rng_max_bytes;  /* 0: no limit */
+	char *rng_file;         /* NULL: getrandom(2) */
+	uint64_t rng_max_bytes; /* 0: no limit */
 	unsigned rng_period_ms;
 	struct config_pci_address rng_address;
 
