@@ -562,6 +562,75 @@ START_TEST(impossible_parameters_are_refused_with_a_sentence)
 }
 END_TEST
 
+/* --- what the host lacks --- */
+
+START_TEST(a_device_made_while_descriptors_run_out_is_whole_or_not_there)
+{
+	int pair[2];
+	struct net_backend *backend;
+	struct virtio_device *dev;
+	struct guest_ram *ram;
+	struct guest_ram_region region = {.gpa = 0, .size = RAM_SIZE};
+	struct error err = {0};
+	struct rlimit limit;
+	ck_assert_int_eq(guest_ram_create(&region, 1, &ram, &err), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	ck_assert_int_eq(net_stream_create(pair[0], "stream", &backend, &err), 0);
+	struct virtio_net_params params = {.name = "n", .mac = {2}, .queue_size = 256, .backend = backend};
+	getrlimit(RLIMIT_NOFILE, &limit);
+	int first = dup(pair[1]);
+	close(first);
+	int ret = -1;
+	for (unsigned more = 0; ret != 0; more++) {
+		ck_assert_uint_lt(more, 20);
+		struct rlimit low = {.rlim_cur = (rlim_t)first + more, .rlim_max = limit.rlim_max};
+		setrlimit(RLIMIT_NOFILE, &low);
+		ret = virtio_net_create(&params, ram, &dev, &err);
+		setrlimit(RLIMIT_NOFILE, &limit);
+		if (more < 3) {
+			ck_assert_int_eq(ret, -EMFILE);
+			ck_assert_ptr_nonnull(strstr(err.text, "ulimit -n"));
+		}
+		int next = dup(pair[1]);
+		close(next);
+		if (ret)
+			ck_assert_int_eq(next, first);
+	}
+	virtio_device_destroy(dev);
+	close(pair[1]);
+	guest_ram_destroy(ram);
+}
+END_TEST
+
+static int refuse_offloads(struct net_backend *b, uint64_t features)
+{
+	(void)b;
+	(void)features;
+	return -EBADF;
+}
+
+START_TEST(a_backend_that_refuses_the_offloads_fails_the_device_not_the_host)
+{
+	struct driver d;
+	int pair[2];
+	struct net_backend *backend;
+	struct error err = {0};
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	ck_assert_int_eq(net_stream_create(pair[0], "stream", &backend, &err), 0);
+	struct net_backend_ops ops = *backend->ops;
+	ops.set_offloads = refuse_offloads;
+	backend->ops = &ops;
+	driver_create(&d, backend);
+	d.peer = pair[1];
+	virtio_device_set_status(d.dev, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+	virtio_device_ack_features(d.dev, 1, 1);
+	virtio_device_set_status(d.dev, VIRTIO_CONFIG_S_FEATURES_OK);
+	virtio_device_set_status(d.dev, VIRTIO_CONFIG_S_DRIVER_OK);
+	ck_assert(virtio_device_failed(d.dev));
+	driver_destroy(&d);
+}
+END_TEST
+
 /* --- random --- */
 
 #define ROUNDS 400
@@ -662,6 +731,8 @@ int main(void)
 	tcase_add_test(c, a_frame_that_waits_for_buffers_survives_a_pause);
 	tcase_add_test(c, saved_state_loads_into_a_new_device_that_goes_on);
 	tcase_add_test(c, impossible_parameters_are_refused_with_a_sentence);
+	tcase_add_test(c, a_device_made_while_descriptors_run_out_is_whole_or_not_there);
+	tcase_add_test(c, a_backend_that_refuses_the_offloads_fails_the_device_not_the_host);
 	suite_add_tcase(s, c);
 	c = tcase_create("hostile");
 	tcase_set_timeout(c, 60);
