@@ -41,7 +41,7 @@ struct chardev_kind_ops {
 
 struct chardev_place {
 	struct chardev_user *user;
-	bool blocked;		      /* under lock: chardev_write() took less than it was given */
+	bool blocked;                 /* under lock: chardev_write() took less than it was given */
 	struct chardev_queue pending; /* main thread, mux only: input that the user had no room for */
 };
 
@@ -55,7 +55,7 @@ struct chardev {
 	/* Main thread. */
 	struct chardev_place places[CHARDEV_MAX_USERS];
 	unsigned focus; /* the place that gets input */
-	bool escape;	/* mux: Ctrl-A was typed */
+	bool escape;    /* mux: Ctrl-A was typed */
 	bool input_ended;
 	ev_io reader, writer;
 	ev_async wake;
@@ -71,10 +71,10 @@ struct chardev {
 	_Atomic bool accept_input; /* chardev_accept_input_async() was called */
 
 	/* Of the kinds; main thread. */
-	ev_io acceptor;	  /* socket: somebody connects; pty: somebody opens it */
+	ev_io acceptor;   /* socket: somebody connects; pty: somebody opens it */
 	ev_timer poller;  /* pty, where nothing tells */
 	ev_signal resume; /* stdio: SIGCONT */
-	int listen_fd;	  /* socket: listens; pty: inotify */
+	int listen_fd;    /* socket: listens; pty: inotify */
 	int pty_fd;
 	char *path; /* unix socket that we made; pty */
 	bool raw_terminal;

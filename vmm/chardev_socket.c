@@ -20,7 +20,6 @@
 #include "base/log.h"
 #include "vmm/chardev_internal.h"
 
-
 static int fail(const struct chardev *c, struct error *err, const char *what)
 {
 	int code = errno;

@@ -18,7 +18,6 @@
 #include "base/container_of.h"
 #include "vmm/chardev_internal.h"
 
-
 /* A process has one terminal, and a signal handler has no other way to know it. */
 static struct {
 	volatile sig_atomic_t raw;

@@ -265,7 +265,7 @@ static int resolve(struct options *o, struct error *err)
 {
 	int (*const steps[])(struct options *, struct error *) = {
 		options_resolve_machine, options_resolve_numa, options_resolve_char,
-		options_resolve_block,	 options_resolve_net,  options_resolve_devices,
+		options_resolve_block,   options_resolve_net,  options_resolve_devices,
 	};
 	int ret = 0;
 	for (size_t i = 0; !ret && i < sizeof(steps) / sizeof(steps[0]); i++)

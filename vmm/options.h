@@ -33,7 +33,7 @@ struct keyval {
 
 struct keyvals {
 	struct keyvals *next; /* all of a struct options */
-	char *text;	      /* what keys and values point into; NULL when another keyvals owns it */
+	char *text;           /* what keys and values point into; NULL when another keyvals owns it */
 	size_t nr;
 	struct keyval items[OPTIONS_MAX_KEYVALS];
 };
@@ -79,15 +79,15 @@ struct option_list {
 
 enum property_type {
 	PROPERTY_STRING,    /* const char * */
-	PROPERTY_BOOL,	    /* enum option_bool */
+	PROPERTY_BOOL,      /* enum option_bool */
 	PROPERTY_NUMBER,    /* struct option_number: min to max */
-	PROPERTY_SIZE,	    /* struct option_number: min to max bytes, K M G T understood */
+	PROPERTY_SIZE,      /* struct option_number: min to max bytes, K M G T understood */
 	PROPERTY_MEBIBYTES, /* struct option_number: bytes as well, but a number without suffix counts MiB */
-	PROPERTY_WORD,	    /* struct option_number: which of words */
-	PROPERTY_MAC,	    /* struct option_mac */
+	PROPERTY_WORD,      /* struct option_number: which of words */
+	PROPERTY_MAC,       /* struct option_mac */
 	PROPERTY_ADDRESS,   /* struct config_pci_address */
-	PROPERTY_LIST,	    /* struct option_list: may be given several times */
-	PROPERTY_FIXED,	    /* nothing is kept: words say what we do anyway, all else is refused */
+	PROPERTY_LIST,      /* struct option_list: may be given several times */
+	PROPERTY_FIXED,     /* nothing is kept: words say what we do anyway, all else is refused */
 };
 
 struct property {
@@ -323,12 +323,12 @@ typedef int option_handler(struct options *o, const char *argument, struct error
 
 option_handler options_memory, options_smp, options_cpu, options_machine_type, options_accel, options_name, options_uuid,
 	options_rtc, options_boot, options_action; /* options_machine.c */
-option_handler options_numa;			   /* options_numa.c */
+option_handler options_numa;                       /* options_numa.c */
 option_handler options_serial, options_parallel, options_chardev, options_mon, options_monitor, options_qmp,
-	options_qmp_pretty;				 /* options_char.c */
-option_handler options_drive, options_blockdev;		 /* options_block.c */
+	options_qmp_pretty;                              /* options_char.c */
+option_handler options_drive, options_blockdev;          /* options_block.c */
 option_handler options_netdev, options_nic, options_net; /* options_net.c */
-option_handler options_device, options_object;		 /* options_device.c */
+option_handler options_device, options_object;           /* options_device.c */
 
 /* --- resolve, in this order --- */
 int options_resolve_machine(struct options *o, struct error *err);

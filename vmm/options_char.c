@@ -46,8 +46,8 @@ static const struct chardev_backend {
 	const char *name;
 	struct property_table table;
 } backends[] = {
-	{"null", PROPERTY_TABLE("-chardev null", plain_rows)},	    {"stdio", PROPERTY_TABLE("-chardev stdio", stdio_rows)},
-	{"file", PROPERTY_TABLE("-chardev file", file_rows)},	    {"pty", PROPERTY_TABLE("-chardev pty", plain_rows)},
+	{"null", PROPERTY_TABLE("-chardev null", plain_rows)},      {"stdio", PROPERTY_TABLE("-chardev stdio", stdio_rows)},
+	{"file", PROPERTY_TABLE("-chardev file", file_rows)},       {"pty", PROPERTY_TABLE("-chardev pty", plain_rows)},
 	{"socket", PROPERTY_TABLE("-chardev socket", socket_rows)},
 };
 #define NR_BACKENDS (sizeof(backends) / sizeof(backends[0]))

@@ -212,7 +212,7 @@ int options_net(struct options *o, const char *argument, struct error *err)
 
 static int resolve_queue_size(const struct option_net_device *net, struct config_nic *nic, struct error *err)
 {
-	uint64_t size = net->rx_queue_size.set	 ? net->rx_queue_size.value
+	uint64_t size = net->rx_queue_size.set   ? net->rx_queue_size.value
 			: net->tx_queue_size.set ? net->tx_queue_size.value
 						 : DEFAULT_QUEUE_SIZE;
 	if (size & (size - 1))

@@ -170,10 +170,10 @@ static int query_commands(struct machine *m, const json_t *arguments, json_t **r
 }
 
 static const struct qmp_command commands[] = {
-	{.name = "query-status", .run = query_status},	 {.name = "query-version", .run = query_version},
-	{.name = "query-name", .run = query_name},	 {.name = "query-uuid", .run = query_uuid},
-	{.name = "query-kvm", .run = query_kvm},	 {.name = "query-cpus-fast", .run = query_cpus_fast},
-	{.name = "query-block", .run = query_block},	 {.name = "query-blockstats", .run = query_blockstats},
+	{.name = "query-status", .run = query_status},   {.name = "query-version", .run = query_version},
+	{.name = "query-name", .run = query_name},       {.name = "query-uuid", .run = query_uuid},
+	{.name = "query-kvm", .run = query_kvm},         {.name = "query-cpus-fast", .run = query_cpus_fast},
+	{.name = "query-block", .run = query_block},     {.name = "query-blockstats", .run = query_blockstats},
 	{.name = "query-chardev", .run = query_chardev}, {.name = "query-commands", .run = query_commands},
 };
 const struct qmp_command_table qmp_query_commands = {commands, sizeof(commands) / sizeof(commands[0])};

@@ -15,7 +15,7 @@
 #endif
 
 static volatile long malloc_countdown = -1; /* that many succeed, then one fails; -1: all succeed */
-static volatile long malloc_live;	    /* allocations that were not freed */
+static volatile long malloc_live;           /* allocations that were not freed */
 
 #if FAILING_MALLOC
 void *__libc_malloc(size_t size);

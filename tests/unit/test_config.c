@@ -112,10 +112,10 @@ START_TEST(memory_counts_mebibytes_unless_a_suffix_says_else)
 		const char *line;
 		uint64_t bytes;
 	} sizes[] = {
-		{"-kernel k -m 256", 256 * MIB},	  {"-kernel k -m 1G", 1024 * MIB},
-		{"-kernel k -m size=512M", 512 * MIB},	  {"-kernel k -m 1.5g", 1536 * MIB},
-		{"-kernel k -m 1048576B", MIB},		  {"-kernel k -m 262145K", 256 * MIB + 4096},
-		{"-kernel k -m 0x100", 256 * MIB},	  {"-kernel k -m 1G -m 2G", 2048 * MIB},
+		{"-kernel k -m 256", 256 * MIB},          {"-kernel k -m 1G", 1024 * MIB},
+		{"-kernel k -m size=512M", 512 * MIB},    {"-kernel k -m 1.5g", 1536 * MIB},
+		{"-kernel k -m 1048576B", MIB},           {"-kernel k -m 262145K", 256 * MIB + 4096},
+		{"-kernel k -m 0x100", 256 * MIB},        {"-kernel k -m 1G -m 2G", 2048 * MIB},
 		{"-kernel k -m 64,maxmem=64M", 64 * MIB}, {"-kernel k -m 4T", 4096 * 1024 * MIB},
 	};
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
@@ -676,7 +676,7 @@ END_TEST
 START_TEST(help_and_version_print_and_are_done)
 {
 	static const char *const lines[] = {
-		"-help",	"--help",	 "-h",		 "-version",	  "-device help", "-device virtio-blk-pci,help",
+		"-help",        "--help",        "-h",           "-version",      "-device help", "-device virtio-blk-pci,help",
 		"-netdev help", "-chardev help", "-object help", "-machine help", "-accel help",  "-cpu help",
 		"-drive help",
 	};

@@ -324,7 +324,7 @@ END_TEST
 START_TEST(random_keys_leave_line_and_screen_alike)
 {
 	unsigned seed = 1000 + (unsigned)_i;
-	static const char *const keys[] = {"a",	    "b ",    " ",    LEFT,   RIGHT,  UP,     DOWN,     "\x01",
+	static const char *const keys[] = {"a",     "b ",    " ",    LEFT,   RIGHT,  UP,     DOWN,     "\x01",
 					   "\x05",  "\x7f",  "\x04", "\x17", "\x0b", "\x15", "\x19",   "\033b",
 					   "\033f", "\033d", "word", "\r",   "\x03", "\x0c", "\x1b[3~"};
 	for (int i = 0; i < 3000; i++) {
