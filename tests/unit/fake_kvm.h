@@ -87,7 +87,7 @@ int hv_ioctl(int fd, unsigned long request, void *arg)
 }
 
 /* Returns 0 or -errno. */
-static int fake_kvm_open(struct hv_kvm **kvm, struct hv_vm **vm)
+static inline int fake_kvm_open(struct hv_kvm **kvm, struct hv_vm **vm)
 {
 	fake_kvm.refuse = 0;
 	fake_kvm.nr_messages = fake_kvm.nr_events = fake_kvm.nr_bad_events = 0;
@@ -97,7 +97,7 @@ static int fake_kvm_open(struct hv_kvm **kvm, struct hv_vm **vm)
 	return ret ? ret : hv_vm_create(*kvm, vm, NULL);
 }
 
-static void fake_kvm_close(struct hv_kvm *kvm, struct hv_vm *vm)
+static inline void fake_kvm_close(struct hv_kvm *kvm, struct hv_vm *vm)
 {
 	hv_vm_destroy(vm);
 	hv_kvm_close(kvm);
