@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash disable=SC2013,SC2012
 # First process of the small guests. It says `guest: init` at once (what boot time is measured to), loads the drivers of the
 # devices it finds, says what it sees in one line `guest: ready ...`, and then runs /scenario.sh, which a scenario adds
 # as a second archive of the initrd. Without one, or when it ends, the guest powers off.

@@ -110,7 +110,9 @@ serial_send()
 # wait_for FILE PATTERN [SECONDS]: waits until the file has text matching the (extended regular) expression.
 wait_for()
 {
-	local file=$1 pattern=$2 limit=$((SECONDS + ${3:-60})) content
+	local file=$1 pattern=$2 seconds content
+	seconds=$((${3:-60} * ${RIG_PATIENCE:-2}))
+	local limit=$((SECONDS + seconds))
 	while true; do
 		content=
 		[[ ! -e $file ]] || IFS= read -r -d '' content <"$file" || true
@@ -127,7 +129,7 @@ wait_for()
 			wait "$vmm_pid" || status=$?
 			fail "the VMM ended with status $status before '$pattern' in $file: $(vmm_last_words)"
 		fi
-		((SECONDS < limit)) || fail "no '$pattern' in $file within ${3:-60} s"
+		((SECONDS < limit)) || fail "no '$pattern' in $file within $seconds s"
 		nap
 	done
 }
@@ -158,9 +160,9 @@ expect_serial()
 # expect_exit STATUS [SECONDS]: waits for the VMM to end, with that status.
 expect_exit()
 {
-	local expected=$1 limit=$((SECONDS + ${2:-60})) status=0
+	local expected=$1 limit=$((SECONDS + ${2:-60} * ${RIG_PATIENCE:-2})) status=0
 	while kill -0 "$vmm_pid" 2>/dev/null; do
-		((SECONDS < limit)) || fail "the VMM still runs after ${2:-60} s"
+		((SECONDS < limit)) || fail "the VMM still runs after its time"
 		nap
 	done
 	wait "$vmm_pid" || status=$?
@@ -179,7 +181,7 @@ vmm_alive()
 # The connection is made by the first call and kept; qmp.log has all that came, events too.
 qmp()
 {
-	local command=$1 limit=$((SECONDS + 30)) line message
+	local command=$1 limit=$((SECONDS + 30 * ${RIG_PATIENCE:-2})) message
 	if [[ -z ${qmp_in:-} ]]; then
 		while [[ ! -S qmp.socket ]]; do
 			vmm_alive
@@ -202,7 +204,7 @@ qmp()
 # Reads qmp.log on to the answer of a command.
 qmp_read()
 {
-	local limit=$((SECONDS + 30)) line=
+	local limit=$((SECONDS + 30 * ${RIG_PATIENCE:-2})) line=
 	while true; do
 		if ! read -r line <&"$qmp_out"; then
 			((SECONDS < limit)) || fail "no answer to QMP command $1"

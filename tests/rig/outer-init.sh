@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash disable=SC2013,SC2012
 # First process of the outer VM. As /init of the initrd it loads modules and goes over to the disk image; started again there
 # (argument "disk") it unpacks what the host sent, runs the command that came with it, sends back the results and powers off.
 #

@@ -71,14 +71,12 @@ outer_carry()
 	shift 2
 	stage=$(mktemp -d)
 	printf '%s\n' "$command" >"$stage/rig-command"
-	cd "$rig_repo"
 	local paths=(tests/rig)
 	for path in build/pagoda-vmm build/pagodad build/pagoda bench "$@"; do
-		[[ ! -e $path ]] || paths+=("$path")
+		[[ ! -e $rig_repo/$path ]] || paths+=("$path")
 	done
-	tar -c -f "$tar" --exclude='*.o' --exclude=build/rig "${paths[@]}" -C "$stage" rig-command
+	tar -c -f "$tar" --exclude='*.o' --exclude=build/rig -C "$rig_repo" "${paths[@]}" -C "$stage" rig-command
 	rm -rf "$stage"
-	cd - >/dev/null
 }
 
 # outer_run WORK TIMEOUT COMMAND [PATH...]: runs a bash command in the outer VM; standard input and output are the command's.
@@ -99,6 +97,7 @@ outer_run()
 
 	local numa=()
 	if ((nodes > 1)); then
+		((cpus >= nodes)) || cpus=$nodes
 		for ((n = 0; n < nodes; n++)); do
 			numa+=(-object "memory-backend-ram,id=m$n,size=$((mem / nodes))M"
 				-numa "node,nodeid=$n,memdev=m$n,cpus=$((n * cpus / nodes))-$(((n + 1) * cpus / nodes - 1))")
@@ -107,7 +106,7 @@ outer_run()
 	local disk
 	disk() { echo "if=none,id=$1,file=$2,format=raw,cache=unsafe,aio=threads,$3"; }
 	local status=0
-	timeout --foreground -k 5 "$timeout" ${RIG_QEMU:-qemu-system-x86_64} -accel tcg,thread=multi,tb-size=512 -M q35 -cpu max,+svm,+npt \
+	timeout --foreground -k 5 "$timeout" qemu-system-x86_64 -accel tcg,thread=multi,tb-size=512 -M q35 -cpu max,+svm,+npt \
 		-smp "$cpus" -m "${mem}M" "${numa[@]}" -nodefaults -display none -no-reboot \
 		-kernel "$kernel/vmlinuz" -initrd "$kernel/initrd.cpio" \
 		-append "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on audit=0 apparmor=0 tsc=reliable no_timer_check ${RIG_APPEND:-}" \

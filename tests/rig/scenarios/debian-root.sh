@@ -1,6 +1,6 @@
 #!/bin/bash
 # A Debian system on a virtio disk boots twice, writes, powers off, and its file system is clean.
-# limit: 120
+# limit: 150
 # needs: e2fsck debugfs
 cp --sparse=always "$RIG_IMAGES/debian.ext4" disk.img
 guest_script <<'GUEST'

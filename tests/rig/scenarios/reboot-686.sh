@@ -10,5 +10,5 @@ vmm_boot 686 ""
 wait_serial 'guest: which\?'
 serial_send again
 wait_serial 'guest: which.*guest: init.*guest: ready.*guest: which\?'
-serial_send done
+serial_send enough
 expect_exit 0

@@ -16,7 +16,7 @@ wait_serial 'guest: which\?'
 serial_send again
 wait_serial 'guest: answer again.*guest: init.*guest: ready.*guest: which\?'
 vmm_alive
-serial_send done
+serial_send enough
 expect_exit 0
 mv serial.log serial-1.log
 vmm_boot 6.12 rig.once -no-reboot
