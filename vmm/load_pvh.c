@@ -134,7 +134,7 @@ static int load_segments(const struct loader *l, const struct segment *segments,
 			return bad(l, "an ELF segment lies below 1 MiB, where the machine puts its tables", err);
 		if (!to)
 			return error_set(err, EINVAL, "-kernel %s: it needs RAM up to %#llx; give the guest more with -m",
-					 l->kernel.path, (unsigned long long)(s->paddr + s->memory_size));
+					 l->kernel.path, (unsigned long long)s->paddr + s->memory_size);
 		int ret = loader_read_to_guest(l, &l->kernel, s->offset, s->file_size, s->paddr, "an ELF segment", err);
 		if (ret)
 			return ret;
@@ -144,9 +144,12 @@ static int load_segments(const struct loader *l, const struct segment *segments,
 	}
 	if (!found)
 		return bad(l, "an ELF kernel without a PVH entry (build Linux with CONFIG_PVH, or use its bzImage)", err);
-	if (*entry > UINT32_MAX || !guest_ram_at(l->ram, *entry, 1))
-		return bad(l, "its PVH entry is outside RAM", err);
-	return 0;
+	for (unsigned i = 0; i < nr && *entry <= UINT32_MAX; i++) {
+		const struct segment *s = &segments[i];
+		if (s->type == PT_LOAD && *entry >= s->paddr && *entry - s->paddr < s->memory_size)
+			return 0;
+	}
+	return bad(l, "its PVH entry is outside what it loads", err);
 }
 
 static int write_start_info(const struct loader *l, uint64_t initrd, struct error *err)
@@ -176,7 +179,7 @@ static int write_start_info(const struct loader *l, uint64_t initrd, struct erro
 
 int pvh_load(const struct loader *l, struct hv_start *start, struct error *err)
 {
-	struct segment segments[SEGMENTS_MAX];
+	struct segment segments[SEGMENTS_MAX] = {0};
 	unsigned nr = 0;
 	uint64_t entry = 0, top, initrd;
 	int ret = read_segments(l, segments, &nr, err);

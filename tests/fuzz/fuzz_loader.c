@@ -1,7 +1,8 @@
 /*
- * Fuzzes the kernel loaders: the input is the kernel's file, with the marks of one of the two formats put into it so that they are
- * reached, and its last bytes are the initrd. RAM is 64 MiB with a hole, between pages that trap, and is used again from run to run.
+ * Fuzzes the kernel loaders: the input either is the kernel's file, or is a list of bytes to change in a sound kernel of one of the
+ * formats; its end may be the initrd. RAM is 64 MiB with a hole, between pages that trap, and is used again from run to run.
  */
+#include <asm/bootparam.h>
 #include <elf.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -48,39 +49,77 @@ static void fill(int fd, const uint8_t *data, size_t len)
 	fuzz_need(pwrite(fd, data, len, 0) == (ssize_t)len);
 }
 
-/* Puts what both formats need first where it belongs, as the input's first byte says. */
-static void mark(uint8_t *kernel, size_t len, uint8_t what)
+#define SOUND_LEN 0x1400u
+
+static void make_bzimage(uint8_t *kernel)
 {
-	static const uint8_t elf64[] = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB},
-			     elf32[] = {0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB};
-	switch (what % 4) {
-	case 0:
-		if (len > 0x212) {
-			memcpy(kernel + 0x202, "HdrS", 4);
-			kernel[0x1f1] %= 4;
-			kernel[0x201] |= 0x60;
-			kernel[0x207] = 2;
-			kernel[0x211] |= 1;
-			kernel[0] = 0;
-		}
-		break;
-	case 1:
-	case 2:
-		if (len > 64) {
-			bool is64 = what % 4 == 1;
-			memcpy(kernel, is64 ? elf64 : elf32, sizeof(elf64));
-			kernel[18] = is64 ? EM_X86_64 : EM_386;
-			kernel[19] = 0;
-			kernel[is64 ? 54 : 42] = is64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr);
-			kernel[is64 ? 55 : 43] = 0;
-			kernel[is64 ? 56 : 44] %= 8;
-			kernel[is64 ? 57 : 45] = 0;
-			memset(kernel + (is64 ? 33 : 29), 0, is64 ? 7 : 3);
-		}
-		break;
-	default:
-		break;
+	struct setup_header header = {
+		.setup_sects = 1,
+		.syssize = (SOUND_LEN - 0x400) / 16,
+		.jump = 0x6aeb,
+		.header = 0x53726448,
+		.version = 0x020f,
+		.loadflags = LOADED_HIGH,
+		.initrd_addr_max = 0x7fffffff,
+		.xloadflags = XLF_KERNEL_64,
+		.cmdline_size = 255,
+		.pref_address = 16 << 20,
+		.init_size = 1 << 20,
+	};
+	memcpy(kernel + 0x1f1, &header, sizeof(header));
+}
+
+static const uint32_t note[] = {4, 4, 18, 0x006e6558, 0x100010};
+
+static void make_elf64(uint8_t *kernel)
+{
+	const Elf64_Ehdr head = {
+		.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+		.e_machine = EM_X86_64,
+		.e_phoff = sizeof(head),
+		.e_phentsize = sizeof(Elf64_Phdr),
+		.e_phnum = 2,
+	};
+	const Elf64_Phdr segments[2] = {
+		{.p_type = PT_LOAD, .p_offset = 0x1000, .p_paddr = 1 << 20, .p_filesz = 0x400, .p_memsz = 0x2000},
+		{.p_type = PT_NOTE, .p_offset = 0x200, .p_filesz = sizeof(note), .p_align = 4},
+	};
+	memcpy(kernel, &head, sizeof(head));
+	memcpy(kernel + sizeof(head), segments, sizeof(segments));
+	memcpy(kernel + 0x200, note, sizeof(note));
+}
+
+static void make_elf32(uint8_t *kernel)
+{
+	const Elf32_Ehdr head = {
+		.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB, EV_CURRENT},
+		.e_machine = EM_386,
+		.e_phoff = sizeof(head),
+		.e_phentsize = sizeof(Elf32_Phdr),
+		.e_phnum = 2,
+	};
+	const Elf32_Phdr segments[2] = {
+		{.p_type = PT_LOAD, .p_offset = 0x1000, .p_paddr = 1 << 20, .p_filesz = 0x400, .p_memsz = 0x2000},
+		{.p_type = PT_NOTE, .p_offset = 0x200, .p_filesz = sizeof(note), .p_align = 8},
+	};
+	memcpy(kernel, &head, sizeof(head));
+	memcpy(kernel + sizeof(head), segments, sizeof(segments));
+	memcpy(kernel + 0x200, note, sizeof(note));
+}
+
+/* A sound kernel, changed as the input says. Where bytes matter, one of the input reaches. */
+static void make_changed(struct fuzz_input *in, unsigned kind, size_t nr_changes)
+{
+	static void (*const makers[])(uint8_t *) = {make_bzimage, make_elf64, make_elf32};
+	uint8_t kernel[SOUND_LEN];
+	memset(kernel, 0x5a, sizeof(kernel));
+	memset(kernel, 0, 0x400);
+	makers[kind](kernel);
+	for (; nr_changes && in->left; nr_changes--) {
+		size_t base = kind == 0 ? 0x1f1 : fuzz_take(in, 1) & 1 ? 0x200 : 0;
+		kernel[base + fuzz_take(in, 1)] = (uint8_t)fuzz_take(in, 1);
 	}
+	fill(kernel_fd, kernel, sizeof(kernel));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -93,15 +132,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		set_up();
 	uint8_t what = (uint8_t)fuzz_take(&in, 1);
 	size_t initrd_len = fuzz_take(&in, 1) * 20;
-	if (initrd_len > in.left)
-		initrd_len = in.left;
-	size_t len = in.left - initrd_len;
-	uint8_t *kernel = malloc(len ? len : 1);
-	memcpy(kernel, in.at, len);
-	mark(kernel, len, what);
-	fill(kernel_fd, kernel, len);
-	fill(initrd_fd, in.at + len, initrd_len);
-	free(kernel);
+	if (what % 4 < 3) {
+		make_changed(&in, what % 4, what >> 2 & 15);
+		initrd_len *= 0x1000; /* which is a hole in its file */
+		fill(initrd_fd, in.at, in.left);
+		fuzz_need(ftruncate(initrd_fd, (off_t)initrd_len) == 0);
+	} else {
+		if (initrd_len > in.left)
+			initrd_len = in.left;
+		fill(kernel_fd, in.at, in.left - initrd_len);
+		fill(initrd_fd, in.at + (in.left - initrd_len), initrd_len);
+	}
 	int ret = loader_init(&l, ram, kernel_path, initrd_len ? initrd_path : NULL, what & 0x80 ? "console=ttyS0" : NULL, &err);
 	if (ret == 0) {
 		ret = loader_load(&l, &start, &err);

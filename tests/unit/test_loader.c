@@ -702,10 +702,10 @@ START_TEST(damaged_notes_hold_no_entry)
 	}
 	make_elf();
 	add_note("Xen", 18, "\0\0\0\xff", 4, 4);
-	fails(load_elf(sizeof(elf), &start), ENOEXEC, "outside RAM");
+	fails(load_elf(sizeof(elf), &start), ENOEXEC, "outside what it loads");
 	make_elf();
 	add_note("Xen", 18, "\0\0\x10\0\1\0\0\0", 8, 4);
-	fails(load_elf(sizeof(elf), &start), ENOEXEC, "outside RAM");
+	fails(load_elf(sizeof(elf), &start), ENOEXEC, "outside what it loads");
 	make_elf();
 	add_entry_note(4);
 	segment(1)->p_filesz = 100000; /* notes of that size are not looked at */
