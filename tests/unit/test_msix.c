@@ -218,7 +218,7 @@ START_TEST(the_table_is_read_and_written_by_words)
 	put(16, UINT64_MAX, 8);
 	put(24, UINT64_MAX, 8);
 	ck_assert_uint_eq(get(16, 8), 0xfffffffffffffffcull); /* messages are aligned */
-	ck_assert_uint_eq(get(24, 8), 0x1ffffffffull);	      /* of control, the mask alone */
+	ck_assert_uint_eq(get(24, 8), 0x1ffffffffull);        /* of control, the mask alone */
 	ck_assert_uint_eq(get(28, 4), 1);
 	/* Other widths do nothing. */
 	put(16, 0, 1);

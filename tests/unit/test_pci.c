@@ -390,7 +390,7 @@ END_TEST
 
 START_TEST(a_bar_outside_the_window_answers_nowhere)
 {
-	static const uint64_t outside[] = {0,	       0x1000,	    0x9c000,	   LAYOUT_PCI_WINDOW - 0x4000,
+	static const uint64_t outside[] = {0,          0x1000,      0x9c000,       LAYOUT_PCI_WINDOW - 0x4000,
 					   WINDOW_END, LAYOUT_ECAM, LAYOUT_IOAPIC, LAYOUT_LAPIC,
 					   0xfeffc000, 0xffffc000,  0xfffff000};
 	uint64_t home = cards[0].mapped_at[0];

@@ -80,7 +80,7 @@ START_TEST(twelve_hours_have_a_noon_and_a_midnight)
 {
 	static const struct {
 		unsigned hour, decimal, binary;
-	} hours[] = {{0, 0x12, 12},    {1, 0x01, 1},	 {11, 0x11, 11},  {12, 0x92, 0x8c},
+	} hours[] = {{0, 0x12, 12},    {1, 0x01, 1},     {11, 0x11, 11},  {12, 0x92, 0x8c},
 		     {13, 0x81, 0x81}, {22, 0x90, 0x8a}, {23, 0x91, 0x8b}};
 	for (size_t i = 0; i < sizeof(hours) / sizeof(hours[0]); i++) {
 		host_time = LEAP_DAY - 23 * 3600 + hours[i].hour * 3600;
