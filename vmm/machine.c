@@ -175,7 +175,8 @@ static int create_platform(struct machine *m, struct error *err)
 /* Puts a device that was made onto the bus. */
 static int plug(struct machine *m, struct virtio_device *dev, const struct config_pci_address *address, struct error *err)
 {
-	int ret = virtio_function_create(&m->pci, m->vm, dev, address->slot, address->function, &m->functions[m->nr_functions], err);
+	int ret =
+		virtio_function_create(&m->pci, m->vm, dev, address->slot, address->function, &m->functions[m->nr_functions], err);
 	if (ret == 0)
 		m->nr_functions++;
 	return ret;
@@ -345,7 +346,8 @@ int machine_create(struct ev_loop *loop, struct config *config, struct machine *
 	if (ret == 0)
 		ret = create_ram(m, err);
 	if (ret == 0 && !config->kernel)
-		ret = error_set(err, EINVAL, "no -kernel given: there is nothing to boot (firmware and boot from disk are not there yet)");
+		ret = error_set(err, EINVAL,
+				"no -kernel given: there is nothing to boot (firmware and boot from disk are not there yet)");
 	if (ret == 0)
 		ret = loader_init(&m->loader, m->ram, config->kernel, config->initrd, config->append, err);
 	if (ret == 0)
@@ -431,7 +433,11 @@ static void go(struct machine *m)
 	}
 	for (unsigned i = 0; i < m->nr_functions; i++)
 		virtio_device_resume(virtio_function_device(m->functions[i]));
-	vcpus_run(m->vcpus);
+	/* What a vCPU asked for just before the guest was stopped comes first: that vCPU must not run on behind it. */
+	if (m->requests)
+		ev_async_send(m->loop, &m->wake);
+	else
+		vcpus_run(m->vcpus);
 }
 
 int machine_start(struct machine *m, struct error *err)
@@ -468,7 +474,8 @@ int machine_resume(struct machine *m, struct error *err)
 		go(m);
 		return 0;
 	default:
-		return error_set(err, EPERM, "Resetting the Virtual Machine is required: its state is %s", run_state_name(m->state));
+		return error_set(err, EPERM, "Resetting the Virtual Machine is required: its state is %s",
+				 run_state_name(m->state));
 	}
 }
 
@@ -483,6 +490,7 @@ static int reset(struct machine *m, bool guest, const char *reason)
 {
 	struct error err = {0};
 	halt(m);
+	m->requests = 0; /* of the guest as it was */
 	for (unsigned i = 0; i < m->nr_functions; i++)
 		virtio_function_reset(m->functions[i]);
 	pci_reset(&m->pci);
@@ -503,7 +511,7 @@ static int reset(struct machine *m, bool guest, const char *reason)
 		m->state = RUN_STATE_INTERNAL_ERROR;
 		return ret;
 	}
-	if (m->state == RUN_STATE_GUEST_PANICKED || m->state == RUN_STATE_INTERNAL_ERROR)
+	if (m->state == RUN_STATE_GUEST_PANICKED || m->state == RUN_STATE_INTERNAL_ERROR || m->state == RUN_STATE_SHUTDOWN)
 		m->state = RUN_STATE_PAUSED;
 	if (m->state == RUN_STATE_RUNNING)
 		go(m);
@@ -540,16 +548,19 @@ static void stop_for(struct machine *m, enum run_state state)
 	announce(m, MACHINE_EVENT_STOP, false, NULL);
 }
 
-/* On the main thread. vCPUs that asked are parked; all are paused before the requests are taken, so that each is served once. */
+/*
+ * On the main thread. vCPUs that asked are parked; all are paused before the requests are taken, so that each is served once. Those of a
+ * guest that was stopped meanwhile wait for go().
+ */
 static void handle_requests(struct ev_loop *loop, ev_async *w, int events)
 {
 	struct machine *m = container_of(w, struct machine, wake);
 	(void)loop;
 	(void)events;
-	vcpus_pause(m->vcpus);
-	unsigned requests = __atomic_exchange_n((unsigned *)&m->requests, 0, __ATOMIC_SEQ_CST);
 	if (m->state != RUN_STATE_RUNNING)
 		return;
+	vcpus_pause(m->vcpus);
+	unsigned requests = __atomic_exchange_n((unsigned *)&m->requests, 0, __ATOMIC_SEQ_CST);
 	if (requests & REQUEST_FAILED) {
 		stop_for(m, RUN_STATE_INTERNAL_ERROR);
 	} else if (requests & REQUEST_CRASHED) {

@@ -54,7 +54,7 @@ struct machine_cpu_info {
 	unsigned index;
 	int thread_id; /* Linux tid; 0 before the start */
 	unsigned socket, die, core, thread, node;
-	bool halted;
+	bool halted; /* known of a guest that is stopped; else false */
 };
 void machine_cpu_info(const struct machine *m, unsigned index, struct machine_cpu_info *info);
 

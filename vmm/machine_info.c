@@ -45,7 +45,8 @@ void machine_cpu_info(const struct machine *m, unsigned index, struct machine_cp
 		.core = index / t->threads % t->cores,
 		.die = index / (t->threads * t->cores) % t->dies,
 		.socket = index / (t->threads * t->cores * t->dies),
-		.halted = hv_vcpu_is_halted(vcpus_get(m->vcpus, index)),
+		/* KVM would not tell before a vCPU that runs has left the guest: one that sleeps need never do so. */
+		.halted = m->state != RUN_STATE_RUNNING && hv_vcpu_is_halted(vcpus_get(m->vcpus, index)),
 	};
 	for (unsigned n = 0; n < c->nr_nodes; n++)
 		if (c->nodes[n].cpus[index / 64] >> (index % 64) & 1)
