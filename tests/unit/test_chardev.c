@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -400,6 +401,46 @@ START_TEST(a_slow_peer_fills_the_buffer_and_then_is_waited_for)
 }
 END_TEST
 
+/* Takes what has come five times a second, until the other end is closed. */
+static void *read_now_and_then(void *peer)
+{
+	static char got[1 << 20];
+	int fd = *(int *)peer;
+	ssize_t n;
+	do {
+		usleep(200000);
+		n = read(fd, got, sizeof(got));
+	} while (n > 0 || (n < 0 && errno == EAGAIN));
+	return NULL;
+}
+
+START_TEST(a_peer_that_reads_now_and_then_does_not_hold_up_the_end)
+{
+	static char block[1 << 20];
+	struct timespec from, to;
+	pthread_t reader;
+	int fds[2];
+	ck_assert_int_eq(pipe(fds), 0);
+	ck_assert_int_gt(fcntl(fds[1], F_SETPIPE_SZ, 4096), 0);
+	char name[64];
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fds[1]);
+	struct config_chardev config = {.id = (char *)"c", .kind = CONFIG_CHARDEV_FILE, .path = name};
+	open_chardev(&config);
+	close(fds[1]);
+	attach(0);
+	ck_assert_uint_lt(chardev_write(&users[0].user, block, sizeof(block)), sizeof(block));
+	pthread_create(&reader, NULL, read_now_and_then, &fds[0]);
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	chardev_close(chardev);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	chardev = NULL;
+	/* All of the queue would take 16 turns. */
+	ck_assert_int_lt((to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000, 2000);
+	pthread_join(reader, NULL);
+	close(fds[0]);
+}
+END_TEST
+
 START_TEST(a_peer_that_breaks_is_noticed_by_writing)
 {
 	int peer = open_pair(false);
@@ -715,6 +756,7 @@ int main(void)
 	tcase_add_test(tc, input_waits_for_room);
 	tcase_add_test(tc, input_waits_for_a_user);
 	tcase_add_test(tc, a_slow_peer_fills_the_buffer_and_then_is_waited_for);
+	tcase_add_test(tc, a_peer_that_reads_now_and_then_does_not_hold_up_the_end);
 	tcase_add_test(tc, a_peer_that_breaks_is_noticed_by_writing);
 	tcase_add_test(tc, one_user_is_all_without_mux);
 	tcase_add_test(tc, a_mux_gives_input_to_the_focus_and_output_from_all);
