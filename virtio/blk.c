@@ -10,6 +10,8 @@
 #define QUEUE_SIZE_DEFAULT 256u
 #define QUEUE_SIZE_MIN 4u
 #define BLOCK_SIZE_MAX 65536u
+/* Longer than storage takes for a flush, and shorter than people wait for a monitor. */
+#define PATIENCE_S_DEFAULT 30u
 
 static struct blk *to_blk(struct virtio_device *dev)
 {
@@ -128,6 +130,8 @@ static int complete_params(struct virtio_blk_params *p, struct error *err)
 		p->nr_queues = 1;
 	if (!p->queue_size)
 		p->queue_size = QUEUE_SIZE_DEFAULT;
+	if (!p->patience_s)
+		p->patience_s = PATIENCE_S_DEFAULT;
 	if (!p->nr_threads)
 		p->nr_threads = 1;
 	if (p->nr_threads > p->nr_queues)
@@ -217,6 +221,7 @@ int virtio_blk_create(const struct virtio_blk_params *params, const struct guest
 	blk->disk = p.disk;
 	blk->read_only = p.read_only;
 	blk->block_size = p.logical_block_size;
+	blk->patience_s = p.patience_s;
 	blk->max_iov = (uint16_t)(p.queue_size + BLK_MAX_IOV - VIRTQ_MAX_SIZE);
 	if (p.serial)
 		memcpy(blk->serial, p.serial, strlen(p.serial));

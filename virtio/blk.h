@@ -28,6 +28,7 @@ struct virtio_blk_params {
 	unsigned nr_threads;          /* at most nr_queues; 0: 1 */
 	uint32_t logical_block_size;  /* a power of two, 512 to 65536, no less than the disk demands; 0: what it demands */
 	uint32_t physical_block_size; /* no less than the logical one; 0: what the disk prefers */
+	unsigned patience_s;          /* how long a stop waits for the disk before it gives up on requests; 0: 30 */
 };
 
 /* Returns 0, or -errno with a sentence; then disk is still the caller's. */

@@ -30,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -225,17 +226,47 @@ static void take_events(struct blk_io *io)
 	}
 }
 
-static void submit(struct blk_io *io, bool wait)
+static void check_submit(const struct blk_io *io, int ret)
 {
-	int ret = wait ? io_uring_submit_and_wait(&io->ring, 1) : io_uring_submit_and_get_events(&io->ring);
 	/* EINTR: a debugger. EBUSY, EAGAIN: completions must be taken first, which comes next. Anything else is a bug of ours. */
 	if (ret < 0 && ret != -EINTR && ret != -EBUSY && ret != -EAGAIN && ret != -ETIME)
 		log_guest_error("%s: io_uring: %s", io->blk->dev.name, strerror(-ret));
 }
 
+static void submit(struct blk_io *io, bool wait)
+{
+	check_submit(io, wait ? io_uring_submit_and_wait(&io->ring, 1) : io_uring_submit_and_get_events(&io->ring));
+}
+
+static int64_t now_s(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+/*
+ * Waits for what is in flight when told to stop. The main thread waits for us, and with it all monitors: a disk that answers nothing is
+ * given up, each time that patience is over. give_up_s is when, 0 at first.
+ */
+static void drain(struct blk_io *io, int64_t *give_up_s)
+{
+	struct __kernel_timespec second = {.tv_sec = 1};
+	struct io_uring_cqe *cqe;
+	int64_t now = now_s();
+	if (*give_up_s && now >= *give_up_s) {
+		disk_give_up(io->channel);
+		*give_up_s = 0;
+	}
+	if (!*give_up_s)
+		*give_up_s = now + io->blk->patience_s;
+	check_submit(io, io_uring_submit_and_wait_timeout(&io->ring, &cqe, 1, &second, NULL));
+}
+
 /* RUNNING. Returns when told to stop and nothing is in flight (invariant 2). */
 static void serve(struct blk_io *io)
 {
+	int64_t give_up_s = 0;
 	for (;;) {
 		bool running = io->wanted == BLK_IO_RUNNING;
 		if (running)
@@ -244,8 +275,10 @@ static void serve(struct blk_io *io)
 		publish(io);
 		if (!running && io->in_flight == 0)
 			return;
-		bool more = running && ask_for_kicks(io);
-		submit(io, !more);
+		if (running)
+			submit(io, !ask_for_kicks(io));
+		else
+			drain(io, &give_up_s);
 		silence_kicks(io);
 		take_events(io);
 	}

@@ -74,6 +74,7 @@ struct blk {
 	struct disk *disk;
 	bool read_only;
 	uint32_t block_size;
+	unsigned patience_s;
 	uint16_t max_iov;
 	uint8_t serial[VIRTIO_BLK_SERIAL_LEN];
 	struct virtio_blk_config config;            /* what dev.config holds, but for wce */
@@ -98,7 +99,7 @@ int blk_request_parse(struct blk *blk, struct virtq_chain *chain, struct blk_req
 /* Makes the thread and its ring; it is parked when this returns. Returns 0, or -errno with a sentence. */
 int blk_io_create(struct blk *blk, unsigned index, struct blk_io **io, struct error *err);
 void blk_io_start(struct blk_io *io);
-/* Returns when all that was taken from the queues is answered, and the thread is parked. */
+/* Returns when all that was taken from the queues is answered, and the thread is parked. A disk that answers nothing is given up. */
 void blk_io_stop(struct blk_io *io);
 /* Ends the thread; stopped. io may be NULL. */
 void blk_io_destroy(struct blk_io *io);

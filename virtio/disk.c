@@ -45,6 +45,12 @@ void disk_event(struct disk_channel *channel, uint64_t user_data, int result)
 	channel->disk->ops->event(channel, user_data, result);
 }
 
+void disk_give_up(struct disk_channel *channel)
+{
+	if (channel->disk->ops->give_up)
+		channel->disk->ops->give_up(channel);
+}
+
 struct disk_request *disk_next_done(struct disk_channel *channel)
 {
 	struct disk_request *req = channel->done;

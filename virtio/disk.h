@@ -54,6 +54,7 @@ struct disk_ops {
 	void (*detach)(struct disk_channel *channel);
 	void (*submit)(struct disk_channel *channel, struct disk_request *req);
 	void (*event)(struct disk_channel *channel, uint64_t user_data, int result);
+	void (*give_up)(struct disk_channel *channel); /* NULL: what is under way cannot be called back */
 	void (*close)(struct disk *disk);
 };
 
@@ -112,6 +113,9 @@ static inline bool disk_owns_event(uint64_t user_data)
 	return !(user_data & 1);
 }
 void disk_event(struct disk_channel *channel, uint64_t user_data, int result);
+
+/* The thread has waited long for what is under way: fail it soon, if that is possible. May be repeated. */
+void disk_give_up(struct disk_channel *channel);
 
 /* A request that came to its end, or NULL: ask after each disk_submit() and disk_event() burst. */
 struct disk_request *disk_next_done(struct disk_channel *channel);

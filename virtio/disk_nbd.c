@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -367,6 +368,19 @@ static void nbd_submit(struct disk_channel *channel, struct disk_request *req)
 		pump(ch);
 }
 
+/* A server that keeps its connection open and answers nothing, or one that does not come back. */
+static void nbd_give_up(struct disk_channel *channel)
+{
+	struct nbd_channel *ch = (struct nbd_channel *)channel;
+	if (ch->link != NBD_UP) {
+		nbd_io_fail_queued(ch, ETIMEDOUT);
+		return;
+	}
+	log_warning("disk %s: its server does not answer; the connection is given up", ch->disk->disk.name);
+	/* The library finds its socket at the end, as if the server had gone: one way to lose a connection is enough. */
+	shutdown(ch->disk->nbd->aio_get_fd(ch->handle), SHUT_RDWR);
+}
+
 static int nbd_attach(struct disk *base, struct io_uring *ring, struct disk_channel **out, struct error *err)
 {
 	struct disk_nbd *disk = (struct disk_nbd *)base;
@@ -409,5 +423,6 @@ static const struct disk_ops nbd_ops = {
 	.detach = nbd_detach,
 	.submit = nbd_submit,
 	.event = nbd_event,
+	.give_up = nbd_give_up,
 	.close = nbd_disk_close,
 };

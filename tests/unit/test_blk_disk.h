@@ -115,7 +115,13 @@ static inline void fake_close(struct disk *disk)
 	free(fake);
 }
 
-static const struct disk_ops fake_ops = {fake_attach, fake_detach, fake_submit, fake_event, fake_close};
+static const struct disk_ops fake_ops = {
+	.attach = fake_attach,
+	.detach = fake_detach,
+	.submit = fake_submit,
+	.event = fake_event,
+	.close = fake_close,
+};
 
 static inline struct fake_disk *fake_disk_new(uint64_t size)
 {

@@ -324,6 +324,35 @@ START_TEST(requests_do_not_wait_for_ever)
 }
 END_TEST
 
+START_TEST(a_server_that_answers_nothing_holds_up_a_pause_only_so_long)
+{
+	if (!have("nbdkit"))
+		return;
+	start_memory_server();
+	guest_open_with(&guest, (struct virtio_blk_params){.disk = open_uri((struct disk_params){0}), .patience_s = 1}, true, true);
+	ck_assert_int_eq(guest_do_one(&guest, VIRTIO_BLK_T_OUT, 0, 65536), VIRTIO_BLK_S_OK);
+	kill(server, SIGSTOP);
+	ck_assert_int_eq(waitpid(server, NULL, WUNTRACED), server);
+	/* More than the socket holds: writes wait to be sent, reads to be answered. */
+	for (unsigned i = 0; i < 40; i++)
+		guest_add(&guest, 0, i % 2 ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_OUT, 0, &(struct guest_buf){GUEST_DATA_GPA, 65536}, 1);
+	guest_kick(&guest, 0);
+	usleep(50000);
+	virtio_device_pause(guest.dev);
+	for (unsigned i = 0; i < 40; i++)
+		ck_assert_int_eq(*guest_status(&guest, 0, guest_wait(&guest, 0, NULL)), VIRTIO_BLK_S_IOERR);
+	virtio_device_resume(guest.dev);
+	kill(server, SIGCONT);
+	uint8_t status = VIRTIO_BLK_S_IOERR;
+	for (unsigned i = 0; i < 500 && status != VIRTIO_BLK_S_OK; i++) {
+		usleep(20000);
+		status = guest_do_one(&guest, VIRTIO_BLK_T_IN, 0, 65536);
+	}
+	ck_assert_int_eq(status, VIRTIO_BLK_S_OK);
+	guest_close(&guest);
+}
+END_TEST
+
 START_TEST(a_server_that_comes_back_with_another_size_is_not_used)
 {
 	if (!have("nbdkit"))
@@ -359,6 +388,7 @@ int main(void)
 	tcase_add_test(tc, requests_fail_while_the_server_is_gone_and_work_when_it_is_back);
 	tcase_add_test(tc, with_a_reconnect_delay_requests_wait_for_the_server);
 	tcase_add_test(tc, requests_do_not_wait_for_ever);
+	tcase_add_test(tc, a_server_that_answers_nothing_holds_up_a_pause_only_so_long);
 	tcase_add_test(tc, a_server_that_comes_back_with_another_size_is_not_used);
 	suite_add_tcase(suite, tc);
 
