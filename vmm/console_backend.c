@@ -90,12 +90,19 @@ int console_create(struct chardev *const *chardevs, unsigned nr, const struct gu
 		ports[i].backend = &backends[i]->port;
 	}
 	struct virtio_console_params params = {.name = "virtio-console0", .nr_ports = nr, .ports = ports};
-	int ret = virtio_console_create(&params, ram, dev, err);
+	struct virtio_device *console;
+	int ret = virtio_console_create(&params, ram, &console, err);
+	if (ret)
+		return ret;
 	for (unsigned i = 0; ret == 0 && i < nr; i++) {
-		backends[i]->dev = *dev;
+		backends[i]->dev = console;
 		ret = chardev_attach(chardevs[i], &backends[i]->user, err);
 		backends[i]->attached = ret == 0;
 	}
+	if (ret)
+		virtio_device_destroy(console);
+	else
+		*dev = console;
 	return ret;
 }
 
