@@ -103,7 +103,6 @@ static void watch_signals(struct ev_loop *loop, struct machine *machine, struct 
 		ev_signal_init(&quits[i].watcher, on_quit_signal, signals[i]);
 		ev_signal_start(loop, &quits[i].watcher);
 	}
-	signal(SIGPIPE, SIG_IGN);
 }
 
 static int run(struct config *config, int ready_fd, struct error *err)
@@ -139,6 +138,8 @@ int main(int argc, char **argv)
 	bool done = false;
 	int ready_fd = -1;
 	log_open("pagoda-vmm", LOG_LEVEL_INFO);
+	/* A reader of our output who goes away must not take the guest along. */
+	signal(SIGPIPE, SIG_IGN);
 	if (!config) {
 		log_error("out of memory");
 		return EXIT_FAILURE;

@@ -134,6 +134,7 @@ static void become_passt(const struct command *c, int socket, int output)
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
 	int null = open("/dev/null", O_RDWR);
 	if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(null, STDOUT_FILENO) >= 0 && dup2(output, STDERR_FILENO) >= 0 &&
 	    fcntl(socket, F_SETFD, 0) == 0)
