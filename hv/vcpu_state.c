@@ -204,7 +204,8 @@ static int get_xcr0(struct hv_vcpu *vcpu, struct hv_vcpu_state *state)
 	for (uint32_t i = 0; i < xcrs.nr_xcrs && i < KVM_MAX_XCRS; i++) {
 		if (xcrs.xcrs[i].xcr == 0) {
 			state->has_xcr0 = true;
-			state->xcr0 = xcrs.xcrs[i].value;
+			/* KVM without XSAVE for guests gives the host's register: what the model lacks is not the guest's. */
+			state->xcr0 = xcrs.xcrs[i].value & vcpu->xfeatures;
 		}
 	}
 	return 0;
