@@ -2,6 +2,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,9 +39,15 @@ void log_print(enum log_level level, const char *fmt, ...)
 	if (total > sizeof(line) - 2)
 		total = sizeof(line) - 2;
 	line[total++] = '\n';
-	/* A log that cannot be written has nobody left to tell. */
-	ssize_t written = write(STDERR_FILENO, line, total);
-	(void)written;
+	/*
+	 * A log that cannot be written has nobody left to tell; and a reader of a pipe or terminal who has fallen asleep must not stop the
+	 * thread that has something to say, which a guest can make any of ours.
+	 */
+	struct pollfd to = {.fd = STDERR_FILENO, .events = POLLOUT};
+	if (poll(&to, 1, 0) == 1) {
+		ssize_t written = write(STDERR_FILENO, line, total);
+		(void)written;
+	}
 	errno = saved_errno;
 }
 

@@ -115,6 +115,22 @@ START_TEST(a_long_message_is_cut_and_still_one_line)
 }
 END_TEST
 
+START_TEST(a_log_that_nobody_reads_stops_nobody)
+{
+	static char words[1000];
+	memset(words, 'x', sizeof(words) - 1);
+	log_open("vm7", LOG_LEVEL_INFO);
+	ck_assert_int_eq(fcntl(pipe_fds[1], F_SETFL, 0), 0);
+	errno = ERANGE;
+	for (unsigned i = 0; i < 200; i++)
+		log_info("%s", words);
+	ck_assert_int_eq(errno, ERANGE);
+	ck_assert_ptr_nonnull(strstr(caught(), words));
+	log_info("heard again");
+	ck_assert_ptr_nonnull(strstr(caught(), "heard again\n"));
+}
+END_TEST
+
 static void *flood(void *arg)
 {
 	(void)arg;
@@ -159,6 +175,7 @@ int main(void)
 	tcase_add_checked_fixture(logs, catch_log, let_go);
 	tcase_add_test(logs, a_message_is_a_line_under_the_name_of_the_guest);
 	tcase_add_test(logs, a_long_message_is_cut_and_still_one_line);
+	tcase_add_test(logs, a_log_that_nobody_reads_stops_nobody);
 	tcase_add_test(logs, what_a_guest_provokes_is_logged_once_a_second);
 	suite_add_tcase(suite, errors);
 	suite_add_tcase(suite, logs);
