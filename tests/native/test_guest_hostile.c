@@ -66,6 +66,24 @@ START_TEST(devices_that_were_given_garbage_queues_work_after_a_reset)
 }
 END_TEST
 
+START_TEST(the_vmm_survives_vcpus_that_attack_the_same_devices)
+{
+	char append[64];
+	struct vm_process *vm;
+
+	snprintf(append, sizeof(append), "seed=%llu ops=500", (unsigned long long)vm_process_seed());
+	vm = vm_process_start(
+		"brawl", append,
+		"-m 64 -smp 4 -no-reboot -drive file=%s,if=virtio,format=raw -device virtio-rng-pci -netdev user,id=n "
+		"-device virtio-net-pci,netdev=n -chardev null,id=a -chardev null,id=b -device virtio-serial-pci "
+		"-device virtconsole,chardev=a -device virtconsole,chardev=b "
+		"-device virtio-vsock-pci,guest-cid=5,uds=%s",
+		vm_process_file("disk.img", 4 << 20), vm_process_path("vsock"));
+	vm_process_expect_exit(vm, 0, TIMEOUT_MS);
+	vm_process_end(vm);
+}
+END_TEST
+
 /* With everything allowed the guest may well reset or power off the machine, or stop itself: whatever comes is fine, but for a VMM that dies or hangs. */
 START_TEST(the_vmm_survives_a_guest_that_stops_at_nothing)
 {
@@ -92,6 +110,7 @@ int main(void)
 	tcase_add_test(tests, the_vmm_survives_garbage_at_all_ports);
 	tcase_add_test(tests, the_vmm_survives_garbage_at_addresses_without_memory);
 	tcase_add_test(tests, devices_that_were_given_garbage_queues_work_after_a_reset);
+	tcase_add_test(tests, the_vmm_survives_vcpus_that_attack_the_same_devices);
 	tcase_add_test(tests, the_vmm_survives_a_guest_that_stops_at_nothing);
 	suite_add_tcase(suite, tests);
 	return vm_process_run_suite(suite);
