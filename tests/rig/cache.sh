@@ -3,7 +3,8 @@
 #
 # An artefact lives in $rig_cache/NAME-KEY, where KEY is a hash of its recipe (the files and words that determine it), so a
 # changed recipe is a new artefact and an old one is never half right. It is built in a directory of its own and renamed
-# when complete, so an interrupted build leaves nothing that looks finished. Older keys of the same name are removed.
+# when complete, so an interrupted build leaves nothing that looks finished. Older keys of the same
+# name are removed once they have not been used for a day: other checkouts may share the cache.
 #
 # Packages are fetched by apt with directories of its own (lists, archives, an empty package status), one set per
 # architecture: the system's package database is neither used nor changed, and no root is needed.
@@ -52,12 +53,12 @@ rig_artefact()
 			chmod 755 "$temp"
 			# a process of its own, so that any failing command in it ends it, whatever the context of this call
 			bash "$rig_dir/rig" _build "$builder" "$temp" "$@" >&2 || exit 1
-			for old in "$rig_cache/$name"-????????????; do
-				[[ ! -d $old ]] || rm -rf "$old"
-			done
+			# another checkout may be using one with another key: only what nobody has used for a day goes
+			find "$rig_cache" -maxdepth 1 -name "$name-????????????" -mtime +0 -exec rm -rf {} +
 			mv "$temp" "$path"
 		) 9>"$rig_cache/.lock-$name" || exit 1
 	fi
+	touch -c "$path"
 	echo "$path"
 }
 
