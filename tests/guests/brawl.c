@@ -17,7 +17,7 @@
 
 enum {
 	MOST_DEVICES = 16,
-	SANDBOX_PAGES = 64,
+	SANDBOX_PAGES = 16,
 	MSIX_CONTROL = 2,
 	WINDOW_BAR = 4,
 	WINDOW_OFFSET = 8,
@@ -29,10 +29,10 @@ static struct target {
 	struct virtio_device dev;
 	struct pci_bar registers, table;
 	unsigned msix, window; /* capabilities */
+	uint8_t *sandbox;      /* the only RAM that it is let loose on: one for each, as devices share none */
 } targets[MOST_DEVICES];
 static unsigned nr_targets;
 static uint64_t ops, seed, done;
-static uint8_t *sandbox;
 static struct lock config_ports; /* two ports make one access */
 
 static uint32_t config_read(const struct target *t, unsigned offset, unsigned size)
@@ -50,10 +50,9 @@ static void config_write(const struct target *t, unsigned offset, unsigned size,
 	lock_drop(&config_ports);
 }
 
-/* Devices are let loose on the sandbox alone. */
-static uint64_t somewhere(struct prng *r)
+static uint64_t somewhere(const struct target *t, struct prng *r)
 {
-	return (uint64_t)sandbox + prng_below(r, SANDBOX_PAGES) * PAGE_SIZE + (prng_below(r, 4) ? 0 : prng_below(r, 64) * 16);
+	return (uint64_t)t->sandbox + prng_below(r, SANDBOX_PAGES) * PAGE_SIZE + (prng_below(r, 4) ? 0 : prng_below(r, 64) * 16);
 }
 
 static void change_status(const struct target *t, struct prng *r)
@@ -72,7 +71,7 @@ static void change_queue(const struct target *t, struct prng *r)
 	mmio_write16(t->dev.common + VIRTIO_C_QUEUE_SIZE, (uint16_t)(1u << prng_below(r, 8)));
 	mmio_write16(t->dev.common + VIRTIO_C_QUEUE_VECTOR, (uint16_t)prng_below(r, 4));
 	for (i = 0; i < 3; i++)
-		mmio_write64(t->dev.common + addresses[i], somewhere(r) & ~0xfull);
+		mmio_write64(t->dev.common + addresses[i], somewhere(t, r) & ~0xfull);
 	mmio_write16(t->dev.common + VIRTIO_C_QUEUE_ENABLE, 1);
 }
 
@@ -112,13 +111,13 @@ static void ring_doorbells(const struct target *t, struct prng *r)
 }
 
 /* Descriptors of the sandbox, and an avail index not far ahead, so that some chains are served. */
-static void change_ring(struct prng *r)
+static void change_ring(const struct target *t, struct prng *r)
 {
-	volatile uint64_t *words = (volatile uint64_t *)(uintptr_t)(somewhere(r) & ~0xfffull);
+	volatile uint64_t *words = (volatile uint64_t *)(uintptr_t)(somewhere(t, r) & ~0xfffull);
 	unsigned i;
 
 	for (i = 0; i < 16; i++) {
-		words[2 * i] = somewhere(r);
+		words[2 * i] = somewhere(t, r);
 		words[2 * i + 1] = prng_below(r, 1024) | prng_below(r, 8) << 32 | prng_below(r, 16) << 48;
 	}
 	if (prng_below(r, 2))
@@ -200,7 +199,7 @@ static void attack(unsigned cpu)
 			ring_doorbells(t, &r);
 			break;
 		default:
-			change_ring(&r);
+			change_ring(t, &r);
 			break;
 		}
 		__atomic_fetch_add(&done, 1, __ATOMIC_RELAXED);
@@ -215,6 +214,7 @@ static void find_targets(void)
 		struct target *t = &targets[nr_targets++];
 		if (!pci_bar_open(&t->dev.pci, 0, &t->registers) || !pci_bar_open(&t->dev.pci, 1, &t->table))
 			guest_fail("device %u is not of this machine", (unsigned)t->dev.pci.devfn);
+		t->sandbox = memmap_take(SANDBOX_PAGES, 1);
 		t->msix = pci_capability(&t->dev.pci, PCI_CAP_MSIX, 0);
 		for (at = 0; (at = pci_capability(&t->dev.pci, PCI_CAP_VENDOR, at));)
 			if (pci_read(&t->dev.pci, at + 3, 1) == 5)
@@ -226,7 +226,6 @@ int guest_main(void)
 {
 	seed = cmdline_number("seed", 1);
 	ops = cmdline_number("ops", 20000);
-	sandbox = memmap_take(SANDBOX_PAGES, 1);
 	find_targets();
 	if (!nr_targets)
 		guest_fail("there is nothing to attack");
