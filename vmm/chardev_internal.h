@@ -72,7 +72,7 @@ struct chardev {
 
 	/* Of the kinds; main thread. */
 	ev_io acceptor;   /* socket: somebody connects; pty: somebody opens it */
-	ev_timer poller;  /* pty, where nothing tells */
+	ev_timer poller;  /* pty, where nothing tells; socket, when descriptors were short */
 	ev_signal resume; /* stdio: SIGCONT */
 	int listen_fd;    /* socket: listens; pty: inotify */
 	int pty_fd;

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "vmm/chardev_internal.h"
 
+#define ACCEPT_RETRY_SECONDS 1.
 static int fail(const struct chardev *c, struct error *err, const char *what)
 {
 	int code = errno;
@@ -41,10 +42,24 @@ static int accept_peer(struct chardev *c)
 	return 0;
 }
 
+/* Who waits is there all the time, and would keep the main loop busy: without descriptors we look again later. */
 static void on_acceptable(struct ev_loop *loop, ev_io *w, int revents)
 {
-	(void)loop, (void)revents;
-	accept_peer(container_of(w, struct chardev, acceptor));
+	struct chardev *c = container_of(w, struct chardev, acceptor);
+	(void)revents;
+	int ret = accept_peer(c);
+	if (ret == 0 || ret == -EAGAIN || ret == -ECONNABORTED || ret == -EINTR)
+		return;
+	log_guest_error("chardev \"%s\": cannot accept a connection: %s", c->label, strerror(-ret));
+	ev_io_stop(loop, w);
+	ev_timer_again(loop, &c->poller);
+}
+
+static void on_accept_again(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	(void)revents;
+	ev_timer_stop(loop, w);
+	ev_io_start(loop, &container_of(w, struct chardev, poller)->acceptor);
 }
 
 static void socket_hung_up(struct chardev *c)
@@ -58,6 +73,7 @@ static void socket_close(struct chardev *c)
 	if (c->listen_fd < 0)
 		return;
 	ev_io_stop(c->loop, &c->acceptor);
+	ev_timer_stop(c->loop, &c->poller);
 	close(c->listen_fd);
 	if (c->path)
 		unlink(c->path);
@@ -83,6 +99,7 @@ static int wait_for_peer(struct chardev *c, struct error *err)
 static int serve(struct chardev *c, bool wait, struct error *err)
 {
 	fcntl(c->listen_fd, F_SETFL, fcntl(c->listen_fd, F_GETFL) | O_NONBLOCK);
+	ev_timer_init(&c->poller, on_accept_again, 0., ACCEPT_RETRY_SECONDS);
 	ev_io_init(&c->acceptor, on_acceptable, c->listen_fd, EV_READ);
 	ev_io_start(c->loop, &c->acceptor);
 	return wait ? wait_for_peer(c, err) : 0;

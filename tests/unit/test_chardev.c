@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -255,6 +256,34 @@ START_TEST(a_server_talks_to_one_client_after_another)
 	chardev_close(chardev);
 	chardev = NULL;
 	ck_assert_int_ne(access(path, F_OK), 0);
+}
+END_TEST
+
+START_TEST(a_client_that_meets_a_shortage_of_descriptors_is_taken_later)
+{
+	struct config_chardev config = {.id = (char *)"c", .kind = CONFIG_CHARDEV_UNIX, .path = path, .server = true};
+	struct rlimit before, none;
+	struct timespec from, to;
+	open_chardev(&config);
+	attach(0);
+	turn();
+	int peer = connect_to(path);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = 3;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	/* It stands in line all the time, and does not keep the loop busy. */
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	for (int i = 0; i < 4; i++)
+		ev_run(loop, EVRUN_ONCE);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	ck_assert_int_gt((to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000, 500);
+	ck_assert_uint_eq(users[0].opened, 0);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	for (int i = 0; i < 10 && !users[0].opened; i++)
+		ev_run(loop, EVRUN_ONCE);
+	ck_assert_uint_eq(users[0].opened, 1);
+	close(peer);
 }
 END_TEST
 
@@ -749,6 +778,7 @@ int main(void)
 	tcase_add_test(tc, a_file_is_written_anew_or_appended_to);
 	tcase_add_test(tc, what_cannot_be_opened_is_named);
 	tcase_add_test(tc, a_server_talks_to_one_client_after_another);
+	tcase_add_test(tc, a_client_that_meets_a_shortage_of_descriptors_is_taken_later);
 	tcase_add_test(tc, a_client_connects_and_notices_the_end);
 	tcase_add_test(tc, a_server_that_waits_opens_with_its_client);
 	tcase_add_test(tc, tcp_works_like_unix_sockets);
