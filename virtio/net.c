@@ -103,7 +103,11 @@ static void on_tx_kick(struct ev_loop *loop, ev_io *watcher, int revents)
 	(void)loop;
 	(void)revents;
 	clear_kick(watcher);
-	net_tx_run(of_kick(watcher, NET_QUEUE_TX));
+	struct net_device *n = of_kick(watcher, NET_QUEUE_TX);
+	net_tx_run(n);
+	/* What was sent is often answered at once, by the host itself: that spares a turn of the loop. */
+	if (ev_is_active(&n->readable))
+		net_rx_run(n);
 }
 
 static void on_ctrl_kick(struct ev_loop *loop, ev_io *watcher, int revents)
