@@ -4,7 +4,7 @@ with its I/O in the main loop (its default) and in an I/O thread.
 All guests are booted first and stay up, idle, each on an image of its own (raw, on tmpfs, cache=none); then rounds take one figure
 after the other, of each guest in turn, so that what slows the machine down slows all of them.
 
-  BLK_ROUNDS (15)    rounds
+  BLK_ROUNDS (9)     rounds
   BLK_MS (500)       for each figure
   BLK_PEERS          peers, "qemu qemu-iothread"; also qemu-threads
 """
@@ -119,7 +119,7 @@ class Guest:
 
 def main():
     peers = os.environ.get("BLK_PEERS", "qemu qemu-iothread").split()
-    rounds = int(os.environ.get("BLK_ROUNDS", "15"))
+    rounds = int(os.environ.get("BLK_ROUNDS", "9"))
     report = Report("blk")
     with tempfile.TemporaryDirectory() as work:
         guests = []
