@@ -17,7 +17,7 @@ struct virtio_net_params {
 	const char *name; /* "virtio-net0"; copied */
 	uint8_t mac[6];
 	uint16_t queue_size; /* a power of two up to VIRTQ_MAX_SIZE */
-	uint16_t mtu;	     /* told to the guest; 0 says nothing */
+	uint16_t mtu;        /* told to the guest; 0 says nothing */
 	struct net_backend *backend;
 };
 

@@ -40,9 +40,9 @@ struct net_backend_ops {
 
 struct net_backend {
 	const struct net_backend_ops *ops;
-	int fd;		   /* non-blocking; readable when receive has something to say */
+	int fd;            /* non-blocking; readable when receive has something to say */
 	uint64_t features; /* VIRTIO_NET_F_* bits for checksum and segmentation offloads, both directions */
-	char name[96];	   /* for people: "tap,ifname=tap0" */
+	char name[96];     /* for people: "tap,ifname=tap0" */
 };
 
 /* b may be NULL. */

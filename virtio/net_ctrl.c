@@ -34,8 +34,8 @@ static bool rx_mode(struct net_device *n, uint8_t cmd, struct command *c)
 	struct net_filter *f = &n->filter;
 	bool *const flags[] = {
 		[VIRTIO_NET_CTRL_RX_PROMISC] = &f->promiscuous, [VIRTIO_NET_CTRL_RX_ALLMULTI] = &f->all_multicast,
-		[VIRTIO_NET_CTRL_RX_ALLUNI] = &f->all_unicast,	[VIRTIO_NET_CTRL_RX_NOMULTI] = &f->no_multicast,
-		[VIRTIO_NET_CTRL_RX_NOUNI] = &f->no_unicast,	[VIRTIO_NET_CTRL_RX_NOBCAST] = &f->no_broadcast,
+		[VIRTIO_NET_CTRL_RX_ALLUNI] = &f->all_unicast,  [VIRTIO_NET_CTRL_RX_NOMULTI] = &f->no_multicast,
+		[VIRTIO_NET_CTRL_RX_NOUNI] = &f->no_unicast,    [VIRTIO_NET_CTRL_RX_NOBCAST] = &f->no_broadcast,
 	};
 	uint8_t on;
 	if (!net_has(n, VIRTIO_NET_F_CTRL_RX) || cmd >= sizeof(flags) / sizeof(flags[0]))

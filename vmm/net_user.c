@@ -105,8 +105,8 @@ static void add(struct command *c, const char *argument)
 static int make_command(struct command *c, const struct config_nic *nic, int fd, struct error *err)
 {
 	static const char *const fixed[] = {
-		PASST,	     "--stderr",   "--quiet",	    "--address", GUEST_ADDRESS, "--netmask", NETMASK,
-		"--gateway", HOST_ADDRESS, "--dns-forward", NAME_SERVER, "--mac-addr",	HOST_MAC,
+		PASST,       "--stderr",   "--quiet",       "--address", GUEST_ADDRESS, "--netmask", NETMASK,
+		"--gateway", HOST_ADDRESS, "--dns-forward", NAME_SERVER, "--mac-addr",  HOST_MAC,
 	};
 	c->nr = 0;
 	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)

@@ -46,7 +46,7 @@ struct driver {
 	unsigned ring_size;
 	bool event_idx;
 	uint64_t next_gpa; /* memory not handed out yet */
-	int peer;	   /* our end of the backend's socket */
+	int peer;          /* our end of the backend's socket */
 };
 
 static inline void driver_queue_interrupt(struct virtio_transport *t, unsigned queue)
