@@ -9,19 +9,19 @@
 
 /* Outermost first. */
 enum lock_rank {
-	LOCK_VCPUS,	    /* vmm/vcpus.c: who runs the guest */
-	LOCK_PCI,	    /* vmm/pci.c: configuration space */
+	LOCK_VCPUS,         /* vmm/vcpus.c: who runs the guest */
+	LOCK_PCI,           /* vmm/pci.c: configuration space */
 	LOCK_VIRTIO_DEVICE, /* virtio/device.c: status, features, config */
-	LOCK_BLK,	    /* virtio/blk_io.c: the I/O thread's orders */
-	LOCK_CONSOLE,	    /* virtio/console.c: port buffers */
+	LOCK_BLK,           /* virtio/blk_io.c: the I/O thread's orders */
+	LOCK_CONSOLE,       /* virtio/console.c: port buffers */
 	LOCK_VIRTIO_CONFIG, /* virtio/device.c: config space */
-	LOCK_SERIAL,	    /* vmm/serial.c */
-	LOCK_POWER,	    /* vmm/power.c */
-	LOCK_RTC,	    /* vmm/rtc.c */
-	LOCK_CHARDEV,	    /* vmm/chardev.c: output buffer */
-	LOCK_MSIX,	    /* vmm/msix.c: table and pending bits */
-	LOCK_BUS,	    /* vmm/bus.c: who claims which addresses */
-	LOCK_HV_VM,	    /* hv/: slots and routes */
+	LOCK_SERIAL,        /* vmm/serial.c */
+	LOCK_POWER,         /* vmm/power.c */
+	LOCK_RTC,           /* vmm/rtc.c */
+	LOCK_CHARDEV,       /* vmm/chardev.c: output buffer */
+	LOCK_MSIX,          /* vmm/msix.c: table and pending bits */
+	LOCK_BUS,           /* vmm/bus.c: who claims which addresses */
+	LOCK_HV_VM,         /* hv/: slots and routes */
 	LOCK_NR_RANKS,
 };
 

@@ -35,15 +35,15 @@ struct log_limit {
 	_Atomic unsigned skipped;
 };
 bool log_limit_pass(struct log_limit *limit, unsigned *skipped);
-#define log_guest_error(...)                                                                       \
-	do {                                                                                       \
-		static struct log_limit limit_;                                                    \
-		unsigned skipped_;                                                                 \
-		if (log_limit_pass(&limit_, &skipped_)) {                                          \
-			log_print(LOG_LEVEL_WARNING, __VA_ARGS__);                                 \
-			if (skipped_)                                                              \
-				log_print(LOG_LEVEL_WARNING, "%u more like the last", skipped_);   \
-		}                                                                                  \
+#define log_guest_error(...)                                                                     \
+	do {                                                                                     \
+		static struct log_limit limit_;                                                  \
+		unsigned skipped_;                                                               \
+		if (log_limit_pass(&limit_, &skipped_)) {                                        \
+			log_print(LOG_LEVEL_WARNING, __VA_ARGS__);                               \
+			if (skipped_)                                                            \
+				log_print(LOG_LEVEL_WARNING, "%u more like the last", skipped_); \
+		}                                                                                \
 	} while (0)
 
 #endif

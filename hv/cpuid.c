@@ -386,8 +386,8 @@ static const struct {
 	const char *feature;
 	bool is_supervisor; /* by the MSR XSS instead of XCR0 */
 } xsave_components[] = {
-	{2, "avx", false},	{3, "mpx", false},	 {4, "mpx", false},	  {5, "avx512f", false}, {6, "avx512f", false},
-	{7, "avx512f", false},	{8, "intel-pt", true},	 {9, "pku", false},	  {11, "shstk", true},	 {12, "shstk", true},
+	{2, "avx", false},      {3, "mpx", false},       {4, "mpx", false},       {5, "avx512f", false}, {6, "avx512f", false},
+	{7, "avx512f", false},  {8, "intel-pt", true},   {9, "pku", false},       {11, "shstk", true},   {12, "shstk", true},
 	{15, "arch-lbr", true}, {17, "amx-tile", false}, {18, "amx-tile", false},
 };
 

@@ -58,7 +58,7 @@ static const struct {
 	const char *name, *same;
 } aliases[] = {
 	{"pni", "sse3"},       {"lzcnt", "abm"}, {"pclmuldq", "pclmulqdq"}, {"i64", "lm"},
-	{"ffxsr", "fxsr-opt"}, {"xd", "nx"},	 {"osfxsr", "fxsr"},	    {"cmpxchg16b", "cx16"},
+	{"ffxsr", "fxsr-opt"}, {"xd", "nx"},     {"osfxsr", "fxsr"},        {"cmpxchg16b", "cx16"},
 };
 
 /* What a processor with the feature always has, and what software that finds the feature takes for granted. */

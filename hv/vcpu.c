@@ -184,7 +184,7 @@ void hv_vcpu_attach_thread(struct hv_vcpu *vcpu)
 void hv_vcpu_kick(struct hv_vcpu *vcpu)
 {
 	atomic_store(&vcpu->kicked, true); /* K3: before immediate_exit */
-	set_immediate_exit(vcpu, 1);	   /* K1: before tid is read; K2: after the caller's flag */
+	set_immediate_exit(vcpu, 1);       /* K1: before tid is read; K2: after the caller's flag */
 	int tid = atomic_load(&vcpu->tid);
 	/* A thread that has ended, even one whose id went to another of ours, at worst gets a signal that does nothing. */
 	if (tid)

@@ -34,7 +34,7 @@ enum hv_exit_reason {
 	HV_EXIT_MMIO_READ, /* fill data[0..size) */
 	HV_EXIT_MMIO_WRITE,
 	HV_EXIT_SHUTDOWN, /* triple fault: the machine resets */
-	HV_EXIT_RESET,	  /* KVM_SYSTEM_EVENT_RESET, _SHUTDOWN, _CRASH */
+	HV_EXIT_RESET,    /* KVM_SYSTEM_EVENT_RESET, _SHUTDOWN, _CRASH */
 	HV_EXIT_POWER_OFF,
 	HV_EXIT_CRASHED,
 	HV_EXIT_FAILED, /* KVM cannot go on: why is in detail */
@@ -44,8 +44,8 @@ enum hv_exit_reason {
 struct hv_exit {
 	enum hv_exit_reason reason;
 	uint64_t address; /* port or guest-physical address */
-	unsigned size;	  /* 1, 2, 4 or 8 bytes */
-	unsigned count;	  /* items at ports: from 1; 1 for MMIO */
+	unsigned size;    /* 1, 2, 4 or 8 bytes */
+	unsigned count;   /* items at ports: from 1; 1 for MMIO */
 	uint8_t *data;
 	char detail[160];
 };
@@ -70,13 +70,13 @@ int hv_vcpu_finish_exit(struct hv_vcpu *vcpu);
 /* Start states of the boot CPU. */
 struct hv_start {
 	enum {
-		HV_START_LONG_MODE,	 /* 64 bit, paging by cr3, flat segments 0x10 (code) and 0x18 (data) of gdt */
+		HV_START_LONG_MODE,      /* 64 bit, paging by cr3, flat segments 0x10 (code) and 0x18 (data) of gdt */
 		HV_START_PROTECTED_MODE, /* 32 bit, no paging, the same flat segments */
 	} mode;
 	uint64_t entry, stack;
 	uint64_t rbx, rsi; /* PVH: rbx holds start_info; Linux: rsi holds boot_params */
-	uint64_t cr3;	   /* long mode only */
-	uint64_t gdt;	   /* guest-physical address of the table that gdtr shall name */
+	uint64_t cr3;      /* long mode only */
+	uint64_t gdt;      /* guest-physical address of the table that gdtr shall name */
 	uint16_t gdt_limit;
 };
 int hv_vcpu_set_start(struct hv_vcpu *vcpu, const struct hv_start *start);

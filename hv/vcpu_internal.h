@@ -34,7 +34,7 @@ struct hv_vcpu_state {
 	uint64_t tsc;
 	size_t nr_msrs; /* as many as vcpu->nr_msrs, in the same order */
 	struct kvm_msr_entry *msrs;
-	struct kvm_xsave *xsave;	 /* vm->xsave_size bytes; NULL stands for the initial state of all components */
+	struct kvm_xsave *xsave;         /* vm->xsave_size bytes; NULL stands for the initial state of all components */
 	struct kvm_nested_state *nested; /* vm->nested_size bytes; NULL where the guest sees no VMX or SVM */
 };
 

@@ -80,7 +80,7 @@ static struct kvm_segment flat_segment(unsigned selector, unsigned type, bool is
 
 static void set_segments(struct kvm_sregs *sregs, bool is_long)
 {
-	sregs->cs = flat_segment(0x10, 11, is_long);		/* execute, read, accessed */
+	sregs->cs = flat_segment(0x10, 11, is_long);            /* execute, read, accessed */
 	struct kvm_segment data = flat_segment(0x18, 3, false); /* read, write, accessed */
 	sregs->ds = sregs->es = sregs->fs = sregs->gs = sregs->ss = data;
 	/* VMX enters no guest without a task register; what it names does not matter. */

@@ -37,7 +37,7 @@ static const struct {
 	uint32_t first, last;
 } omitted_msrs[] = {
 	{HV_MSR_TSC, HV_MSR_TSC}, /* handled by itself */
-	{0x11, 0x12},		  /* kvmclock's first pair: other names of 0x4b564d00 and 0x4b564d01 */
+	{0x11, 0x12},             /* kvmclock's first pair: other names of 0x4b564d00 and 0x4b564d01 */
 	{0x40000000, 0x400001ff}, /* Hyper-V's, which we do not offer */
 	{0x4b564d07, 0x4b564d07}, /* KVM_ASYNC_PF_ACK: a command */
 	{0xc0000080, 0xc0000080}, /* EFER: in the system registers */

@@ -25,14 +25,14 @@ struct hv_route {
 struct hv_vm {
 	struct hv_kvm *kvm; /* borrowed */
 	int fd;
-	int xsave_size;	       /* bytes that KVM_GET_XSAVE2 writes; constant */
+	int xsave_size;        /* bytes that KVM_GET_XSAVE2 writes; constant */
 	int nested_size;       /* bytes that KVM_GET_NESTED_STATE may write, 0 without nested virtualization; constant */
 	bool has_triple_fault; /* KVM_VCPUEVENT_VALID_TRIPLE_FAULT may be used; constant */
 
 	/* Guards slot_pages, routes and nr_routes, and is held over the ioctl that makes KVM follow them. A leaf. */
 	struct lock lock;
 	uint64_t slot_pages[HV_MAX_SLOTS]; /* 0: not in use */
-	struct hv_route *routes;	   /* routes[i] is gsi HV_NR_PINS + i */
+	struct hv_route *routes;           /* routes[i] is gsi HV_NR_PINS + i */
 	size_t nr_routes;
 
 	/* As KVM made them. Constant. */

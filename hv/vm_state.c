@@ -59,8 +59,8 @@ static const struct field pic_fields[] = {
 	}
 static const struct field pit_fields[] = {
 	PIT_FIELD(count, 0x10000), PIT_FIELD(latched_count, 0xffff), PIT_FIELD(count_latched, 4), PIT_FIELD(status_latched, 1),
-	PIT_FIELD(status, 0xff),   PIT_FIELD(read_state, 4),	     PIT_FIELD(write_state, 4),	  PIT_FIELD(write_latch, 0xff),
-	PIT_FIELD(rw_mode, 3),	   PIT_FIELD(mode, PIT_MODE_NONE),   PIT_FIELD(bcd, 1),		  PIT_FIELD(gate, 1),
+	PIT_FIELD(status, 0xff),   PIT_FIELD(read_state, 4),         PIT_FIELD(write_state, 4),   PIT_FIELD(write_latch, 0xff),
+	PIT_FIELD(rw_mode, 3),     PIT_FIELD(mode, PIT_MODE_NONE),   PIT_FIELD(bcd, 1),           PIT_FIELD(gate, 1),
 };
 
 #define NR_FIELDS(table) (sizeof(table) / sizeof((table)[0]))

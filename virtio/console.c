@@ -9,8 +9,8 @@
  * Output that a backend does not take stays where it is: the request is put back into its ring, and how much of it is already
  * written is remembered in the port (and in saved state).
  */
-#include "base/lock.h"
 #include "virtio/console.h"
+#include "base/lock.h"
 
 #include <errno.h>
 #include <linux/virtio_console.h>
@@ -51,7 +51,7 @@ struct port {
 
 	/* The worker's. */
 	bool guest_ready; /* the guest's driver knows the port */
-	bool stalled;	  /* the backend took less than it was given */
+	bool stalled;     /* the backend took less than it was given */
 	uint32_t tx_done; /* bytes of the next request that the backend has already taken */
 	uint16_t rx_queue, tx_queue;
 

@@ -33,7 +33,7 @@ struct virtio_console_backend {
 struct virtio_console_port_params {
 	const char *name; /* of the channel, at most 63 bytes; NULL: none */
 	bool is_console;
-	bool connected;				/* somebody is there on the host's side, from the beginning */
+	bool connected;                         /* somebody is there on the host's side, from the beginning */
 	struct virtio_console_backend *backend; /* must outlive the device; NULL: output is dropped */
 };
 

@@ -79,7 +79,7 @@ struct virtio_device {
 	const struct guest_ram *ram;
 	struct virtio_transport *transport; /* set by the transport before the guest runs */
 
-	struct lock lock;	   /* guards all below, but for config and, while running, the queues */
+	struct lock lock;          /* guards all below, but for config and, while running, the queues */
 	uint64_t features_offered; /* VERSION_1, EVENT_IDX, INDIRECT_DESC are added by the core */
 	uint64_t features_acked;
 	bool running; /* between ops->start and ops->stop */

@@ -25,9 +25,9 @@ struct rng {
 	ev_io kick;
 	ev_io source_ready; /* the file had nothing to give */
 	ev_timer refill;    /* the period's bytes are used up */
-	int fd;		    /* -1: getrandom */
+	int fd;             /* -1: getrandom */
 	uint64_t max_bytes;
-	double period;	     /* seconds */
+	double period;       /* seconds */
 	uint64_t bytes_left; /* of this period; worker's */
 };
 

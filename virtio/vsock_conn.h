@@ -66,9 +66,9 @@ struct vsock_conn {
 	uint32_t received, forwarded, forwarded_told; /* from the guest; told: in the last packet that we sent */
 	bool credit_asked;
 
-	bool has_data;			/* the socket may be readable: its watcher is off */
+	bool has_data;                  /* the socket may be readable: its watcher is off */
 	uint32_t guest_shut, host_shut; /* VIRTIO_VSOCK_SHUTDOWN_*: what each side will not do any more */
-	uint8_t *buffer;		/* bytes for the host, a ring of VSOCK_CONN_BUFFER; NULL until needed */
+	uint8_t *buffer;                /* bytes for the host, a ring of VSOCK_CONN_BUFFER; NULL until needed */
 	uint32_t buffer_start, buffer_len;
 	char line[VSOCK_CONN_LINE_MAX + 1]; /* of HELLO */
 	size_t line_len;

@@ -137,7 +137,14 @@ static uint64_t build_facs(struct table_builder *b)
 
 static uint64_t build_fadt(struct table_builder *b, uint64_t facs, uint64_t dsdt)
 {
-	enum { WBINVD = 1 << 0, PROC_C1 = 1 << 2, SLEEP_BUTTON_NONE = 1 << 5, FIX_RTC = 1 << 6, TIMER_32BIT = 1 << 8, RESET_REG = 1 << 10 };
+	enum {
+		WBINVD = 1 << 0,
+		PROC_C1 = 1 << 2,
+		SLEEP_BUTTON_NONE = 1 << 5,
+		FIX_RTC = 1 << 6,
+		TIMER_32BIT = 1 << 8,
+		RESET_REG = 1 << 10
+	};
 	enum { LEGACY_DEVICES = 1 << 0, VGA_NOT_PRESENT = 1 << 2 };
 	uint64_t at = begin(b, "FACP", 6);
 	add32(b, facs);
@@ -147,7 +154,7 @@ static uint64_t build_fadt(struct table_builder *b, uint64_t facs, uint64_t dsdt
 	add16(b, LAYOUT_SCI_IRQ);
 	add32(b, 0); /* no SMI command port: always in ACPI mode */
 	add_zeroes(b, 4);
-	add32(b, LAYOUT_PM_PORT);     /* PM1a event */
+	add32(b, LAYOUT_PM_PORT); /* PM1a event */
 	add32(b, 0);
 	add32(b, LAYOUT_PM_PORT + 4); /* PM1a control */
 	add32(b, 0);

@@ -10,8 +10,8 @@
 struct console_backend;
 
 /* Makes the device with nr console ports and attaches a chardev to each; backends has room for nr. Main thread. */
-int console_create(struct chardev *const *chardevs, unsigned nr, const struct guest_ram *ram,
-		   struct console_backend **backends, struct virtio_device **dev, struct error *err);
+int console_create(struct chardev *const *chardevs, unsigned nr, const struct guest_ram *ram, struct console_backend **backends,
+		   struct virtio_device **dev, struct error *err);
 /* After the device was destroyed. backend may be NULL. */
 void console_backend_destroy(struct console_backend *backend);
 

@@ -40,9 +40,9 @@ void machine_destroy(struct machine *m);
 /* Starts the vCPU threads; running unless config says start_paused. */
 int machine_start(struct machine *m, struct error *err);
 
-int machine_pause(struct machine *m);  /* QMP stop. Nothing of the guest runs when it returns. 0 also when it was paused */
+int machine_pause(struct machine *m); /* QMP stop. Nothing of the guest runs when it returns. 0 also when it was paused */
 int machine_resume(struct machine *m, struct error *err); /* QMP cont. -EPERM after an internal error */
-void machine_powerdown(struct machine *m); /* presses the power button */
+void machine_powerdown(struct machine *m);                /* presses the power button */
 int machine_reset(struct machine *m);
 void machine_quit(struct machine *m, const char *reason); /* ends the main loop; reason as in SHUTDOWN: "host-qmp-quit" */
 
@@ -83,9 +83,9 @@ struct chardev *machine_chardev(const struct machine *m, unsigned index);
 
 /* What listeners (monitors) hear. Names and data are QMP's. */
 enum machine_event {
-	MACHINE_EVENT_SHUTDOWN,  /* guest = the guest asked; reason */
+	MACHINE_EVENT_SHUTDOWN, /* guest = the guest asked; reason */
 	MACHINE_EVENT_POWERDOWN,
-	MACHINE_EVENT_RESET,     /* guest, reason */
+	MACHINE_EVENT_RESET, /* guest, reason */
 	MACHINE_EVENT_STOP,
 	MACHINE_EVENT_RESUME,
 	MACHINE_EVENT_GUEST_PANICKED,

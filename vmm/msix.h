@@ -23,7 +23,7 @@ struct msix {
 	unsigned nr_vectors;
 	unsigned capability; /* offset in configuration space */
 
-	struct lock lock; /* guards all below */
+	struct lock lock;     /* guards all below */
 	bool enabled, masked; /* from message control */
 	struct msix_entry {
 		uint32_t address_low, address_high, data, control;

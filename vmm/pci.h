@@ -36,8 +36,8 @@ struct pci_bar {
 	struct bus_range range; /* first: found back from the bus */
 	struct pci_function *function;
 	unsigned index;
-	uint64_t size;      /* 0: no BAR */
-	uint64_t power_on;  /* address after reset */
+	uint64_t size;     /* 0: no BAR */
+	uint64_t power_on; /* address after reset */
 	bool mapped;
 };
 
@@ -47,10 +47,10 @@ struct pci_function {
 	struct pci *pci;
 	unsigned devfn; /* slot * 8 + function */
 	uint8_t config[256];
-	uint8_t writable[256];   /* bits that the guest may set */
-	uint8_t power_on[256];   /* config after reset; taken at pci_add() */
+	uint8_t writable[256]; /* bits that the guest may set */
+	uint8_t power_on[256]; /* config after reset; taken at pci_add() */
 	struct pci_bar bars[PCI_NR_BARS];
-	unsigned capability_end; /* where the next capability goes */
+	unsigned capability_end;  /* where the next capability goes */
 	unsigned capability_last; /* where the last one's next pointer stands, 0 before the first */
 };
 
@@ -60,7 +60,8 @@ struct pci {
 	uint64_t window_next; /* next free address of the BAR window, and its end */
 	uint64_t window_end;
 	uint32_t address; /* CF8 */
-	struct bus_range *reset_port; /* port CF9, a byte inside CF8's dword, is somebody else's: accesses to it go there. May be NULL */
+	struct bus_range
+		*reset_port; /* port CF9, a byte inside CF8's dword, is somebody else's: accesses to it go there. May be NULL */
 	struct bus_range address_range, data_range, ecam_range;
 	struct pci_function *functions[PCI_MAX_FUNCTIONS];
 	struct pci_function bridge;

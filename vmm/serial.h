@@ -23,7 +23,7 @@ struct serial {
 	struct bus_range range;
 	struct hv_vm *vm;
 	unsigned irq;
-	char name[24]; /* "serial0": state section */
+	char name[24];  /* "serial0": state section */
 	bool connected; /* a chardev is behind it */
 
 	struct lock lock; /* guards all below */

@@ -7,8 +7,8 @@
  *   2. wanted is changed only with the lock held, and a change away from RUN kicks every vCPU after it: a thread that read RUN before
  *      is made to leave KVM_RUN (hv_vcpu_kick is not lost between the look and the run).
  */
-#include "base/lock.h"
 #include "vmm/vcpus.h"
+#include "base/lock.h"
 
 #include <errno.h>
 #include <pthread.h>

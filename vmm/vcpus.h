@@ -18,10 +18,10 @@
 struct vcpus;
 
 enum vcpu_event {
-	VCPU_EVENT_RESET,     /* triple fault, or KVM asks for one */
+	VCPU_EVENT_RESET, /* triple fault, or KVM asks for one */
 	VCPU_EVENT_POWER_OFF,
-	VCPU_EVENT_CRASHED,   /* the guest said so */
-	VCPU_EVENT_FAILED,    /* KVM cannot go on; detail says why */
+	VCPU_EVENT_CRASHED, /* the guest said so */
+	VCPU_EVENT_FAILED,  /* KVM cannot go on; detail says why */
 };
 
 /* Hears what a vCPU ended with; called on its thread, which then is parked. */

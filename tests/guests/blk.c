@@ -54,7 +54,7 @@ struct lane {
 	struct range *range;
 	uint8_t *status, *buffer;
 	uint64_t first, sectors; /* its part of the disk */
-	uint64_t at, count;	 /* of the request in flight */
+	uint64_t at, count;      /* of the request in flight */
 	enum type type;
 	bool in_flight;
 	unsigned queue;

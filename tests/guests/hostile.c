@@ -255,7 +255,7 @@ static bool is_port_deadly(unsigned port, unsigned size, bool is_write)
 
 static void attack_ports(void)
 {
-	static const uint16_t known[] = {0x20,	0x40,  0x43,  0x60,  0x61,  0x64,  0x70,  0x71,	 0x80,	0x92,  0xa0,  0x1f0, 0x2f8,
+	static const uint16_t known[] = {0x20,  0x40,  0x43,  0x60,  0x61,  0x64,  0x70,  0x71,  0x80,  0x92,  0xa0,  0x1f0, 0x2f8,
 					 0x3f8, 0x3f9, 0x3fa, 0x3fc, 0x4d0, 0x510, 0x600, 0x604, 0x608, 0xcf8, 0xcfc, 0xc000};
 	uint64_t len;
 	void *at;
@@ -495,9 +495,9 @@ static const struct {
 } scenarios[] = {
 	{"bad address", bad_address}, {"loop", loop},
 	{"zero length", zero_length}, {"bad indirect", bad_indirect},
-	{"bad next", bad_next},	      {"bad index", bad_index},
+	{"bad next", bad_next},       {"bad index", bad_index},
 	{"bad order", bad_order},     {"all random", all_random},
-	{"moving", moving},	      {"doorbell storm", storm},
+	{"moving", moving},           {"doorbell storm", storm},
 };
 
 static void write_queue_address(struct rig *r, unsigned offset, uint64_t address)
@@ -538,7 +538,7 @@ static void attack_setup(struct rig *r)
 		write_queue_address(r, VIRTIO_C_QUEUE_DRIVER, garbage_address());
 		/* The last one in the local APIC, on our own BAR, or anywhere. */
 		write_queue_address(r, VIRTIO_C_QUEUE_DEVICE,
-				    kind == 3	? 0xfee00300
+				    kind == 3   ? 0xfee00300
 				    : kind == 4 ? r->dev.common
 						: garbage_address());
 		mmio_write16(r->dev.common + VIRTIO_C_QUEUE_ENABLE, (uint16_t)(below(4) ? 1 : garbage()));
@@ -634,7 +634,7 @@ int guest_main(void)
 		void (*attack)(void);
 	} modes[] = {
 		{"config", attack_config}, {"registers", attack_registers}, {"ports", attack_ports},
-		{"mmio", attack_mmio},	   {"rings", attack_rings},
+		{"mmio", attack_mmio},     {"rings", attack_rings},
 	};
 	const struct acpi_header *fadt = acpi_table("FACP", 0);
 	uint64_t round, rounds = cmdline_number("rounds", 20), seed = cmdline_number("seed", 1);

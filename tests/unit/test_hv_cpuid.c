@@ -352,7 +352,7 @@ START_TEST(the_host_model_leaves_out_what_would_tie_or_trouble_the_guest)
 	ck_assert_ptr_null(hv_cpuid_find(&cpuid, 0x12, 0));
 	ck_assert(hv_feature_is_set(&cpuid, "avx512f"));
 	ck_assert_ptr_null(hv_cpuid_find(&cpuid, 0x1f, 0)); /* one die */
-	ck_assert_uint_eq(leaf(0xb, 0)->edx, 0);	    /* not the host's APIC id */
+	ck_assert_uint_eq(leaf(0xb, 0)->edx, 0);            /* not the host's APIC id */
 	ck_assert_uint_eq(leaf(1, 0)->ebx >> 24, 0);
 	struct hv_cpuid first = cpuid;
 	build("max", &single);

@@ -399,7 +399,7 @@ START_TEST(an_indirect_table_of_a_bad_length_or_place_is_refused)
 	static const struct {
 		uint64_t addr;
 		uint32_t len;
-	} bad[] = {{BUFFERS, 0},	{BUFFERS, 15},	{BUFFERS, 17}, {BUFFERS, 40},
+	} bad[] = {{BUFFERS, 0},        {BUFFERS, 15},  {BUFFERS, 17}, {BUFFERS, 40},
 		   {RAM_SIZE - 16, 32}, {RAM_SIZE, 16}, {~0ull, 16},   {BUFFERS, 0xfffffff0}};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		virtq_reset(&q);

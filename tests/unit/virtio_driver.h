@@ -23,8 +23,8 @@ struct driver_queue {
 	const struct guest_ram *ram;
 	uint16_t size;
 	uint64_t desc, avail, used; /* guest-physical */
-	uint16_t avail_idx;	    /* next to publish */
-	uint16_t last_used;	    /* next to look at */
+	uint16_t avail_idx;         /* next to publish */
+	uint16_t last_used;         /* next to look at */
 };
 
 static inline uint64_t driver_queue_bytes(uint16_t size)

@@ -170,7 +170,7 @@ static uint8_t sleep_type(void)
 			continue;
 		at = aml + i + 5;
 		at += 1 + (*at >> 6); /* package length */
-		at++;		      /* number of elements */
+		at++;                 /* number of elements */
 		if (*at == 0x0a)      /* byte prefix; ZeroOp and OneOp are themselves */
 			at++;
 		return *at & 7;

@@ -13,7 +13,7 @@
 
 enum pattern_kind {
 	PATTERN_ZERO,
-	PATTERN_TEXT,	/* words, as in logs and sources: LZ4 leaves 60 % of it */
+	PATTERN_TEXT,   /* words, as in logs and sources: LZ4 leaves 60 % of it */
 	PATTERN_BINARY, /* records of pointers, counters and flags: as much */
 	PATTERN_RANDOM, /* incompressible */
 	PATTERN_KINDS,

@@ -40,9 +40,9 @@ extern struct tss boot_tss[SMP_MOST_CPUS]; /* the bitmap of 8 KiB follows */
 extern char boot_ap[], boot_ap_end[];
 void smp_entry(void);
 
-static uint32_t arrived = 1;	     /* vCPUs running, ourselves counted; the newcomer's number is what it was before */
-static uint32_t round_started;	     /* counts calls of smp_run() */
-static uint32_t round_done;	     /* vCPUs that finished the round, without the boot CPU */
+static uint32_t arrived = 1;         /* vCPUs running, ourselves counted; the newcomer's number is what it was before */
+static uint32_t round_started;       /* counts calls of smp_run() */
+static uint32_t round_done;          /* vCPUs that finished the round, without the boot CPU */
 static void (*round_work)(unsigned); /* written before round_started is */
 
 unsigned smp_cpus(void)

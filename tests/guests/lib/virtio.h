@@ -95,7 +95,7 @@ struct virtq {
 		void *token;
 		uint32_t writable;   /* bytes that the device may write */
 		uint16_t nr_desc;    /* 0: not in flight */
-	} * tokens;		     /* by head */
+	} * tokens;                  /* by head */
 	struct virtq_desc *indirect; /* VIRTQ_MOST_BUFFERS for each head */
 };
 enum { VIRTQ_MOST_BUFFERS = 16 };
