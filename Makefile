@@ -87,8 +87,9 @@ check-unit: unit-tests ## run the unit tests (with SAN=address, thread or undefi
 check-native: native-tests ## run micro-guests on this machine's /dev/kvm
 	@tests/run-unit $(NATIVE_TESTS)
 
-check-rig: all ## run Debian guests, in nested KVM where this machine has no other; RIG='linux-* reboot' picks scenarios
-	@scripts/setup rig
+check-rig: ## run Debian guests, in nested KVM where this machine has no other; RIG='linux-* reboot' picks scenarios
+	@scripts/setup build rig
+	@$(MAKE) --no-print-directory all
 	@tests/rig/rig run $(RIG)
 
 # --- fuzzing ---
@@ -119,12 +120,14 @@ fuzz: fuzzers ## fuzz everything, FUZZ_SECONDS each (60); FUZZ='virtq options' p
 
 # --- benchmarks ---
 
-bench: all guests ## run all benchmarks; each line is also appended to build/bench/results.jsonl
+bench: ## run all benchmarks; each line is also appended to build/bench/results.jsonl
 	@scripts/setup build test rig
+	@$(MAKE) --no-print-directory all guests
 	@bench/run
 
-bench-%: all guests ## run one benchmark: bench-boot, bench-blk, bench-net
+bench-%: ## run one benchmark: bench-boot, bench-blk, bench-net
 	@scripts/setup build test rig
+	@$(MAKE) --no-print-directory all guests
 	@bench/run $*
 
 demo: ## install what is missing, build, and boot a Debian guest
