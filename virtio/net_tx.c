@@ -5,6 +5,7 @@
  * While we drain the ring the guest need not notify us; its used buffers are published and the interrupt is decided on once a batch.
  */
 #include <errno.h>
+#include <sched.h>
 #include <linux/if_ether.h>
 
 #include "virtio/net_device.h"
@@ -81,6 +82,7 @@ static int drain(struct net_device *n)
 	struct virtq *q = &n->dev.queues[NET_QUEUE_TX];
 	uint16_t staged = 0;
 	unsigned budget = NET_BUDGET;
+	bool sent = false; /* since we last gave way */
 	int ret;
 	for (;;) {
 		struct virtq_chain chain;
@@ -89,6 +91,12 @@ static int drain(struct net_device *n)
 			break;
 		if (ret == 0) {
 			publish(q, &staged);
+			/* A guest that shares our CPU gets the chance to queue more, which spares it the next notification. */
+			if (sent) {
+				sent = false;
+				sched_yield();
+				continue;
+			}
 			if (!virtq_notify_on(q))
 				break;
 			virtq_notify_off(q);
@@ -99,6 +107,7 @@ static int drain(struct net_device *n)
 			virtq_unpop(q);
 			break;
 		}
+		sent = true;
 		virtq_fill(q, chain.head, 0, staged++);
 		if (staged == PUBLISH_AFTER)
 			publish(q, &staged);
