@@ -5,8 +5,8 @@
  * While we drain the ring the guest need not notify us; its used buffers are published and the interrupt is decided on once a batch.
  */
 #include <errno.h>
-#include <sched.h>
 #include <linux/if_ether.h>
+#include <sched.h>
 
 #include "virtio/net_device.h"
 #include "virtio/net_header.h"
