@@ -10,6 +10,7 @@
  * written is remembered in the port (and in saved state).
  */
 #include "virtio/console.h"
+#include "base/container_of.h"
 #include "base/lock.h"
 
 #include <errno.h>
@@ -418,7 +419,7 @@ static void on_wake(struct ev_loop *loop, ev_async *watcher, int revents)
 {
 	(void)loop;
 	(void)revents;
-	struct console *con = (struct console *)(void *)((char *)watcher - offsetof(struct console, wake));
+	struct console *con = container_of(watcher, struct console, wake);
 	for (unsigned i = 0; i < con->nr_ports; i++) {
 		struct port *port = &con->ports[i];
 		lock_take(&con->mutex);

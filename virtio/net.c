@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "base/container_of.h"
 #include "base/log.h"
 #include "virtio/net_device.h"
 #include "virtio/net_header.h"
@@ -122,14 +123,14 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int revents)
 {
 	(void)loop;
 	(void)revents;
-	net_rx_run((struct net_device *)((char *)watcher - offsetof(struct net_device, readable)));
+	net_rx_run(container_of(watcher, struct net_device, readable));
 }
 
 static void on_writable(struct ev_loop *loop, ev_io *watcher, int revents)
 {
 	(void)loop;
 	(void)revents;
-	net_tx_writable((struct net_device *)((char *)watcher - offsetof(struct net_device, writable)));
+	net_tx_writable(container_of(watcher, struct net_device, writable));
 }
 
 /* --- the core's calls --- */

@@ -11,6 +11,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/container_of.h"
 #include "virtio/worker.h"
 
 #define QUEUE_SIZE 8
@@ -124,8 +125,6 @@ static void serve(struct rng *rng)
 }
 
 /* libev's watchers know their place: each callback finds its device from its own member. */
-#define RNG_OF(watcher, member) ((struct rng *)(void *)((char *)(watcher)-offsetof(struct rng, member)))
-
 static void on_kick(struct ev_loop *loop, ev_io *watcher, int revents)
 {
 	(void)loop;
@@ -133,21 +132,21 @@ static void on_kick(struct ev_loop *loop, ev_io *watcher, int revents)
 	uint64_t kicks;
 	ssize_t ignored = read(watcher->fd, &kicks, sizeof(kicks));
 	(void)ignored;
-	serve(RNG_OF(watcher, kick));
+	serve(container_of(watcher, struct rng, kick));
 }
 
 static void on_source_ready(struct ev_loop *loop, ev_io *watcher, int revents)
 {
 	(void)revents;
 	ev_io_stop(loop, watcher);
-	serve(RNG_OF(watcher, source_ready));
+	serve(container_of(watcher, struct rng, source_ready));
 }
 
 static void on_refill(struct ev_loop *loop, ev_timer *watcher, int revents)
 {
 	(void)loop;
 	(void)revents;
-	struct rng *rng = RNG_OF(watcher, refill);
+	struct rng *rng = container_of(watcher, struct rng, refill);
 	rng->bytes_left = rng->max_bytes;
 	serve(rng);
 }

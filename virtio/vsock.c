@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/container_of.h"
 #include "base/log.h"
 #include "virtio/vsock_device.h"
 
@@ -27,17 +28,17 @@ static struct vsock *from_device(struct virtio_device *dev)
 
 static struct vsock_conn *of_readable(ev_io *watcher)
 {
-	return (struct vsock_conn *)(void *)((char *)watcher - offsetof(struct vsock_conn, readable));
+	return container_of(watcher, struct vsock_conn, readable);
 }
 
 static struct vsock_conn *of_writable(ev_io *watcher)
 {
-	return (struct vsock_conn *)(void *)((char *)watcher - offsetof(struct vsock_conn, writable));
+	return container_of(watcher, struct vsock_conn, writable);
 }
 
 static struct vsock_conn *of_timeout(ev_timer *watcher)
 {
-	return (struct vsock_conn *)(void *)((char *)watcher - offsetof(struct vsock_conn, timeout));
+	return container_of(watcher, struct vsock_conn, timeout);
 }
 
 static uint32_t unused_host_port(struct vsock *vs, uint32_t guest_port)
@@ -127,14 +128,14 @@ struct vsock_conn *vsock_new_conn(struct vsock *vs, int fd, enum vsock_conn_stat
 static void on_accept_again(struct ev_loop *loop, ev_timer *watcher, int revents)
 {
 	(void)revents;
-	struct vsock *vs = (struct vsock *)(void *)((char *)watcher - offsetof(struct vsock, accept_again));
+	struct vsock *vs = container_of(watcher, struct vsock, accept_again);
 	ev_io_start(loop, &vs->listen);
 }
 
 static void on_listen(struct ev_loop *loop, ev_io *watcher, int revents)
 {
 	(void)revents;
-	struct vsock *vs = (struct vsock *)(void *)((char *)watcher - offsetof(struct vsock, listen));
+	struct vsock *vs = container_of(watcher, struct vsock, listen);
 	if (vs->nr_conns == VSOCK_MAX_CONNS || virtio_device_failed(&vs->dev)) {
 		ev_io_stop(loop, watcher); /* until vsock_destroy_conn(), or the next start */
 		return;
