@@ -20,6 +20,15 @@ enum lock_rank {
 	LOCK_RTC,           /* vmm/rtc.c */
 	LOCK_CHARDEV,       /* vmm/chardev.c: output buffer */
 	LOCK_MSIX,          /* vmm/msix.c: table and pending bits */
+	LOCK_MEMMGR_EVICT,  /* memmgr/: who takes pages away */
+	LOCK_MEMMGR,        /* memmgr/: settings, the reclaimer's wake-up */
+	LOCK_MEMMGR_FAULT,  /* memmgr/fault.c: which handlers serve */
+	LOCK_MEMMGR_CHUNK,  /* memmgr/chunk.c: the page states of 2 MiB */
+	LOCK_MEMMGR_PAGER,  /* memmgr/pager.c: what is to be brought back */
+	LOCK_MEMMGR_SAMPLE, /* memmgr/: the working set's estimator */
+	LOCK_MEMMGR_STATS,  /* memmgr/: writers of the statistics page */
+	LOCK_STORE,         /* memmgr/store.c: clusters */
+	LOCK_SWAP_FILE,     /* memmgr/swap_file.c: extents */
 	LOCK_BUS,           /* vmm/bus.c: who claims which addresses */
 	LOCK_HV_VM,         /* hv/: slots and routes */
 	LOCK_NR_RANKS,

@@ -1,0 +1,509 @@
+/*
+ * How pages go: from the guest into limbo, from limbo into the store, from the store's RAM to disk.
+ *
+ *   evict_by_clock, evict_run    RESIDENT -> LIMBO: UFFDIO_MOVE, nothing is copied. A touch brings the page back (second chance).
+ *   evict_compress               LIMBO -> COMPRESSED or ZERO, for pages that stayed there long enough
+ *   evict_store_raw              LIMBO -> COMPRESSED as it is: incompressible pages, on their way to disk
+ *   evict_write                  clusters of the store to disk
+ *
+ * Victims are found by a clock (second chance): its hand goes round over all pages and takes those that did not come back since it passed last; limbo
+ * is what tells of reads, which nothing else in user space does.
+ *
+ * A page is compressed without its chunk's lock: it is marked BUSY first, which makes a fault copy it instead of moving it away
+ * (bring.c, invariant 1), and the limbo page is dropped after the entry has changed. Pages are put into the store in the order in which the guest
+ * once used them (page_table.order), so that they come back in that order, too.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/log.h"
+#include "memmgr/memmgr_internal.h"
+#include "memmgr/os.h"
+#include "memmgr/page_scan.h"
+#include "memmgr/uffd.h"
+
+enum {
+	SLICE = CHUNK_PAGES, /* pages compressed between two looks at their entries: a huge page is dropped as a whole */
+	GATHER = 16384,  /* pages that are put in order together */
+	MOVE_TRIES = 20,
+	WRITE_BATCH = 16, /* clusters in flight */
+};
+
+struct victim {
+	uint32_t order, page;
+};
+
+struct evictor {
+	uint32_t hand; /* the clock's: a page */
+	struct limbo_queue queue;
+	struct limbo_queue raw; /* incompressible ones, found so */
+	struct store_writer *writer;
+	struct store_io *io; /* NULL without a disk tier */
+	struct victim *victims; /* GATHER of them */
+	struct bring_buffer buffer; /* for repacking */
+};
+
+int evictor_create(struct memmgr *mm, struct evictor **out)
+{
+	struct evictor *e = mem_calloc(1, sizeof(*e));
+	if (!e)
+		return -ENOMEM;
+	e->victims = mem_calloc(GATHER, sizeof(*e->victims));
+	int ret = !e->victims ? -ENOMEM : bring_buffer_init(&e->buffer);
+	if (ret == 0)
+		ret = store_writer_create(mm->store, &e->writer);
+	if (ret == 0 && mm->swap)
+		ret = store_io_create(mm->store, &e->io, NULL);
+	if (ret)
+		evictor_destroy(e);
+	else
+		*out = e;
+	return ret;
+}
+
+void evictor_destroy(struct evictor *e)
+{
+	if (!e)
+		return;
+	store_io_destroy(e->io);
+	store_writer_destroy(e->writer);
+	bring_buffer_fini(&e->buffer);
+	limbo_queue_fini(&e->queue);
+	limbo_queue_fini(&e->raw);
+	mem_free(e->victims);
+	mem_free(e);
+}
+
+/* --- into limbo --- */
+
+/* Moves resident pages of a locked, armed chunk that are there and follow each other. Returns pages moved. */
+static size_t move_out(struct memmgr *mm, uint32_t first, uint32_t nr, page_entry entry)
+{
+	uint32_t at = 0;
+	size_t moved = 0;
+	for (unsigned tries = 0; at < nr;) {
+		int64_t ret = uffd_move(mm->uffd, page_limbo(&mm->pt, first + at), page_hva(&mm->pt, first + at),
+					(uint64_t)(nr - at) * GUEST_PAGE_SIZE, false);
+		if (ret > 0) {
+			for (uint32_t i = 0; i < ret / GUEST_PAGE_SIZE; i++)
+				page_table_set(&mm->pt, first + at + i, entry);
+			moved += (size_t)ret / GUEST_PAGE_SIZE;
+			if (ret == (int64_t)CHUNK_SIZE)
+				page_chunk(&mm->pt, first)->limbo_huge = true;
+			at += (uint32_t)(ret / GUEST_PAGE_SIZE);
+			continue;
+		}
+		if (ret == -EAGAIN && tries++ < MOVE_TRIES) {
+			COUNT(mm, retried, 1);
+			continue;
+		}
+		if (ret == -ENOMEM)
+			break;
+		/* Pinned (direct I/O, a device), gone meanwhile, or its place in limbo is not free yet: not this one. */
+		if (ret == -EBUSY)
+			COUNT(mm, pinned, 1);
+		at++;
+		tries = 0;
+	}
+	return moved;
+}
+
+/* Whether the clock may take the page; a page that was touched is spared once. The chunk's lock is held. */
+static bool is_victim(struct memmgr *mm, uint32_t page, bool spare_touched)
+{
+	page_entry e = mm->pt.entries[page];
+	if (page_state(e) != PAGE_RESIDENT || e & (PAGE_BUSY | PAGE_LOADING))
+		return false;
+	if (!spare_touched)
+		return true;
+	if (e & PAGE_REFERENCED || (e & (PAGE_PREFETCHED | PAGE_SPARED)) == PAGE_PREFETCHED) {
+		page_table_set(&mm->pt, page, (e & ~(uint64_t)PAGE_REFERENCED) | (e & PAGE_PREFETCHED ? PAGE_SPARED : 0));
+		return false;
+	}
+	/* Nothing is gained by taking it, unless there is a disk. */
+	return !(e & PAGE_INCOMPRESSIBLE) || mm->swap;
+}
+
+static size_t take(struct memmgr *mm, uint32_t first, uint32_t nr, bool spare_touched, bool sample)
+{
+	struct evictor *ev = mm->evictor;
+	struct page_scan_run runs[CHUNK_PAGES / 2 + 1];
+	struct chunk *c = page_chunk(&mm->pt, first);
+	uint64_t now = memmgr_now_ns();
+	page_entry entry = PAGE_LIMBO | memmgr_time_stamp(now) << PAGE_TIME_SHIFT | (sample ? PAGE_SAMPLED : 0);
+	size_t taken = 0;
+
+	lock_take(&c->lock);
+	if (chunk_arm(mm, c) != 0) {
+		lock_release(&c->lock);
+		return 0;
+	}
+	/* Armed, and so nothing appears there any more but by us. */
+	int nr_runs = page_scan(mm->pagemap, page_hva(&mm->pt, first), nr, runs, CHUNK_PAGES / 2 + 1);
+	for (int r = 0; r < nr_runs; r++) {
+		uint32_t at = first + runs[r].first, end = at + runs[r].nr;
+		while (at < end) {
+			uint32_t n = 0;
+			while (at + n < end && is_victim(mm, at + n, spare_touched))
+				n++;
+			if (n && limbo_queue_reserve(&ev->queue) == 0) {
+				uint64_t wasted = 0;
+				for (uint32_t i = 0; i < n; i++)
+					wasted += (mm->pt.entries[at + i] & PAGE_PREFETCHED) != 0;
+				COUNT(mm, prefetch_wasted, wasted);
+				size_t moved = move_out(mm, at, n, entry);
+				if (moved)
+					limbo_queue_push(&ev->queue, at, n, now);
+				taken += moved;
+			}
+			at += n ? n : 1;
+		}
+	}
+	c->around = 0;
+	chunk_disarm_if_whole(mm, c);
+	lock_release(&c->lock);
+	COUNT(mm, evicted, taken);
+	return taken;
+}
+
+size_t evict_run(struct memmgr *mm, uint32_t first, uint32_t nr, bool sample)
+{
+	return take(mm, first, nr, false, sample);
+}
+
+size_t evict_by_clock(struct memmgr *mm, size_t nr)
+{
+	struct evictor *ev = mm->evictor;
+	uint32_t nr_pages = mm->pt.nr_chunks * CHUNK_PAGES;
+	size_t taken = 0;
+	/* The first round may only find pages that were touched, and spare them. */
+	for (uint64_t seen = 0; taken < nr && seen < 2ull * nr_pages;) {
+		uint32_t at = ev->hand;
+		struct chunk *c = page_chunk(&mm->pt, at);
+		uint32_t index = at % CHUNK_PAGES, end = c->end;
+		if (index < c->first)
+			index = c->first;
+		/* A chunk that is whole goes as a whole: it may be a huge page, which then moves as one. */
+		if (nr - taken < end - index && c->missing)
+			end = index + (uint32_t)(nr - taken);
+		if (index < end)
+			taken += take(mm, at - at % CHUNK_PAGES + index, end - index, true, false);
+		uint32_t next = end < c->end ? at - at % CHUNK_PAGES + end : at - at % CHUNK_PAGES + CHUNK_PAGES;
+		seen += next - at;
+		ev->hand = next < nr_pages ? next : 0;
+	}
+	return taken;
+}
+
+/* --- into the store --- */
+
+static bool is_zero(const void *page)
+{
+	const uint64_t *words = page;
+	/* Most pages that are not zero show it early. */
+	if (words[0] | words[1] | words[64] | words[300])
+		return false;
+	return memcmp(page, (const uint8_t *)page + 8, GUEST_PAGE_SIZE - 8) == 0;
+}
+
+/* A page on its way: what it has become. */
+struct put {
+	uint32_t page;
+	int result; /* of store_put() */
+	bool zero;
+	store_ref ref;
+};
+
+static int by_page(const void *a, const void *b)
+{
+	uint32_t x = ((const struct put *)a)->page, y = ((const struct put *)b)->page;
+	return x < y ? -1 : x > y;
+}
+
+/* The limbo pages of some puts that follow each other are not needed any more. The chunk's lock is held. */
+static void drop_limbo(struct memmgr *mm, uint32_t first, uint32_t nr)
+{
+	struct chunk *c = page_chunk(&mm->pt, first);
+	/*
+	 * A huge page of which parts are dropped keeps all its memory, unless it is split. Advising on a part of it does that, and nothing else
+	 * (Linux, mm/madvise.c, madvise_cold_or_pageout_pte_range()).
+	 */
+	if (c->limbo_huge && nr < CHUNK_PAGES)
+		mem_madvise(page_limbo(&mm->pt, first), GUEST_PAGE_SIZE, MADV_COLD);
+	c->limbo_huge = false;
+	if (mem_madvise(page_limbo(&mm->pt, first), (uint64_t)nr * GUEST_PAGE_SIZE, MADV_DONTNEED) != 0)
+		return; /* stays BUSY: never taken again, but right */
+	for (uint32_t i = 0; i < nr; i++)
+		page_table_set(&mm->pt, first + i, mm->pt.entries[first + i] & ~(uint64_t)PAGE_BUSY);
+}
+
+/* Writes down what became of one page. Returns whether its limbo page is to be dropped. The chunk's lock is held. */
+static bool finish(struct memmgr *mm, const struct put *p, size_t *left)
+{
+	page_entry e = mm->pt.entries[p->page];
+	if (page_state(e) != PAGE_LIMBO) {
+		/* Brought back meanwhile, by a copy. */
+		if (p->result == 0)
+			store_drop(mm->store, p->ref);
+		return true;
+	}
+	if (p->result) {
+		page_table_set(&mm->pt, p->page, (e & ~(uint64_t)PAGE_BUSY) | (p->result == -E2BIG ? PAGE_INCOMPRESSIBLE : 0));
+		return false;
+	}
+	page_entry kept = e & (PAGE_BUSY | PAGE_SAMPLED | PAGE_TIME_MASK);
+	page_table_set(&mm->pt, p->page, (p->zero ? PAGE_ZERO : PAGE_COMPRESSED) | kept | p->ref << PAGE_REF_SHIFT);
+	*left += 1;
+	return true;
+}
+
+static size_t finish_slice(struct memmgr *mm, struct put *puts, size_t nr)
+{
+	size_t left = 0;
+	qsort(puts, nr, sizeof(*puts), by_page);
+	for (size_t i = 0; i < nr;) {
+		struct chunk *c = page_chunk(&mm->pt, puts[i].page);
+		uint32_t first = 0, n = 0;
+		lock_take(&c->lock);
+		for (; i < nr && page_chunk(&mm->pt, puts[i].page) == c; i++) {
+			if (n && puts[i].page != first + n) {
+				drop_limbo(mm, first, n);
+				n = 0;
+			}
+			if (finish(mm, &puts[i], &left)) {
+				first = n ? first : puts[i].page;
+				n++;
+			}
+		}
+		if (n)
+			drop_limbo(mm, first, n);
+		lock_release(&c->lock);
+	}
+	return left;
+}
+
+/* Marks those of the victims BUSY that are in limbo still. */
+static size_t mark_busy(struct memmgr *mm, const struct victim *victims, size_t nr, struct put *puts)
+{
+	size_t marked = 0;
+	struct chunk *locked = NULL;
+	for (size_t i = 0; i < nr; i++) {
+		struct chunk *c = page_chunk(&mm->pt, victims[i].page);
+		if (c != locked) {
+			if (locked)
+				lock_release(&locked->lock);
+			lock_take(&c->lock);
+			locked = c;
+		}
+		page_entry e = mm->pt.entries[victims[i].page];
+		if (page_state(e) != PAGE_LIMBO || e & PAGE_BUSY)
+			continue;
+		page_table_set(&mm->pt, victims[i].page, e | PAGE_BUSY);
+		puts[marked++] = (struct put){.page = victims[i].page};
+	}
+	if (locked)
+		lock_release(&locked->lock);
+	return marked;
+}
+
+/* Puts victims into the store in their order. Returns pages that left limbo; *full is set when the store takes no more. */
+static size_t put_victims(struct memmgr *mm, const struct victim *victims, size_t nr, enum store_method method, bool *full)
+{
+	struct evictor *ev = mm->evictor;
+	struct put puts[SLICE];
+	size_t left = 0;
+	for (size_t at = 0; at < nr && !*full; at += SLICE) {
+		size_t n = mark_busy(mm, victims + at, nr - at < SLICE ? nr - at : SLICE, puts);
+		uint64_t compressed = 0, incompressible = 0;
+		for (size_t i = 0; i < n; i++) {
+			const uint8_t *bytes = page_limbo(&mm->pt, puts[i].page);
+			puts[i].zero = is_zero(bytes);
+			puts[i].result = *full ? -ENOSPC : store_put(ev->writer, puts[i].page, bytes, method, &puts[i].ref);
+			if (puts[i].result == 0)
+				compressed++;
+			else if (puts[i].result == -E2BIG)
+				incompressible++;
+			else
+				*full = true;
+			/* What cannot be put waits on: incompressible pages for the disk, others for room. */
+			struct limbo_queue *queue = puts[i].result == -E2BIG ? &ev->raw : &ev->queue;
+			if (puts[i].result && limbo_queue_reserve(queue) == 0)
+				limbo_queue_push(queue, puts[i].page, 1, 0);
+		}
+		COUNT(mm, compressed, compressed);
+		COUNT(mm, incompressible, incompressible);
+		left += finish_slice(mm, puts, n);
+	}
+	return left;
+}
+
+static int by_order(const void *a, const void *b)
+{
+	const struct victim *x = a, *y = b;
+	if (x->order != y->order)
+		return x->order < y->order ? -1 : 1;
+	return x->page < y->page ? -1 : x->page > y->page;
+}
+
+static void sort_victims(struct victim *victims, size_t nr)
+{
+	for (size_t i = 1; i < nr; i++) {
+		if (by_order(&victims[i - 1], &victims[i]) > 0) {
+			qsort(victims, nr, sizeof(*victims), by_order);
+			return;
+		}
+	}
+}
+
+/* Adds pages of one chunk that are in limbo to the victims. taken_ns 0: whenever they were taken. */
+static size_t gather(struct memmgr *mm, uint32_t first, uint32_t nr, uint64_t taken_ns, bool raw, size_t at)
+{
+	struct chunk *c = page_chunk(&mm->pt, first);
+	uint64_t stamp = memmgr_time_stamp(taken_ns);
+	lock_take(&c->lock);
+	for (uint32_t page = first; c->in_limbo && page < first + nr && at < GATHER; page++) {
+		page_entry e = mm->pt.entries[page];
+		/* Taken again since: it has a later run. */
+		if (page_state(e) != PAGE_LIMBO || e & PAGE_BUSY || !(e & PAGE_INCOMPRESSIBLE) == raw ||
+		    (taken_ns && (e & PAGE_TIME_MASK) >> PAGE_TIME_SHIFT != stamp))
+			continue;
+		mm->evictor->victims[at++] = (struct victim){mm->pt.order[page], page};
+	}
+	lock_release(&c->lock);
+	return at;
+}
+
+/* Takes due runs off the queue, up to max pages, into the victims. */
+static size_t gather_due(struct memmgr *mm, struct limbo_queue *queue, uint64_t before_ns, size_t max, bool raw)
+{
+	const struct limbo_run *run;
+	size_t nr = 0;
+	if (max > GATHER)
+		max = GATHER;
+	while (nr < max && (run = limbo_queue_oldest(queue)) != NULL && run->taken_ns <= before_ns) {
+		uint32_t n = run->nr, in_chunk = CHUNK_PAGES - run->first % CHUNK_PAGES;
+		if (n > in_chunk)
+			n = in_chunk;
+		if (n > max - nr)
+			n = (uint32_t)(max - nr);
+		nr = gather(mm, run->first, n, run->taken_ns, raw, nr);
+		limbo_queue_pop(queue, n);
+	}
+	return nr;
+}
+
+size_t evict_compress(struct memmgr *mm, uint64_t before_ns, size_t max)
+{
+	bool full = false;
+	size_t nr = gather_due(mm, &mm->evictor->queue, before_ns, max, false);
+	sort_victims(mm->evictor->victims, nr);
+	return put_victims(mm, mm->evictor->victims, nr, STORE_FAST, &full);
+}
+
+uint64_t evict_oldest_ns(struct memmgr *mm)
+{
+	const struct limbo_run *run = limbo_queue_oldest(&mm->evictor->queue);
+	return run ? run->taken_ns : UINT64_MAX;
+}
+
+size_t evict_compress_range(struct memmgr *mm, uint32_t first, uint32_t end)
+{
+	size_t left = 0;
+	bool full = false;
+	while (first < end && !full) {
+		size_t nr = 0;
+		for (; first < end && nr + CHUNK_PAGES <= GATHER; first += CHUNK_PAGES - first % CHUNK_PAGES) {
+			uint32_t n = CHUNK_PAGES - first % CHUNK_PAGES;
+			nr = gather(mm, first, n < end - first ? n : end - first, 0, false, nr);
+		}
+		sort_victims(mm->evictor->victims, nr);
+		left += put_victims(mm, mm->evictor->victims, nr, STORE_FAST, &full);
+	}
+	return left;
+}
+
+size_t evict_store_raw(struct memmgr *mm, size_t max)
+{
+	bool full = false;
+	size_t nr = gather_due(mm, &mm->evictor->raw, UINT64_MAX, max, true);
+	sort_victims(mm->evictor->victims, nr);
+	return put_victims(mm, mm->evictor->victims, nr, STORE_RAW, &full);
+}
+
+/* --- within the store --- */
+
+/* One page of the store that shall lie elsewhere. */
+static bool repack(struct memmgr *mm, const struct store_item *item, enum store_method method)
+{
+	struct evictor *ev = mm->evictor;
+	struct chunk *c = page_chunk(&mm->pt, item->page_nr);
+	store_ref ref;
+	lock_take(&c->lock);
+	page_entry e = mm->pt.entries[item->page_nr];
+	bool alive = page_ref(e) == item->ref && (page_state(e) == PAGE_COMPRESSED || page_state(e) == PAGE_ZERO) &&
+		     store_get(mm->store, item->ref, ev->buffer.pages) == 0;
+	lock_release(&c->lock);
+	if (!alive || store_put(ev->writer, item->page_nr, ev->buffer.pages, method, &ref) != 0)
+		return false;
+	lock_take(&c->lock);
+	e = mm->pt.entries[item->page_nr];
+	/* The old reference is alive as long as the entry has it, so that it cannot have been given to another page meanwhile. */
+	alive = page_ref(e) == item->ref;
+	if (alive)
+		page_table_set(&mm->pt, item->page_nr, (e & ~(~0ull << PAGE_REF_SHIFT)) | ref << PAGE_REF_SHIFT);
+	store_drop(mm->store, alive ? item->ref : ref);
+	lock_release(&c->lock);
+	return alive;
+}
+
+size_t evict_repack(struct memmgr *mm, const struct store_item *items, size_t nr, enum store_method method)
+{
+	size_t moved = 0;
+	for (size_t i = 0; i < nr; i++)
+		moved += repack(mm, &items[i], method);
+	COUNT(mm, compacted, moved);
+	return moved;
+}
+
+/* --- to disk --- */
+
+int64_t evict_write(struct memmgr *mm, uint64_t bytes)
+{
+	struct evictor *ev = mm->evictor;
+	struct store_stats before, now;
+	struct store_done done[WRITE_BATCH];
+	int error = 0;
+	if (!ev->io)
+		return -ENODEV;
+	/* What lies in open clusters is closed when all is wanted. */
+	if (bytes == UINT64_MAX)
+		store_writer_flush(ev->writer);
+	store_get_stats(mm->store, &before);
+	now = before;
+	while (!error && before.ram_bytes - now.ram_bytes < bytes && !mm->stopping) {
+		int begun = store_write_begin(ev->io, WRITE_BATCH);
+		if (begun <= 0 && !store_io_pending(ev->io)) {
+			error = begun;
+			break;
+		}
+		size_t nr = store_io_reap(ev->io, true, done, WRITE_BATCH);
+		for (size_t i = 0; i < nr; i++)
+			if (done[i].result)
+				error = done[i].result;
+		store_get_stats(mm->store, &now);
+		if (now.ram_bytes > before.ram_bytes)
+			now.ram_bytes = before.ram_bytes;
+	}
+	while (store_io_pending(ev->io)) {
+		size_t nr = store_io_reap(ev->io, true, done, WRITE_BATCH);
+		for (size_t i = 0; i < nr; i++)
+			if (done[i].result)
+				error = done[i].result;
+	}
+	store_get_stats(mm->store, &now);
+	if (now.ram_bytes >= before.ram_bytes)
+		return error;
+	return (int64_t)(before.ram_bytes - now.ram_bytes);
+}

@@ -1,0 +1,193 @@
+/*
+ * The threads that serve faults: they read who waits for which page, and bring it back.
+ *
+ * One handler serves until faults come from several CPUs; then as many are awake as there are such CPUs, each bound to one of them
+ * (follow.h). The others sleep on a condition, since the kernel wakes every reader of the descriptor for each fault. A handler takes only locks
+ * of the memory manager and touches no memory of the guest, so that whoever faults, holding whatever lock, is served.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "memmgr/memmgr_internal.h"
+#include "memmgr/uffd.h"
+
+#define WAKE_SIGNAL SIGUSR2 /* ends a handler's read(2); its own handler does nothing */
+enum { READ_BATCH = 8 };
+
+static void do_nothing(int signal)
+{
+	(void)signal;
+}
+
+/* --- one fault --- */
+
+static void serve(struct handler *h, const struct uffd_fault *fault)
+{
+	struct memmgr *mm = h->mm;
+	uint64_t start = memmgr_now_ns();
+	uint32_t page;
+	COUNT(mm, faults, 1);
+	if (!page_table_find(&mm->pt, fault->hva, &page)) {
+		/* A place in limbo, which nobody but us should touch. */
+		log_guest_error("memory: a fault outside guest memory, at %#llx", (unsigned long long)fault->hva);
+		return;
+	}
+	struct chunk *c = page_chunk(&mm->pt, page);
+	if (atomic_load(&c->whole))
+		return; /* it comes with its chunk: bring_chunk() wakes the waiters after it has taken this back */
+	lock_take(&c->lock);
+	page_entry e = mm->pt.entries[page];
+	int ret = bring_page(mm, &h->buffer, page, BRING_FAULT, fault->is_write);
+	if (ret) {
+		page_table_set(&mm->pt, page, mm->pt.entries[page] | PAGE_LOADING);
+	} else {
+		if (page_state(e) == PAGE_LIMBO && !(e & PAGE_SAMPLED) && mm->prefetch)
+			bring_limbo_around(mm, page);
+		chunk_disarm_if_whole(mm, c);
+	}
+	lock_release(&c->lock);
+	if (ret == -EAGAIN && page_state(e) == PAGE_COMPRESSED) {
+		COUNT(mm, major_faults, 1);
+		pager_load(mm, page, page_ref(e));
+	} else if (ret) {
+		pager_failed(mm, page, ret);
+	}
+	uint64_t end = memmgr_now_ns();
+	COUNT(mm, stall_ns, end - start);
+	if (e & PAGE_SAMPLED || (mm->sampling && page_state(e) != PAGE_RESIDENT && page_state(e) != PAGE_BALLOONED))
+		sample_touched(mm, page, e);
+	if (page_ref(e))
+		pager_touched(mm, &h->buffer, page_ref(e));
+}
+
+/* --- where handlers run --- */
+
+static void bind_to(struct handler *h, int cpu)
+{
+	if (cpu == h->cpu || cpu < 0)
+		return;
+	cpu_set_t set;
+	CPU_ZERO(&set);
+	CPU_SET((unsigned)cpu, &set);
+	/* Where it may not run there, it stays where it is. */
+	sched_setaffinity(0, sizeof(set), &set);
+	h->cpu = cpu;
+}
+
+/* Looks now and then where faults come from, and makes as many handlers serve as there are CPUs. */
+static void place(struct handler *h, int thread_id, uint64_t now_ns)
+{
+	struct memmgr *mm = h->mm;
+	int cpus[MAX_HANDLERS];
+	lock_take(&mm->fault_lock);
+	follow_note(&mm->follow, thread_id, now_ns);
+	unsigned nr = follow_cpus(&mm->follow, now_ns, cpus, mm->nr_handlers);
+	for (unsigned i = 0; i < nr; i++)
+		mm->handler_cpus[i] = cpus[i];
+	if (nr && nr != mm->active_handlers) {
+		if (nr > mm->active_handlers)
+			pthread_cond_broadcast(&mm->more_handlers);
+		mm->active_handlers = nr;
+	}
+	int cpu = mm->handler_cpus[h->index];
+	lock_release(&mm->fault_lock);
+	bind_to(h, cpu);
+}
+
+static void sleep_while_idle(struct handler *h)
+{
+	struct memmgr *mm = h->mm;
+	lock_take(&mm->fault_lock);
+	while (h->index >= mm->active_handlers && !mm->stopping)
+		lock_wait(&mm->fault_lock, &mm->more_handlers);
+	lock_release(&mm->fault_lock);
+}
+
+static void *handler_main(void *arg)
+{
+	struct handler *h = arg;
+	struct memmgr *mm = h->mm;
+	struct uffd_fault faults[READ_BATCH];
+	while (!mm->stopping) {
+		if (h->index >= mm->active_handlers) {
+			sleep_while_idle(h);
+			continue;
+		}
+		int nr = uffd_read(mm->uffd, faults, READ_BATCH);
+		if (nr < 0) {
+			log_error("memory: userfaultfd: cannot be read: %s; the guest's memory faults are not served", strerror(-nr));
+			mm->owner->memory_failed(mm->owner, MEMMGR_FAILURE_KERNEL, strerror(-nr));
+			break;
+		}
+		for (int i = 0; i < nr; i++)
+			serve(h, &faults[i]);
+		bring_buffer_refill(&h->buffer);
+		if (nr)
+			place(h, faults[nr - 1].thread_id, memmgr_now_ns());
+	}
+	return NULL;
+}
+
+/* --- start and stop --- */
+
+int fault_start(struct memmgr *mm, unsigned nr_handlers, struct error *err)
+{
+	struct sigaction action = {.sa_handler = do_nothing}; /* no SA_RESTART: read(2) shall end */
+	sigset_t all, before;
+	int ret = 0;
+	sigaction(WAKE_SIGNAL, &action, NULL);
+	sigfillset(&all);
+	sigdelset(&all, WAKE_SIGNAL);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	mm->active_handlers = 1;
+	mm->nr_handlers = nr_handlers;
+	for (unsigned i = 0; ret == 0 && i < nr_handlers; i++) {
+		struct handler *h = &mm->handlers[i];
+		h->mm = mm;
+		h->index = i;
+		h->cpu = -1;
+		mm->handler_cpus[i] = -1;
+		ret = bring_buffer_init(&h->buffer);
+		if (ret == 0)
+			ret = -pthread_create(&h->thread, NULL, handler_main, h);
+		if (ret) {
+			error_set(err, -ret, "guest memory: cannot start a thread that serves faults: %s", strerror(-ret));
+			break;
+		}
+		h->started = true;
+		char name[16];
+		snprintf(name, sizeof(name), "mem-fault%u", i % 1000);
+		pthread_setname_np(h->thread, name);
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return ret;
+}
+
+void fault_stop(struct memmgr *mm)
+{
+	lock_take(&mm->fault_lock);
+	pthread_cond_broadcast(&mm->more_handlers);
+	lock_release(&mm->fault_lock);
+	for (unsigned i = 0; i < mm->nr_handlers; i++) {
+		struct handler *h = &mm->handlers[i];
+		/* The signal may come just before read(2) and be lost: again, until the thread has ended. */
+		while (h->started) {
+			struct timespec until;
+			pthread_kill(h->thread, WAKE_SIGNAL);
+			clock_gettime(CLOCK_REALTIME, &until);
+			until.tv_nsec += 5000000;
+			if (until.tv_nsec >= 1000000000) {
+				until.tv_sec++;
+				until.tv_nsec -= 1000000000;
+			}
+			if (pthread_timedjoin_np(h->thread, NULL, &until) == 0)
+				h->started = false;
+		}
+		bring_buffer_fini(&h->buffer);
+	}
+}

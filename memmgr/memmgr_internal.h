@@ -1,0 +1,195 @@
+/* What the parts of the memory manager share: memmgr.c (life, settings), fault.c, bring.c, prefetch.c (pager), evict.c, reclaim.c. */
+#ifndef MEMMGR_MEMMGR_INTERNAL_H
+#define MEMMGR_MEMMGR_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "memmgr/follow.h"
+#include "memmgr/limbo_queue.h"
+#include "memmgr/memmgr.h"
+#include "memmgr/page_table.h"
+#include "memmgr/reclaim_policy.h"
+#include "memmgr/store.h"
+#include "memmgr/swap_file.h"
+#include "memmgr/working_set.h"
+
+#define MAX_HANDLERS 8
+#define BRING_BATCH 32 /* pages that are brought back together at most */
+
+#define BRING_STAGE 128 /* pages that are ready to be moved into the guest */
+
+/* A thread's means to bring pages back. */
+struct bring_buffer {
+	uint8_t *pages;  /* BRING_BATCH pages to decompress into, and copy from */
+	uint8_t *stage;  /* BRING_STAGE pages to decompress into, and move: saves the copy */
+	unsigned staged; /* of those, that are there: the last ones */
+};
+
+/* A thread that serves faults. */
+struct handler {
+	struct memmgr *mm;
+	unsigned index;
+	pthread_t thread;
+	bool started;
+	struct bring_buffer buffer;
+	int cpu; /* where it is bound to, -1: nowhere */
+};
+
+struct pager;
+struct evictor;
+
+struct memmgr {
+	struct guest_ram *ram;
+	struct memmgr_owner *owner;
+	struct page_table pt;
+	int uffd;
+	int pagemap; /* page_scan.h */
+	struct swap_file *swap;
+	struct store *store;
+
+	/* Guards settings, and the condition below. */
+	struct lock lock;
+	struct memmgr_settings settings;
+	pthread_cond_t wake_reclaimer;
+	bool reclaim_now;
+
+	atomic_bool stopping;
+	struct memmgr_stats counters; /* the COUNT fields; relaxed atomics */
+	_Atomic uint32_t order;       /* the last number given to a page that was brought back */
+	_Atomic int64_t headroom;     /* pages that may be prefetched before the target is reached; set by the reclaimer */
+	_Atomic bool prefetch;        /* settings.prefetch */
+	_Atomic bool sampling;        /* settings.sample_rate */
+
+	struct handler handlers[MAX_HANDLERS];
+	unsigned nr_handlers;
+	struct lock fault_lock; /* guards the next four */
+	pthread_cond_t more_handlers;
+	_Atomic unsigned active_handlers; /* handlers 0 to that - 1 serve; read without the lock */
+	int handler_cpus[MAX_HANDLERS];   /* where they are to be bound to, -1: anywhere */
+	struct follow follow;
+	struct pager *pager;
+
+	/* The evictor is used by the reclaimer thread, and by who asks for evictions at once; under evict_lock. */
+	struct lock evict_lock;
+	struct evictor *evictor;
+	pthread_t reclaimer;
+	bool reclaimer_started;
+
+	struct lock sample_lock; /* guards working_set */
+	struct working_set *working_set;
+	struct bring_buffer sample_buffer; /* the reclaimer's, for samples that go back */
+
+	int stats_fd;
+	struct memmgr_stats_page *stats_page;
+	struct lock stats_lock; /* writers of the page */
+	uint64_t other_bytes;   /* anonymous memory of the process that is not the guest's, when the manager was made */
+};
+
+#define COUNT(mm, field, n) __atomic_fetch_add(&(mm)->counters.field, (uint64_t)(n), __ATOMIC_RELAXED)
+
+uint64_t memmgr_now_ns(void);
+/* Units of an entry's eviction time: 0.25 s, 14 bits. */
+static inline uint64_t memmgr_time_stamp(uint64_t now_ns)
+{
+	return now_ns / 250000000ull & (PAGE_TIME_MASK >> PAGE_TIME_SHIFT);
+}
+
+/* --- bring.c: pages come back --- */
+
+int bring_buffer_init(struct bring_buffer *b);
+void bring_buffer_fini(struct bring_buffer *b);
+/* Gets new pages for those that were moved out of the stage, when none is left: when nobody waits. */
+void bring_buffer_refill(struct bring_buffer *b);
+
+/* --- bring_chunk.c: whole chunks come back --- */
+
+/* A huge page to put a chunk together in; one thread's. */
+struct bring_stage {
+	uint8_t *mapping, *chunk; /* chunk: aligned, within */
+};
+int bring_stage_init(struct bring_stage *stage);
+void bring_stage_fini(struct bring_stage *stage);
+/*
+ * Brings back the chunk of the page as a whole, if at least half of it is missing and like this page (recorded, or never used again), and none of it on
+ * disk. Returns pages brought back.
+ */
+size_t bring_chunk(struct memmgr *mm, struct bring_stage *stage, uint32_t page);
+
+enum bring_why { BRING_FAULT, BRING_PREFETCH };
+/*
+ * Brings one page back; its chunk's lock is held. Returns 0 when it is there (brought now, or before), -EAGAIN when it lies on disk (its
+ * cluster is to be loaded), -EBADMSG when its content is lost, -ENOMEM, or what userfaultfd says.
+ */
+int bring_page(struct memmgr *mm, struct bring_buffer *b, uint32_t page, enum bring_why why, bool is_write);
+/* Brings back those of the pages that can come without the disk, in this order; takes the locks itself. Returns pages brought. */
+size_t bring_pages(struct memmgr *mm, struct bring_buffer *b, const struct store_item *items, size_t nr);
+/*
+ * A page was touched in limbo: brings back the limbo pages around it, one at the first touch since pages were taken from its chunk, twice as many at
+ * each next. The chunk's lock is held.
+ */
+void bring_limbo_around(struct memmgr *mm, uint32_t page);
+/* Nothing of the chunk is missing any more, or something is for the first time. The chunk's lock is held. */
+int chunk_arm(struct memmgr *mm, struct chunk *c);
+void chunk_disarm_if_whole(struct memmgr *mm, struct chunk *c);
+
+/* --- fault.c: the threads that serve faults --- */
+
+int fault_start(struct memmgr *mm, unsigned nr_handlers, struct error *err);
+void fault_stop(struct memmgr *mm);
+
+/* --- pager.c: what comes back without a fault of its own, and what lies on disk --- */
+
+int pager_start(struct memmgr *mm, struct error *err);
+void pager_stop(struct memmgr *mm);
+/* A page on disk is waited for. */
+void pager_load(struct memmgr *mm, uint32_t page, uint64_t ref);
+/* A page could not be brought back: tell the owner, try again. */
+void pager_failed(struct memmgr *mm, uint32_t page, int error);
+/* A page of the store was touched by a fault, which has been served: perhaps its companions follow. Called without locks. */
+void pager_touched(struct memmgr *mm, struct bring_buffer *b, uint64_t ref);
+void pager_prewarm(struct memmgr *mm);
+void pager_retry(struct memmgr *mm);
+void pager_forget_failed(struct memmgr *mm);
+
+/* --- evict.c: pages go --- */
+
+int evictor_create(struct memmgr *mm, struct evictor **e);
+void evictor_destroy(struct evictor *e);
+/* Functions of the evictor want evict_lock. */
+/* Takes up to nr pages at the clock's hand into limbo. Returns pages taken, 0 after two rounds without a victim. */
+size_t evict_by_clock(struct memmgr *mm, size_t nr);
+/* Takes resident pages first to first + nr - 1 of one chunk, whether referenced or not; sample: as samples. Returns pages taken. */
+size_t evict_run(struct memmgr *mm, uint32_t first, uint32_t nr, bool sample);
+/* Compresses limbo pages that were taken before the given time, up to max. Returns pages that left limbo. */
+size_t evict_compress(struct memmgr *mm, uint64_t before_ns, size_t max);
+/* The same for a range, at once. */
+size_t evict_compress_range(struct memmgr *mm, uint32_t first, uint32_t end);
+/* Puts pages of the store again: denser, or to close holes. Returns pages. */
+size_t evict_repack(struct memmgr *mm, const struct store_item *items, size_t nr, enum store_method method);
+/* Puts incompressible limbo pages into the store as they are, for the disk. Returns pages. */
+size_t evict_store_raw(struct memmgr *mm, size_t max);
+/* When the oldest page in limbo that was not tried yet was taken; UINT64_MAX: there is none. */
+uint64_t evict_oldest_ns(struct memmgr *mm);
+/* Writes clusters to disk until about that many bytes are begun, and waits for them. Returns bytes given back, or -errno. */
+int64_t evict_write(struct memmgr *mm, uint64_t bytes);
+
+/* --- sample.c: samples of the working set --- */
+
+/* Ends old samples and takes new ones, as many as are due. keep_evicted: old ones are not brought back. For the reclaimer. */
+void sample_step(struct memmgr *mm, bool keep_evicted);
+/* A page that was away was touched; e is its entry before. No chunk's lock is held. */
+void sample_touched(struct memmgr *mm, uint32_t page, page_entry e);
+/* A sample came back by itself, or was dropped. Its chunk's lock is held. */
+void sample_lost(struct memmgr *mm, uint32_t page);
+
+/* --- reclaim.c: the thread that keeps the target --- */
+
+int reclaim_start(struct memmgr *mm, struct error *err);
+void reclaim_stop(struct memmgr *mm);
+void reclaim_wake(struct memmgr *mm);
+/* Anonymous memory of this process now, in bytes. */
+uint64_t reclaim_process_anon(void);
+void reclaim_fill_stats(struct memmgr *mm, struct memmgr_stats *stats);
+
+#endif

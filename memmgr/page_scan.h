@@ -1,0 +1,21 @@
+/* Which pages of this process are there: the PAGEMAP_SCAN ioctl (Linux, Documentation/admin-guide/mm/pagemap.rst), at nanoseconds a page. */
+#ifndef MEMMGR_PAGE_SCAN_H
+#define MEMMGR_PAGE_SCAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Opens /proc/self/pagemap. Returns the descriptor or -errno. */
+int page_scan_open(void);
+void page_scan_close(int fd);
+
+struct page_scan_run {
+	uint32_t first, nr; /* pages from the start of what was scanned */
+};
+
+/* Finds pages that are present and not the kernel's zero page among nr from hva on; runs in order, at most max. Returns how many, or -errno. */
+int page_scan(int fd, const void *hva, uint32_t nr, struct page_scan_run *runs, unsigned max);
+/* Counts such pages. Returns pages or -errno. */
+int64_t page_scan_count(int fd, const void *hva, uint64_t nr);
+
+#endif

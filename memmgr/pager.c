@@ -1,0 +1,589 @@
+/*
+ * The pager: a thread that brings pages back ahead of the guest, and those that lie on disk.
+ *
+ * Pages lie in the store in the order in which they were put, and evict.c puts them in the order in which the guest once used them. So
+ * a guest that wakes up, or walks through memory, faults in clusters that follow each other. That is what streams look for:
+ *
+ *   a cluster is touched once -----------> nothing
+ *   ... a second time -------------------> stream_start: the rest of the cluster, a window of one
+ *   a touch in a cluster of the window --> stream_followed: the window doubles, up to STREAM_MOST_CLUSTERS, and moves on
+ *   the window's end --------------------> the stream waits: the next cluster is part of it, though not brought
+ *
+ * A stream that is not followed costs one window. None is brought for which there is no room under the target (headroom).
+ *
+ * A page on disk that is touched is asked for by pager_load(): its cluster is read as a whole, then its pages with LOADING are
+ * brought. Should that fail, the page is kept in a list, the owner is told, and it is tried again each second (pager_failed).
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "memmgr/memmgr_internal.h"
+#include "memmgr/os.h"
+#include "memmgr/uffd.h"
+
+enum {
+	STREAMS = 16,
+	STREAM_MOST_CLUSTERS = 128,
+	SLICE = BRING_BATCH,      /* items between looks at what else there is to do */
+	WHOLE_WINDOW = 8,         /* clusters: streams of at least that bring whole chunks */
+	LOAD_AHEAD = 16,          /* clusters that a stream reads ahead */
+	MOST_REQUESTS = 1024,     /* pages waited for on disk, and failed ones */
+	RETRY_NS = 1000000000,
+	HITS_MASK = 0xff,         /* of a cluster's mark: touches; above: the number of its stream */
+	STREAM_SHIFT = 8,
+};
+
+struct stream {
+	uint32_t id;         /* 0: free */
+	store_ref at;        /* the cluster that is brought next; 0: none is left */
+	size_t slot;         /* of it */
+	store_ref load_at;   /* the cluster that is read next */
+	uint32_t loaded;     /* clusters read ahead of at */
+	uint32_t left;       /* clusters to be brought, at included */
+	uint32_t window;     /* as it was last set */
+	store_ref last_touch;
+	uint64_t used_ns;
+};
+
+struct request {
+	uint32_t page;
+	store_ref ref;
+};
+
+struct failed_page {
+	uint32_t page;
+	int error;
+};
+
+struct pager {
+	struct memmgr *mm;
+	pthread_t thread;
+	bool started;
+	int event;               /* eventfd: something is there */
+	atomic_bool asleep;
+	struct store_io *io;     /* NULL without a disk tier */
+	struct bring_buffer buffer;
+	struct bring_stage stage;
+
+	struct lock lock; /* guards the rest */
+	struct stream streams[STREAMS];
+	uint32_t last_stream;
+	struct request requests[MOST_REQUESTS];
+	unsigned nr_requests;
+	struct failed_page failed[MOST_REQUESTS];
+	unsigned nr_failed;
+	uint64_t retry_ns; /* when failed ones are tried again */
+	bool told;         /* the owner knows of the failure */
+};
+
+static void wake(struct pager *p)
+{
+	uint64_t one = 1;
+	/* Pairs with the exchange in wait_for_work(): it looks at its work after it has said that it sleeps. */
+	if (atomic_exchange(&p->asleep, false) && write(p->event, &one, sizeof(one)) < 0)
+		log_warning("memory: the pager cannot be woken: %s", strerror(errno));
+}
+
+/* --- streams: the lock is held --- */
+
+static uint32_t cluster_of(store_ref ref)
+{
+	return (uint32_t)(ref >> STORE_SLOT_BITS);
+}
+
+static struct stream *stream_find(struct pager *p, uint32_t id)
+{
+	for (unsigned i = 0; id && i < STREAMS; i++)
+		if (p->streams[i].id == id)
+			return &p->streams[i];
+	return NULL;
+}
+
+/* The next clusters are part of the stream, and one more, whose touch will tell that it is followed. */
+static void stream_extend(struct pager *p, struct stream *s, uint32_t clusters)
+{
+	store_ref ref = s->at;
+	for (uint32_t i = 0; ref && i <= clusters; i++) {
+		store_set_mark(p->mm->store, ref, s->id << STREAM_SHIFT);
+		ref = store_cluster_next(p->mm->store, ref);
+	}
+	s->left = clusters;
+	s->window = clusters;
+}
+
+static struct stream *stream_start(struct pager *p, store_ref ref, uint32_t clusters, uint64_t now_ns)
+{
+	struct stream *s = &p->streams[0];
+	for (unsigned i = 1; i < STREAMS && s->id; i++)
+		if (!p->streams[i].id || p->streams[i].used_ns < s->used_ns)
+			s = &p->streams[i];
+	if (++p->last_stream >= 1u << (32 - STREAM_SHIFT))
+		p->last_stream = 1;
+	*s = (struct stream){.id = p->last_stream, .at = ref, .load_at = ref, .last_touch = ref, .used_ns = now_ns};
+	stream_extend(p, s, clusters);
+	return s;
+}
+
+static void stream_followed(struct pager *p, struct stream *s, store_ref ref, uint64_t now_ns)
+{
+	s->used_ns = now_ns;
+	if (cluster_of(s->last_touch) == cluster_of(ref))
+		return;
+	s->last_touch = ref;
+	uint32_t clusters = 2 * s->window;
+	if (s->at)
+		stream_extend(p, s, clusters < STREAM_MOST_CLUSTERS ? clusters : STREAM_MOST_CLUSTERS);
+}
+
+void pager_touched(struct memmgr *mm, struct bring_buffer *b, uint64_t ref)
+{
+	struct pager *p = mm->pager;
+	bool followed = false, work = false;
+	if (!mm->prefetch || mm->headroom <= 0)
+		return;
+	lock_take(&p->lock);
+	uint32_t mark = store_get_mark(mm->store, ref);
+	struct stream *s = stream_find(p, mark >> STREAM_SHIFT);
+	if (s) {
+		stream_followed(p, s, ref, memmgr_now_ns());
+		followed = s->window < WHOLE_WINDOW;
+		work = s->left > 0;
+	} else if ((mark & HITS_MASK) == 0 || mark >> STREAM_SHIFT) {
+		store_set_mark(mm->store, ref, 1);
+	} else {
+		stream_start(p, ref, 1, memmgr_now_ns());
+		followed = work = true;
+	}
+	lock_release(&p->lock);
+	if (work)
+		wake(p);
+	if (followed) {
+		/* What follows it in its cluster is wanted next: sooner than the pager gets there. */
+		struct store_item items[STORE_CLUSTER_SLOTS];
+		size_t self, nr = store_cluster_items(mm->store, ref, items, STORE_CLUSTER_SLOTS, &self);
+		if (self + 1 < nr)
+			bring_pages(mm, b, items + self + 1, nr - self - 1 < BRING_BATCH ? nr - self - 1 : BRING_BATCH);
+	}
+}
+
+void pager_prewarm(struct memmgr *mm)
+{
+	struct pager *p = mm->pager;
+	uint64_t pages = 0;
+	lock_take(&p->lock);
+	/* What was put last is what was used last: from there back as far as there is room, then on in the order of its use. */
+	store_ref ref = store_cluster_last(mm->store), from = ref;
+	uint32_t clusters = 0;
+	while (ref && (int64_t)pages < mm->headroom) {
+		struct store_item items[STORE_CLUSTER_SLOTS];
+		size_t self;
+		pages += store_cluster_items(mm->store, ref, items, STORE_CLUSTER_SLOTS, &self);
+		from = ref;
+		clusters++;
+		ref = store_cluster_prev(mm->store, ref);
+	}
+	if (from)
+		stream_start(p, from, clusters, memmgr_now_ns());
+	lock_release(&p->lock);
+	wake(p);
+}
+
+/* --- requests --- */
+
+void pager_load(struct memmgr *mm, uint32_t page, uint64_t ref)
+{
+	struct pager *p = mm->pager;
+	bool full = false;
+	lock_take(&p->lock);
+	if (p->nr_requests < MOST_REQUESTS)
+		p->requests[p->nr_requests++] = (struct request){page, ref};
+	else
+		full = true;
+	lock_release(&p->lock);
+	wake(p);
+	/* More threads wait than there is room for: this one shall ask again. */
+	if (full)
+		pager_failed(mm, page, -EAGAIN);
+}
+
+static enum memmgr_failure failure_of(int error)
+{
+	switch (error) {
+	case -EBADMSG:
+		return MEMMGR_FAILURE_DAMAGED;
+	case -EIO:
+	case -ENOSPC:
+		return MEMMGR_FAILURE_IO;
+	case -ENOMEM:
+		return MEMMGR_FAILURE_NO_MEMORY;
+	default:
+		return MEMMGR_FAILURE_KERNEL;
+	}
+}
+
+/* Tries to bring the page for those who wait for it. Returns as bring_page(). */
+static int bring_waited(struct pager *p, uint32_t page, store_ref *ref)
+{
+	struct memmgr *mm = p->mm;
+	struct chunk *c = page_chunk(&mm->pt, page);
+	int ret = 0;
+	lock_take(&c->lock);
+	page_entry e = mm->pt.entries[page];
+	*ref = page_ref(e);
+	if (e & PAGE_LOADING) {
+		page_table_set(&mm->pt, page, e & ~(uint64_t)PAGE_LOADING);
+		ret = bring_page(mm, &p->buffer, page, BRING_FAULT, false);
+		if (ret)
+			page_table_set(&mm->pt, page, mm->pt.entries[page] | PAGE_LOADING);
+		else
+			chunk_disarm_if_whole(mm, c);
+	}
+	lock_release(&c->lock);
+	return ret;
+}
+
+void pager_failed(struct memmgr *mm, uint32_t page, int error)
+{
+	struct pager *p = mm->pager;
+	bool tell = false;
+	lock_take(&p->lock);
+	unsigned i = 0;
+	while (i < p->nr_failed && p->failed[i].page != page)
+		i++;
+	/* More than that many threads cannot wait; a page that is left out is asked for again when its thread is kicked. */
+	if (i < MOST_REQUESTS) {
+		if (i == p->nr_failed)
+			p->nr_failed++;
+		p->failed[i] = (struct failed_page){page, error};
+	}
+	if (p->nr_failed == 1 || !p->retry_ns)
+		p->retry_ns = memmgr_now_ns() + (error == -EAGAIN ? RETRY_NS / 100 : RETRY_NS);
+	if (error != -EAGAIN && !p->told) {
+		p->told = true;
+		tell = true;
+	}
+	lock_release(&p->lock);
+	if (tell) {
+		COUNT(mm, failures, 1);
+		mm->owner->memory_failed(mm->owner, failure_of(error), strerror(-error));
+	}
+	wake(p);
+}
+
+/* One request: brings the page if it can come, else begins to load its cluster. Returns -EBUSY when it shall be asked again. */
+static int serve_request(struct pager *p, const struct request *r)
+{
+	store_ref ref;
+	int ret = bring_waited(p, r->page, &ref);
+	if (ret == -EAGAIN && ref) {
+		ret = p->io ? store_load_begin(p->io, ref) : -EIO;
+		if (ret == -EALREADY)
+			ret = 0;
+		else if (ret == -EEXIST)
+			ret = -EBUSY; /* it came in between: once more */
+		if (ret == -EBUSY)
+			return ret;
+	}
+	if (ret)
+		pager_failed(p->mm, r->page, ret);
+	return 0;
+}
+
+static bool serve_requests(struct pager *p)
+{
+	struct request r;
+	bool any = false;
+	for (;;) {
+		lock_take(&p->lock);
+		bool got = p->nr_requests > 0;
+		if (got)
+			r = p->requests[--p->nr_requests];
+		lock_release(&p->lock);
+		if (!got)
+			return any;
+		if (serve_request(p, &r) == -EBUSY) {
+			lock_take(&p->lock);
+			if (p->nr_requests < MOST_REQUESTS)
+				p->requests[p->nr_requests++] = r;
+			lock_release(&p->lock);
+			return any;
+		}
+		any = true;
+	}
+}
+
+/* A cluster has come from disk, or has not: those of its pages that are waited for come, or have failed. */
+static void loaded(struct pager *p, const struct store_done *done)
+{
+	struct memmgr *mm = p->mm;
+	struct store_item items[STORE_CLUSTER_SLOTS];
+	size_t self, nr = store_cluster_items(mm->store, done->ref, items, STORE_CLUSTER_SLOTS, &self);
+	for (size_t i = 0; i < nr; i++) {
+		store_ref ref;
+		bool waited;
+		struct chunk *c = page_chunk(&mm->pt, items[i].page_nr);
+		lock_take(&c->lock);
+		page_entry e = mm->pt.entries[items[i].page_nr];
+		waited = e & PAGE_LOADING && page_ref(e) == items[i].ref;
+		lock_release(&c->lock);
+		if (!waited)
+			continue;
+		COUNT(mm, swap_in, 1);
+		int ret = done->result ? done->result : bring_waited(p, items[i].page_nr, &ref);
+		if (ret)
+			pager_failed(mm, items[i].page_nr, ret);
+	}
+}
+
+static bool reap(struct pager *p)
+{
+	struct store_done done[LOAD_AHEAD];
+	if (!p->io)
+		return false;
+	size_t nr = store_io_reap(p->io, false, done, LOAD_AHEAD);
+	for (size_t i = 0; i < nr; i++)
+		loaded(p, &done[i]);
+	return nr > 0;
+}
+
+/* Tries failed pages again when it is time. Tells the owner when none is left. */
+static void retry_failed(struct pager *p)
+{
+	struct memmgr *mm = p->mm;
+	bool recovered = false;
+	lock_take(&p->lock);
+	if (p->nr_failed && memmgr_now_ns() >= p->retry_ns) {
+		/* They become requests; those that fail again come back into the list. */
+		while (p->nr_failed && p->nr_requests < MOST_REQUESTS)
+			p->requests[p->nr_requests++] = (struct request){.page = p->failed[--p->nr_failed].page};
+		p->retry_ns = 0;
+	} else if (p->told && !p->nr_failed && !p->nr_requests && !(p->io && store_io_pending(p->io))) {
+		p->told = false;
+		recovered = true;
+	}
+	lock_release(&p->lock);
+	if (recovered)
+		mm->owner->memory_recovered(mm->owner);
+}
+
+void pager_retry(struct memmgr *mm)
+{
+	lock_take(&mm->pager->lock);
+	mm->pager->retry_ns = 0;
+	lock_release(&mm->pager->lock);
+	wake(mm->pager);
+}
+
+/* Gives a page up that cannot be had: it reads as zero. */
+static void give_up(struct memmgr *mm, uint32_t page)
+{
+	struct chunk *c = page_chunk(&mm->pt, page);
+	lock_take(&c->lock);
+	page_entry e = mm->pt.entries[page];
+	if (e & PAGE_LOADING) {
+		if (page_state(e) == PAGE_COMPRESSED) {
+			store_drop(mm->store, page_ref(e));
+			page_table_set(&mm->pt, page, PAGE_ZERO | (e & PAGE_BUSY));
+		} else {
+			page_table_set(&mm->pt, page, e & ~(uint64_t)PAGE_LOADING);
+		}
+		/* Whoever waits asks again. */
+		uffd_wake(mm->uffd, page_hva(&mm->pt, page), GUEST_PAGE_SIZE);
+	}
+	lock_release(&c->lock);
+}
+
+void pager_forget_failed(struct memmgr *mm)
+{
+	struct pager *p = mm->pager;
+	for (;;) {
+		uint32_t page = 0;
+		lock_take(&p->lock);
+		bool got = p->nr_failed > 0;
+		if (got)
+			page = p->failed[--p->nr_failed].page;
+		else
+			p->told = false;
+		lock_release(&p->lock);
+		if (!got)
+			return;
+		give_up(mm, page);
+	}
+}
+
+/* --- the streams' work --- */
+
+/* Keeps reads of the stream's next clusters going. */
+static void load_ahead(struct pager *p, struct stream *s)
+{
+	while (p->io && s->load_at && s->loaded < LOAD_AHEAD && s->loaded < s->left) {
+		int ret = store_load_begin(p->io, s->load_at);
+		if (ret == -EBUSY || ret == -ENOMEM)
+			return;
+		s->load_at = store_cluster_next(p->mm->store, s->load_at);
+		s->loaded++;
+	}
+}
+
+static void stream_next_cluster(struct pager *p, struct stream *s)
+{
+	s->at = store_cluster_next(p->mm->store, s->at);
+	s->slot = 0;
+	s->left--;
+	if (s->loaded)
+		s->loaded--;
+	else
+		s->load_at = s->at;
+}
+
+/* A look without the lock: a hint. */
+static bool is_missing(const struct memmgr *mm, const struct store_item *item)
+{
+	return page_ref(__atomic_load_n(&mm->pt.entries[item->page_nr], __ATOMIC_RELAXED)) == item->ref;
+}
+
+/* A slice of one stream. Returns whether there was something to do that did not have to wait. The lock is held, and released meanwhile. */
+static bool stream_step(struct pager *p, struct stream *s)
+{
+	struct memmgr *mm = p->mm;
+	struct store_item items[STORE_CLUSTER_SLOTS];
+	size_t self;
+	load_ahead(p, s);
+	/* Its cluster may be on its way. */
+	if (p->io && store_is_on_disk(mm->store, s->at)) {
+		int ret = store_load_begin(p->io, s->at);
+		if (ret == 0 || ret == -EALREADY || ret == -EBUSY)
+			return false;
+		if (ret != -EEXIST) {
+			s->left = 0;
+			return false;
+		}
+	}
+	size_t nr = store_cluster_items(mm->store, s->at, items, STORE_CLUSTER_SLOTS, &self);
+	size_t first = s->slot < nr ? s->slot : nr, n = nr - first < SLICE ? nr - first : SLICE;
+	s->slot = first + n;
+	if (s->slot >= nr)
+		stream_next_cluster(p, s);
+	if (!s->at)
+		s->left = 0;
+	bool sure = s->window >= WHOLE_WINDOW;
+	lock_release(&p->lock);
+	/* Chunks come as a whole where the stream brings most of them. */
+	for (size_t i = 0; sure && i < n; i++)
+		if (is_missing(mm, &items[first + i]))
+			bring_chunk(mm, &p->stage, items[first + i].page_nr);
+	bring_pages(mm, &p->buffer, items + first, n);
+	lock_take(&p->lock);
+	return true;
+}
+
+static bool work_on_streams(struct pager *p)
+{
+	struct memmgr *mm = p->mm;
+	bool worked = false;
+	lock_take(&p->lock);
+	for (unsigned i = 0; i < STREAMS; i++) {
+		struct stream *s = &p->streams[i];
+		if (!s->id || !s->left || !s->at)
+			continue;
+		if (mm->headroom <= 0 || !mm->prefetch)
+			s->left = 0;
+		else if (stream_step(p, s))
+			worked = true;
+	}
+	lock_release(&p->lock);
+	return worked;
+}
+
+/* --- the thread --- */
+
+static void wait_for_work(struct pager *p)
+{
+	struct pollfd fds[2] = {{.fd = p->event, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+	uint64_t count;
+	int timeout_ms = -1;
+	atomic_store(&p->asleep, true);
+	lock_take(&p->lock);
+	bool work = p->nr_requests > 0;
+	for (unsigned i = 0; i < STREAMS; i++)
+		work |= p->streams[i].left > 0 && !p->io;
+	if (p->nr_failed || p->told) {
+		uint64_t now = memmgr_now_ns();
+		timeout_ms = p->retry_ns > now ? (int)((p->retry_ns - now) / 1000000 + 1) : 1;
+	}
+	lock_release(&p->lock);
+	if (p->io && store_io_pending(p->io))
+		fds[1].fd = store_io_fd(p->io);
+	if (work || p->mm->stopping)
+		timeout_ms = 0;
+	poll(fds, 2, timeout_ms);
+	if (!atomic_exchange(&p->asleep, false) && read(p->event, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		log_warning("memory: the pager's event cannot be read: %s", strerror(errno));
+}
+
+static void *pager_main(void *arg)
+{
+	struct pager *p = arg;
+	while (!p->mm->stopping) {
+		bool worked = serve_requests(p);
+		worked |= work_on_streams(p);
+		/* Last, since it hands to the kernel what was begun above. */
+		worked |= reap(p);
+		retry_failed(p);
+		if (!worked)
+			wait_for_work(p);
+	}
+	return NULL;
+}
+
+int pager_start(struct memmgr *mm, struct error *err)
+{
+	struct pager *p = mem_calloc(1, sizeof(*p));
+	if (!p)
+		return error_set(err, ENOMEM, "guest memory: out of memory");
+	p->mm = mm;
+	mm->pager = p;
+	lock_init(&p->lock, LOCK_MEMMGR_PAGER);
+	p->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int ret = p->event < 0 ? -errno : bring_buffer_init(&p->buffer);
+	if (ret == 0)
+		ret = bring_stage_init(&p->stage);
+	if (ret)
+		return error_set(err, -ret, "guest memory: cannot make the pager: %s", strerror(-ret));
+	if (mm->swap) {
+		ret = store_io_create(mm->store, &p->io, err);
+		if (ret)
+			return ret;
+	}
+	ret = -pthread_create(&p->thread, NULL, pager_main, p);
+	if (ret)
+		return error_set(err, -ret, "guest memory: cannot start the pager's thread: %s", strerror(-ret));
+	pthread_setname_np(p->thread, "mem-pager");
+	p->started = true;
+	return 0;
+}
+
+void pager_stop(struct memmgr *mm)
+{
+	struct pager *p = mm->pager;
+	uint64_t one = 1;
+	if (!p)
+		return;
+	if (p->started) {
+		if (write(p->event, &one, sizeof(one)) < 0)
+			log_warning("memory: the pager cannot be woken: %s", strerror(errno));
+		pthread_join(p->thread, NULL);
+	}
+	store_io_destroy(p->io);
+	if (p->event >= 0)
+		close(p->event);
+	bring_stage_fini(&p->stage);
+	bring_buffer_fini(&p->buffer);
+	lock_fini(&p->lock);
+	mem_free(p);
+	mm->pager = NULL;
+}

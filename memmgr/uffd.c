@@ -1,0 +1,121 @@
+/* See uffd.h. */
+#include "memmgr/uffd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "memmgr/os.h"
+#include "memmgr/uffd_abi.h"
+
+enum { MAX_MESSAGES = 32 };
+
+static int open_any(void)
+{
+	int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	if (device >= 0) {
+		int fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC);
+		int ret = fd < 0 ? -errno : fd;
+		close(device);
+		if (ret >= 0)
+			return ret;
+	}
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int uffd_open(struct error *err)
+{
+	int fd = open_any();
+	if (fd == -EPERM || fd == -EACCES)
+		return error_set(err, EPERM,
+				 "userfaultfd: %s; let this user open /dev/userfaultfd, or set vm.unprivileged_userfaultfd=1",
+				 strerror(-fd));
+	if (fd < 0)
+		return error_set(err, -fd, "userfaultfd: %s; the kernel must be Linux 6.8 or newer with CONFIG_USERFAULTFD", strerror(-fd));
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_MOVE | UFFD_FEATURE_THREAD_ID,
+	};
+	int ret = mem_ioctl(fd, UFFDIO_API, &api);
+	if (ret == 0)
+		return fd;
+	close(fd);
+	if (ret == -EINVAL)
+		return error_set(err, ENOSYS, "userfaultfd: this kernel cannot move pages (UFFDIO_MOVE); Linux 6.8 or newer is needed");
+	return error_set(err, -ret, "userfaultfd: UFFDIO_API: %s", strerror(-ret));
+}
+
+int uffd_register(int fd, void *start, uint64_t len, enum uffd_mode mode)
+{
+	struct uffdio_register arg = {
+		.range = {(uint64_t)(uintptr_t)start, len},
+		.mode = UFFDIO_REGISTER_MODE_WP | (mode == UFFD_TRACK_MISSING ? UFFDIO_REGISTER_MODE_MISSING : 0),
+	};
+	return mem_ioctl(fd, UFFDIO_REGISTER, &arg);
+}
+
+int uffd_read(int fd, struct uffd_fault *faults, unsigned max)
+{
+	struct uffd_msg messages[MAX_MESSAGES];
+	if (max > MAX_MESSAGES)
+		max = MAX_MESSAGES;
+	ssize_t got = read(fd, messages, max * sizeof(messages[0]));
+	if (got < 0)
+		return errno == EINTR || errno == EAGAIN ? 0 : -errno;
+	int nr = 0;
+	for (size_t i = 0; i < (size_t)got / sizeof(messages[0]); i++) {
+		if (messages[i].event != UFFD_EVENT_PAGEFAULT)
+			continue;
+		faults[nr++] = (struct uffd_fault){
+			.hva = messages[i].arg.pagefault.address & ~4095ull,
+			.is_write = messages[i].arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE,
+			.thread_id = (int)messages[i].arg.pagefault.feat.ptid,
+		};
+	}
+	return nr;
+}
+
+int64_t uffd_move(int fd, void *to, const void *from, uint64_t len, bool wake)
+{
+	struct uffdio_move arg = {
+		.dst = (uint64_t)(uintptr_t)to,
+		.src = (uint64_t)(uintptr_t)from,
+		.len = len,
+		.mode = wake ? 0 : UFFDIO_MOVE_MODE_DONTWAKE,
+	};
+	int ret = mem_ioctl(fd, UFFDIO_MOVE, &arg);
+	if (ret == 0)
+		return (int64_t)len;
+	/* Part of it: EAGAIN with what was done. */
+	return arg.move > 0 ? arg.move : ret;
+}
+
+int64_t uffd_copy(int fd, void *to, const void *from, uint64_t len)
+{
+	struct uffdio_copy arg = {
+		.dst = (uint64_t)(uintptr_t)to,
+		.src = (uint64_t)(uintptr_t)from,
+		.len = len,
+	};
+	int ret = mem_ioctl(fd, UFFDIO_COPY, &arg);
+	if (ret == 0)
+		return (int64_t)len;
+	return arg.copy > 0 ? arg.copy : ret;
+}
+
+int uffd_zero(int fd, void *to, uint64_t len)
+{
+	struct uffdio_zeropage arg = {.range = {(uint64_t)(uintptr_t)to, len}};
+	return mem_ioctl(fd, UFFDIO_ZEROPAGE, &arg);
+}
+
+int uffd_wake(int fd, void *start, uint64_t len)
+{
+	struct uffdio_range arg = {(uint64_t)(uintptr_t)start, len};
+	return mem_ioctl(fd, UFFDIO_WAKE, &arg);
+}
