@@ -73,12 +73,12 @@ void chunk_disarm_if_whole(struct memmgr *mm, struct chunk *c)
 	if (!c->armed || c->missing)
 		return;
 	uint64_t len = (uint64_t)(c->end - c->first) * GUEST_PAGE_SIZE, skip = (uint64_t)c->first * GUEST_PAGE_SIZE;
-	if (uffd_register(mm->uffd, c->hva + skip, len, UFFD_TRACK) != 0)
+	/* Who waits for a page that was never touched is woken by that, tries again, and the kernel fills it. */
+	if (uffd_unregister(mm->uffd, c->hva + skip, len) != 0)
 		return; /* stays armed, which is right, only slower */
 	c->armed = false;
 	COUNT(mm, armed_chunks, -1);
-	/* Who waits for a page that was never touched does so in vain from now on: it tries again, and the kernel fills it. */
-	uffd_wake(mm->uffd, c->hva + skip, len);
+	uffd_unregister(mm->uffd, c->limbo + skip, len);
 }
 
 /* --- one page --- */

@@ -38,7 +38,8 @@ enum {
 	HURRY_SHIFT = 4, /* above the target by 1/16: no time in limbo */
 	HURRY_UP_MS = 10000,
 	HURRY_DOWN_MS = 60000,
-	TAKE_MOST = 16384, /* at once */
+	TAKE_MOST = 16384, /* at once; of a small guest 1/16 of the target */
+	TAKE_SHIFT = 4,
 	PROBE_PAGES = 256,
 	FUTILE_FIRST_MS = 1000,
 	FUTILE_MOST_MS = 64000,

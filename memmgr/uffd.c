@@ -59,6 +59,12 @@ int uffd_register(int fd, void *start, uint64_t len, enum uffd_mode mode)
 	return mem_ioctl(fd, UFFDIO_REGISTER, &arg);
 }
 
+int uffd_unregister(int fd, void *start, uint64_t len)
+{
+	struct uffdio_range arg = {(uint64_t)(uintptr_t)start, len};
+	return mem_ioctl(fd, UFFDIO_UNREGISTER, &arg);
+}
+
 int uffd_read(int fd, struct uffd_fault *faults, unsigned max)
 {
 	struct uffd_msg messages[MAX_MESSAGES];

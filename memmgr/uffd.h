@@ -20,12 +20,16 @@
  */
 int uffd_open(struct error *err);
 
-/* What is told of a range (both multiples of 4096). Again with other modes: the last one holds. Waiters stay waiting. */
+/*
+ * What is told of a range (both multiples of 4096). Modes are added to those that the range has: the kernel does not take one away from a registered range (tried on
+ * Linux 6.18), only uffd_unregister() does, which takes all, and wakes who waits.
+ */
 enum uffd_mode {
-	UFFD_TRACK = 1,         /* writes can be tracked (write_track.h) */
+	UFFD_TRACK = 1,         /* it can be the target of moves, and writes can be tracked (write_track.h) */
 	UFFD_TRACK_MISSING = 2, /* the same, and missing pages are told of */
 };
 int uffd_register(int fd, void *start, uint64_t len, enum uffd_mode mode);
+int uffd_unregister(int fd, void *start, uint64_t len);
 
 struct uffd_fault {
 	uint64_t hva; /* of the page */
