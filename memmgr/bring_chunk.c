@@ -64,12 +64,14 @@ static unsigned count_alike(const struct memmgr *mm, uint32_t page)
 	return alike;
 }
 
-/* Moves what the guest has of the chunk out of it. Returns 0, or -errno: something is held fast. */
+/*
+ * Moves what the guest has of the chunk out of it: all that is mapped, also zero pages, which a write would turn into others without telling us, and
+ * what the host has swapped out. From then on nothing can appear there but by us. Returns 0, or -errno: something is held fast. */
 static int gather_resident(struct whole *w)
 {
 	struct memmgr *mm = w->mm;
 	struct page_scan_run runs[CHUNK_PAGES / 2 + 1];
-	int nr = page_scan(mm->pagemap, w->c->hva, CHUNK_PAGES, runs, CHUNK_PAGES / 2 + 1);
+	int nr = page_scan(mm->pagemap, w->c->hva, CHUNK_PAGES, PAGE_SCAN_MAPPED, runs, CHUNK_PAGES / 2 + 1);
 	for (int r = 0; r < nr; r++) {
 		for (uint32_t at = runs[r].first, end = at + runs[r].nr; at < end;) {
 			uint64_t offset = (uint64_t)at * GUEST_PAGE_SIZE;
@@ -106,7 +108,7 @@ static uint32_t place(struct whole *w)
 {
 	struct memmgr *mm = w->mm;
 	uint64_t done = 0;
-	/* Nothing is mapped there but zero pages; without a table of small pages the huge page can move as one (Linux 6.14, PT_RECLAIM). */
+	/* Nothing is mapped there (gather_resident); without a table of small pages the huge page can move as one (Linux 6.14, PT_RECLAIM). */
 	mem_madvise(w->c->hva, CHUNK_SIZE, MADV_DONTNEED);
 	for (unsigned tries = 0; done < CHUNK_SIZE;) {
 		int64_t ret = uffd_move(mm->uffd, w->c->hva + done, w->stage + done, CHUNK_SIZE - done, false);

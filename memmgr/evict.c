@@ -110,12 +110,34 @@ static size_t move_out(struct memmgr *mm, uint32_t first, uint32_t nr, page_entr
 	return moved;
 }
 
+/* A page that the kernel was given, and that is there again, was touched. */
+static bool was_given(page_entry e)
+{
+	return (e & PAGE_TIME_MASK) != 0;
+}
+
+/* Gives pages of a locked chunk to the kernel's swap. Returns pages given. */
+static size_t page_out(struct memmgr *mm, uint32_t first, uint32_t nr, uint64_t now_ns)
+{
+	if (mem_madvise(page_hva(&mm->pt, first), (uint64_t)nr * GUEST_PAGE_SIZE, MADV_PAGEOUT) != 0)
+		return 0;
+	for (uint32_t i = 0; i < nr; i++) {
+		page_entry e = mm->pt.entries[first + i];
+		page_table_set(&mm->pt, first + i, (e & ~PAGE_TIME_MASK) | (memmgr_time_stamp(now_ns) | 1) << PAGE_TIME_SHIFT);
+	}
+	return nr;
+}
+
 /* Whether the clock may take the page; a page that was touched is spared once. The chunk's lock is held. */
 static bool is_victim(struct memmgr *mm, uint32_t page, bool spare_touched)
 {
 	page_entry e = mm->pt.entries[page];
 	if (page_state(e) != PAGE_RESIDENT || e & (PAGE_BUSY | PAGE_LOADING))
 		return false;
+	if (was_given(e)) {
+		e = (e & ~PAGE_TIME_MASK) | PAGE_REFERENCED;
+		page_table_set(&mm->pt, page, e);
+	}
 	if (!spare_touched)
 		return true;
 	if (e & PAGE_REFERENCED || (e & (PAGE_PREFETCHED | PAGE_SPARED)) == PAGE_PREFETCHED) {
@@ -136,12 +158,13 @@ static size_t take(struct memmgr *mm, uint32_t first, uint32_t nr, bool spare_to
 	size_t taken = 0;
 
 	lock_take(&c->lock);
-	if (chunk_arm(mm, c) != 0) {
+	bool to_kernel = mm->kernel_tier && !sample;
+	if (!to_kernel && chunk_arm(mm, c) != 0) {
 		lock_release(&c->lock);
 		return 0;
 	}
-	/* Armed, and so nothing appears there any more but by us. */
-	int nr_runs = page_scan(mm->pagemap, page_hva(&mm->pt, first), nr, runs, CHUNK_PAGES / 2 + 1);
+	/* Armed, and so nothing appears there any more but by us; or pages go to the kernel, which looks again itself. */
+	int nr_runs = page_scan(mm->pagemap, page_hva(&mm->pt, first), nr, PAGE_SCAN_PRESENT, runs, CHUNK_PAGES / 2 + 1);
 	for (int r = 0; r < nr_runs; r++) {
 		uint32_t at = first + runs[r].first, end = at + runs[r].nr;
 		while (at < end) {
@@ -153,8 +176,8 @@ static size_t take(struct memmgr *mm, uint32_t first, uint32_t nr, bool spare_to
 				for (uint32_t i = 0; i < n; i++)
 					wasted += (mm->pt.entries[at + i] & PAGE_PREFETCHED) != 0;
 				COUNT(mm, prefetch_wasted, wasted);
-				size_t moved = move_out(mm, at, n, entry);
-				if (moved)
+				size_t moved = to_kernel ? page_out(mm, at, n, now) : move_out(mm, at, n, entry);
+				if (moved && !to_kernel)
 					limbo_queue_push(&ev->queue, at, n, now);
 				taken += moved;
 			}

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "memmgr/evict_kernel.h"
 #include "memmgr/memmgr_internal.h"
 #include "memmgr/os.h"
 #include "memmgr/page_scan.h"
@@ -56,13 +57,14 @@ static int check_settings(const struct memmgr_settings *s, struct error *err)
 	if (s->target && s->floor > s->target)
 		return error_set(err, EINVAL, "memory: the floor, %llu MiB, is above the target, %llu MiB; lower it first",
 				 (unsigned long long)(s->floor >> 20), (unsigned long long)(s->target >> 20));
-	return 0;
+	return s->kernel_tier ? kernel_swap_check(err) : 0;
 }
 
 static void apply_settings(struct memmgr *mm, const struct memmgr_settings *settings)
 {
 	mm->settings = *settings;
 	mm->prefetch = settings->prefetch;
+	mm->kernel_tier = settings->kernel_tier;
 	store_set_ram_limit(mm->store, settings->compressed_limit);
 	if (mm->swap)
 		swap_file_set_limit(mm->swap, settings->swap_limit);
@@ -339,7 +341,7 @@ ssize_t memmgr_evict_range(struct memmgr *mm, uint64_t gpa, uint64_t len, enum m
 	size_t taken = 0;
 	if (!find_range(mm, gpa, len, &first, &end))
 		return -EINVAL;
-	if (tier == MEMMGR_TIER_DISK && !mm->swap)
+	if (tier == MEMMGR_TIER_DISK && (!mm->swap || mm->kernel_tier))
 		return -ENODEV;
 	int64_t ret = 0;
 	lock_take(&mm->evict_lock);
@@ -348,7 +350,7 @@ ssize_t memmgr_evict_range(struct memmgr *mm, uint64_t gpa, uint64_t len, enum m
 		taken += evict_run(mm, at, n < end - at ? n : end - at, false);
 		at += n;
 	}
-	if (tier != MEMMGR_TIER_LIMBO)
+	if (tier != MEMMGR_TIER_LIMBO && !mm->kernel_tier)
 		evict_compress_range(mm, first, end);
 	if (tier == MEMMGR_TIER_DISK) {
 		while (evict_store_raw(mm, SIZE_MAX) > 0)

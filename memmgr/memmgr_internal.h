@@ -59,6 +59,7 @@ struct memmgr {
 	_Atomic uint32_t order;       /* the last number given to a page that was brought back */
 	_Atomic int64_t headroom;     /* pages that may be prefetched before the target is reached; set by the reclaimer */
 	_Atomic bool prefetch;        /* settings.prefetch */
+	_Atomic bool kernel_tier;     /* settings.kernel_tier */
 	_Atomic bool sampling;        /* settings.sample_rate */
 
 	struct handler handlers[MAX_HANDLERS];

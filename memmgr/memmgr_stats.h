@@ -52,7 +52,9 @@
 	X(io_errors, COUNT, "transfers of the swap file that failed")                               \
 	X(damaged, COUNT, "records of the swap file that were not what was written")                \
 	X(failures, COUNT, "times that a page could not be brought back")                           \
-	X(migrated, COUNT, "pages moved to another NUMA node")
+	X(migrated, COUNT, "pages moved to another NUMA node")                                             \
+	X(kernel_swap_pages, GAUGE, "given to the kernel's swap (tier=kernel), or swapped out by the host")   \
+	X(kernel_swap_bytes, GAUGE, "RAM that these pages take in zram")
 
 struct memmgr_stats {
 #define MEMMGR_STATS_MEMBER(name, kind, text) uint64_t name;

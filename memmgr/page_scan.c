@@ -22,7 +22,7 @@ void page_scan_close(int fd)
 }
 
 /* Scans from *at on: regions found, with *at moved on to where to go on. */
-static int scan(int fd, uint64_t *at, uint64_t end, struct page_region *regions, unsigned max)
+static int scan(int fd, enum page_scan_what what, uint64_t *at, uint64_t end, struct page_region *regions, unsigned max)
 {
 	struct pm_scan_arg arg = {
 		.size = sizeof(arg),
@@ -30,25 +30,29 @@ static int scan(int fd, uint64_t *at, uint64_t end, struct page_region *regions,
 		.end = end,
 		.vec = (uint64_t)(uintptr_t)regions,
 		.vec_len = max,
-		/* Present, and not (inverted) the zero page. */
-		.category_inverted = PAGE_IS_PFNZERO,
-		.category_mask = PAGE_IS_PRESENT | PAGE_IS_PFNZERO,
-		.return_mask = PAGE_IS_PRESENT,
+		.return_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 	};
+	if (what == PAGE_SCAN_PRESENT) {
+		/* Present, and not (inverted) the zero page. */
+		arg.category_inverted = PAGE_IS_PFNZERO;
+		arg.category_mask = PAGE_IS_PRESENT | PAGE_IS_PFNZERO;
+	} else {
+		arg.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
+	}
 	int ret = mem_ioctl(fd, PAGEMAP_SCAN, &arg);
 	if (ret >= 0)
 		*at = arg.walk_end > *at ? arg.walk_end : end;
 	return ret;
 }
 
-int page_scan(int fd, const void *hva, uint32_t nr, struct page_scan_run *runs, unsigned max)
+int page_scan(int fd, const void *hva, uint32_t nr, enum page_scan_what what, struct page_scan_run *runs, unsigned max)
 {
 	enum { AT_ONCE = 64 };
 	struct page_region regions[AT_ONCE];
 	uint64_t start = (uint64_t)(uintptr_t)hva, at = start, end = start + (uint64_t)nr * GUEST_PAGE_SIZE;
 	unsigned found = 0;
 	while (at < end && found < max) {
-		int ret = scan(fd, &at, end, regions, max - found < AT_ONCE ? max - found : AT_ONCE);
+		int ret = scan(fd, what, &at, end, regions, max - found < AT_ONCE ? max - found : AT_ONCE);
 		if (ret < 0)
 			return ret;
 		for (int i = 0; i < ret; i++) {
@@ -69,7 +73,7 @@ int64_t page_scan_count(int fd, const void *hva, uint64_t nr)
 	uint64_t at = (uint64_t)(uintptr_t)hva, end = at + nr * GUEST_PAGE_SIZE;
 	int64_t count = 0;
 	while (at < end) {
-		int ret = scan(fd, &at, end, regions, 256);
+		int ret = scan(fd, PAGE_SCAN_PRESENT, &at, end, regions, 256);
 		if (ret < 0)
 			return ret;
 		for (int i = 0; i < ret; i++)

@@ -13,9 +13,13 @@ struct page_scan_run {
 	uint32_t first, nr; /* pages from the start of what was scanned */
 };
 
-/* Finds pages that are present and not the kernel's zero page among nr from hva on; runs in order, at most max. Returns how many, or -errno. */
-int page_scan(int fd, const void *hva, uint32_t nr, struct page_scan_run *runs, unsigned max);
-/* Counts such pages. Returns pages or -errno. */
+enum page_scan_what {
+	PAGE_SCAN_PRESENT, /* pages that take memory: not the kernel's zero page */
+	PAGE_SCAN_MAPPED,  /* all that is there: also zero pages, and what the kernel has swapped out */
+};
+/* Finds such pages among nr from hva on; runs in order, at most max. Returns how many, or -errno. */
+int page_scan(int fd, const void *hva, uint32_t nr, enum page_scan_what what, struct page_scan_run *runs, unsigned max);
+/* Counts pages that are present. Returns pages or -errno. */
 int64_t page_scan_count(int fd, const void *hva, uint64_t nr);
 
 #endif

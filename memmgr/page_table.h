@@ -45,7 +45,10 @@ enum page_flags {
 	PAGE_SPARED = 1 << 9,         /* such a page, which the hand has passed once since */
 };
 
-/* state: bits 0 to 2; flags: 3 to 9; 10 to 23: when it was evicted (0.25 s units, wrapping); 24 to 63: a store_ref. */
+/*
+ * state: bits 0 to 2; flags: 3 to 9; 10 to 23: when it was evicted (0.25 s units, wrapping); 24 to 63: a store_ref.
+ * Of a RESIDENT page the time is 0, or says that it was given to the kernel's swap (evict_kernel.h).
+ */
 typedef uint64_t page_entry;
 #define PAGE_STATE_MASK 7ull
 #define PAGE_FLAGS_MASK 0x3f8ull

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "memmgr/evict_kernel.h"
 #include "memmgr/memmgr_internal.h"
 
 enum {
@@ -39,9 +40,9 @@ uint64_t reclaim_process_anon(void)
 	return (resident - shared) * GUEST_PAGE_SIZE;
 }
 
-static uint64_t used_pages(const struct memmgr *mm)
+static uint64_t used_pages(const struct memmgr *mm, uint64_t swapped_bytes)
 {
-	uint64_t anon = reclaim_process_anon();
+	uint64_t anon = reclaim_process_anon() + swapped_bytes;
 	return anon > mm->other_bytes ? (anon - mm->other_bytes) / GUEST_PAGE_SIZE : 0;
 }
 
@@ -59,7 +60,10 @@ void reclaim_fill_stats(struct memmgr *mm, struct memmgr_stats *stats)
 	stats->target_pages = mm->settings.target / GUEST_PAGE_SIZE;
 	lock_release(&mm->lock);
 	stats->total_pages = mm->pt.nr_pages;
-	stats->used_pages = used_pages(mm);
+	stats->kernel_swap_pages = stats->kernel_swap_bytes = 0;
+	if (mm->kernel_tier)
+		kernel_swap_usage(&stats->kernel_swap_pages, &stats->kernel_swap_bytes);
+	stats->used_pages = used_pages(mm, stats->kernel_swap_bytes);
 	stats->limbo_pages = mm->pt.counts[PAGE_LIMBO];
 	stats->zero_pages = mm->pt.counts[PAGE_ZERO];
 	stats->shared_pages = mm->pt.counts[PAGE_SHARED];
@@ -79,7 +83,7 @@ void reclaim_fill_stats(struct memmgr *mm, struct memmgr_stats *stats)
 	lock_take(&mm->sample_lock);
 	working_set_active(mm->working_set, WORKING_SET_WINDOW_MS, &stats->active_pages, &error_pages);
 	lock_release(&mm->sample_lock);
-	uint64_t others = stats->limbo_pages + store.ram_bytes / GUEST_PAGE_SIZE;
+	uint64_t others = stats->limbo_pages + (store.ram_bytes + stats->kernel_swap_bytes) / GUEST_PAGE_SIZE;
 	stats->resident_pages = stats->used_pages > others ? stats->used_pages - others : 0;
 	if (stats->resident_pages > mm->pt.counts[PAGE_RESIDENT])
 		stats->resident_pages = mm->pt.counts[PAGE_RESIDENT];
@@ -115,13 +119,13 @@ static void decide(struct memmgr *mm, struct reclaim_state *state, const struct 
 		.evict_rate = set->evict_rate,
 		.limbo_ms = set->limbo_ms,
 		.dense = set->dense,
-		.disk = state->disk,
+		.disk = mm->kernel_tier ? RECLAIM_DISK_NONE : state->disk,
 		.used_pages = now.used_pages,
 		.resident_pages = now.resident_pages,
 		.limbo_pages = now.limbo_pages,
 		.raw_pages = mm->pt.nr_raw,
-		.compressed_pages = now.compressed_pages,
-		.compressed_bytes = now.compressed_bytes,
+		.compressed_pages = now.compressed_pages + now.kernel_swap_pages,
+		.compressed_bytes = now.compressed_bytes + now.kernel_swap_bytes,
 		.evicted = now.evicted,
 		.limbo_returns = now.copied_from_limbo,
 		.compressed = now.compressed,
@@ -160,7 +164,7 @@ static void carry_out(struct memmgr *mm, struct reclaim_state *state, const stru
 	lock_take(&mm->evict_lock);
 	if (d->take_pages)
 		evict_by_clock(mm, d->take_pages);
-	if (d->compress_pages) {
+	if (d->compress_pages && !mm->kernel_tier) {
 		uint64_t now_ns = memmgr_now_ns(), age_ns = d->limbo_ms * 1000000ull;
 		evict_compress(mm, age_ns < now_ns ? now_ns - age_ns : 0, d->compress_pages);
 	}
