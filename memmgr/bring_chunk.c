@@ -28,6 +28,7 @@ struct whole {
 	struct chunk *c;
 	uint32_t first;         /* page */
 	uint8_t *stage;
+	uint64_t moved;         /* bytes that have left the stage by a move; the rest is in it still */
 	bool out[CHUNK_PAGES];  /* was resident, and lies in limbo now */
 };
 
@@ -114,6 +115,7 @@ static uint32_t place(struct whole *w)
 		int64_t ret = uffd_move(mm->uffd, w->c->hva + done, w->stage + done, CHUNK_SIZE - done, false);
 		if (ret > 0) {
 			done += (uint64_t)ret;
+			w->moved += (uint64_t)ret;
 		} else if (ret == -EAGAIN && tries++ < TRIES) {
 			COUNT(mm, retried, 1);
 		} else {
@@ -183,8 +185,9 @@ size_t bring_chunk(struct memmgr *mm, struct bring_stage *stage, uint32_t page)
 		atomic_store(&w.c->whole, false);
 		/* Also those whose fault a handler left to us. */
 		uffd_wake(mm->uffd, w.c->hva, CHUNK_SIZE);
-		if (placed != CHUNK_PAGES)
-			mem_madvise(stage->chunk, CHUNK_SIZE, MADV_DONTNEED);
+		/* Where the next chunk has zero pages, nothing is written: what is left of this one must go. */
+		if (w.moved != CHUNK_SIZE && mem_madvise(stage->chunk, CHUNK_SIZE, MADV_DONTNEED) != 0)
+			memset(stage->chunk, 0, CHUNK_SIZE);
 	}
 	lock_release(&w.c->lock);
 	atomic_fetch_sub_explicit(&mm->headroom, (int64_t)brought, memory_order_relaxed);

@@ -38,6 +38,10 @@ static void serve(struct handler *h, const struct uffd_fault *fault)
 		return;
 	}
 	struct chunk *c = page_chunk(&mm->pt, page);
+	uint64_t ref = page_ref(__atomic_load_n(&mm->pt.entries[page], __ATOMIC_RELAXED)); /* a hint, without the lock */
+	enum pager_hint hint = ref ? pager_touched(mm, ref) : PAGER_ALONE;
+	if (hint == PAGER_SURE && bring_chunk(mm, &h->stage, page) > 0)
+		return;
 	if (atomic_load(&c->whole))
 		return; /* it comes with its chunk: bring_chunk() wakes the waiters after it has taken this back */
 	lock_take(&c->lock);
@@ -61,8 +65,9 @@ static void serve(struct handler *h, const struct uffd_fault *fault)
 	COUNT(mm, stall_ns, end - start);
 	if (e & PAGE_SAMPLED || (mm->sampling && page_state(e) != PAGE_RESIDENT && page_state(e) != PAGE_BALLOONED))
 		sample_touched(mm, page, e);
-	if (page_ref(e))
-		pager_touched(mm, &h->buffer, page_ref(e));
+	/* What follows it is wanted next, sooner than the pager gets there. */
+	if (hint != PAGER_ALONE)
+		pager_bring_companions(mm, &h->buffer, ref);
 }
 
 /* --- where handlers run --- */
@@ -154,6 +159,8 @@ int fault_start(struct memmgr *mm, unsigned nr_handlers, struct error *err)
 		mm->handler_cpus[i] = -1;
 		ret = bring_buffer_init(&h->buffer);
 		if (ret == 0)
+			ret = bring_stage_init(&h->stage);
+		if (ret == 0)
 			ret = -pthread_create(&h->thread, NULL, handler_main, h);
 		if (ret) {
 			error_set(err, -ret, "guest memory: cannot start a thread that serves faults: %s", strerror(-ret));
@@ -188,6 +195,7 @@ void fault_stop(struct memmgr *mm)
 			if (pthread_timedjoin_np(h->thread, NULL, &until) == 0)
 				h->started = false;
 		}
+		bring_stage_fini(&h->stage);
 		bring_buffer_fini(&h->buffer);
 	}
 }

@@ -26,6 +26,11 @@ struct bring_buffer {
 	unsigned staged; /* of those, that are there: the last ones */
 };
 
+/* A huge page to put a chunk together in; one thread's. */
+struct bring_stage {
+	uint8_t *mapping, *chunk; /* chunk: aligned, within */
+};
+
 /* A thread that serves faults. */
 struct handler {
 	struct memmgr *mm;
@@ -33,6 +38,7 @@ struct handler {
 	pthread_t thread;
 	bool started;
 	struct bring_buffer buffer;
+	struct bring_stage stage;
 	int cpu; /* where it is bound to, -1: nowhere */
 };
 
@@ -105,10 +111,6 @@ void bring_buffer_refill(struct bring_buffer *b);
 
 /* --- bring_chunk.c: whole chunks come back --- */
 
-/* A huge page to put a chunk together in; one thread's. */
-struct bring_stage {
-	uint8_t *mapping, *chunk; /* chunk: aligned, within */
-};
 int bring_stage_init(struct bring_stage *stage);
 void bring_stage_fini(struct bring_stage *stage);
 /*
@@ -147,8 +149,15 @@ void pager_stop(struct memmgr *mm);
 void pager_load(struct memmgr *mm, uint32_t page, uint64_t ref);
 /* A page could not be brought back: tell the owner, try again. */
 void pager_failed(struct memmgr *mm, uint32_t page, int error);
-/* A page of the store was touched by a fault, which has been served: perhaps its companions follow. Called without locks. */
-void pager_touched(struct memmgr *mm, struct bring_buffer *b, uint64_t ref);
+/* A page of the store is touched by a fault: its companions may follow. Called without locks. Says what is known of it: */
+enum pager_hint {
+	PAGER_ALONE,    /* nothing */
+	PAGER_FOLLOWED, /* it belongs to a stream: the rest of its cluster is wanted soon */
+	PAGER_SURE,     /* to one that was followed for long: so is the rest of its chunk */
+};
+enum pager_hint pager_touched(struct memmgr *mm, uint64_t ref);
+/* Brings back what follows in the cluster. */
+void pager_bring_companions(struct memmgr *mm, struct bring_buffer *b, uint64_t ref);
 void pager_prewarm(struct memmgr *mm);
 void pager_retry(struct memmgr *mm);
 void pager_forget_failed(struct memmgr *mm);

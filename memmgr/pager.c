@@ -31,6 +31,7 @@ enum {
 	SLICE = BRING_BATCH,      /* items between looks at what else there is to do */
 	WHOLE_WINDOW = 8,         /* clusters: streams of at least that bring whole chunks */
 	LOAD_AHEAD = 16,          /* clusters that a stream reads ahead */
+	LOOK_AHEAD = 48,          /* clusters that one chunk, brought as a whole, may empty */
 	MOST_REQUESTS = 1024,     /* pages waited for on disk, and failed ones */
 	RETRY_NS = 1000000000,
 	HITS_MASK = 0xff,         /* of a cluster's mark: touches; above: the number of its stream */
@@ -47,6 +48,8 @@ struct stream {
 	uint32_t window;     /* as it was last set */
 	store_ref last_touch;
 	uint64_t used_ns;
+	store_ref ahead[LOOK_AHEAD]; /* at and what follows, as it was when the stream last worked */
+	size_t nr_ahead;
 };
 
 struct request {
@@ -139,35 +142,39 @@ static void stream_followed(struct pager *p, struct stream *s, store_ref ref, ui
 		stream_extend(p, s, clusters < STREAM_MOST_CLUSTERS ? clusters : STREAM_MOST_CLUSTERS);
 }
 
-void pager_touched(struct memmgr *mm, struct bring_buffer *b, uint64_t ref)
+enum pager_hint pager_touched(struct memmgr *mm, uint64_t ref)
 {
 	struct pager *p = mm->pager;
-	bool followed = false, work = false;
+	enum pager_hint hint = PAGER_ALONE;
+	bool work = false;
 	if (!mm->prefetch || mm->headroom <= 0)
-		return;
+		return PAGER_ALONE;
 	lock_take(&p->lock);
 	uint32_t mark = store_get_mark(mm->store, ref);
 	struct stream *s = stream_find(p, mark >> STREAM_SHIFT);
 	if (s) {
 		stream_followed(p, s, ref, memmgr_now_ns());
-		followed = s->window < WHOLE_WINDOW;
+		hint = s->window < WHOLE_WINDOW ? PAGER_FOLLOWED : PAGER_SURE;
 		work = s->left > 0;
 	} else if ((mark & HITS_MASK) == 0 || mark >> STREAM_SHIFT) {
 		store_set_mark(mm->store, ref, 1);
 	} else {
 		stream_start(p, ref, 1, memmgr_now_ns());
-		followed = work = true;
+		hint = PAGER_FOLLOWED;
+		work = true;
 	}
 	lock_release(&p->lock);
 	if (work)
 		wake(p);
-	if (followed) {
-		/* What follows it in its cluster is wanted next: sooner than the pager gets there. */
-		struct store_item items[STORE_CLUSTER_SLOTS];
-		size_t self, nr = store_cluster_items(mm->store, ref, items, STORE_CLUSTER_SLOTS, &self);
-		if (self + 1 < nr)
-			bring_pages(mm, b, items + self + 1, nr - self - 1 < BRING_BATCH ? nr - self - 1 : BRING_BATCH);
-	}
+	return hint;
+}
+
+void pager_bring_companions(struct memmgr *mm, struct bring_buffer *b, uint64_t ref)
+{
+	struct store_item items[STORE_CLUSTER_SLOTS];
+	size_t self, nr = store_cluster_items(mm->store, ref, items, STORE_CLUSTER_SLOTS, &self);
+	if (self + 1 < nr)
+		bring_pages(mm, b, items + self + 1, nr - self - 1 < BRING_BATCH ? nr - self - 1 : BRING_BATCH);
 }
 
 void pager_prewarm(struct memmgr *mm)
@@ -281,8 +288,9 @@ static int serve_request(struct pager *p, const struct request *r)
 	int ret = bring_waited(p, r->page, &ref);
 	if (ret == -EAGAIN && ref) {
 		ret = p->io ? store_load_begin(p->io, ref) : -EIO;
+		/* Being read, and then loaded() brings it; or being given back to the disk, and then nobody will but this retry. */
 		if (ret == -EALREADY)
-			ret = 0;
+			ret = -EAGAIN;
 		else if (ret == -EEXIST)
 			ret = -EBUSY; /* it came in between: once more */
 		if (ret == -EBUSY)
@@ -328,7 +336,8 @@ static void loaded(struct pager *p, const struct store_done *done)
 		struct chunk *c = page_chunk(&mm->pt, items[i].page_nr);
 		lock_take(&c->lock);
 		page_entry e = mm->pt.entries[items[i].page_nr];
-		waited = e & PAGE_LOADING && page_ref(e) == items[i].ref;
+		/* Whatever its reference: it may have been put elsewhere since the cluster was read. */
+		waited = e & PAGE_LOADING;
 		lock_release(&c->lock);
 		if (!waited)
 			continue;
@@ -446,12 +455,40 @@ static bool is_missing(const struct memmgr *mm, const struct store_item *item)
 	return page_ref(__atomic_load_n(&mm->pt.entries[item->page_nr], __ATOMIC_RELAXED)) == item->ref;
 }
 
+static bool is_gone(struct memmgr *mm, store_ref ref)
+{
+	struct store_item item;
+	size_t self;
+	return store_cluster_items(mm->store, ref, &item, 1, &self) == 0;
+}
+
+/* Clusters go with their last page, be it by a fault or with a chunk that came as a whole, and lead nowhere then: passes over those. */
+static void stream_skip_gone(struct pager *p, struct stream *s)
+{
+	struct memmgr *mm = p->mm;
+	size_t skip = 0;
+	while (skip < s->nr_ahead && s->ahead[0] == s->at && is_gone(mm, s->ahead[skip]))
+		skip++;
+	if (skip) {
+		s->at = s->load_at = skip < s->nr_ahead ? s->ahead[skip] : 0;
+		s->slot = 0;
+		s->loaded = 0;
+		s->left -= skip < s->left ? (uint32_t)skip : s->left;
+	}
+	s->nr_ahead = 0;
+	for (store_ref ref = s->at; ref && s->nr_ahead < LOOK_AHEAD; ref = store_cluster_next(mm->store, ref))
+		s->ahead[s->nr_ahead++] = ref;
+}
+
 /* A slice of one stream. Returns whether there was something to do that did not have to wait. The lock is held, and released meanwhile. */
 static bool stream_step(struct pager *p, struct stream *s)
 {
 	struct memmgr *mm = p->mm;
 	struct store_item items[STORE_CLUSTER_SLOTS];
 	size_t self;
+	stream_skip_gone(p, s);
+	if (!s->at || !s->left)
+		return false;
 	load_ahead(p, s);
 	/* Its cluster may be on its way. */
 	if (p->io && store_is_on_disk(mm->store, s->at)) {
@@ -468,8 +505,6 @@ static bool stream_step(struct pager *p, struct stream *s)
 	s->slot = first + n;
 	if (s->slot >= nr)
 		stream_next_cluster(p, s);
-	if (!s->at)
-		s->left = 0;
 	bool sure = s->window >= WHOLE_WINDOW;
 	lock_release(&p->lock);
 	/* Chunks come as a whole where the stream brings most of them. */

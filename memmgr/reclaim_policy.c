@@ -5,13 +5,10 @@
  * which only the last two give memory back: pages are taken into limbo, which tells whether they are in use; those that nobody
  * touched are compressed; what must, goes to disk.
  *
- *              used > target                    store full, or nothing else to take,
- *   BELOW ---------------------> TAKING         or incompressible: write
- *     ^                          |  ^  \
- *     |  used <= target - 1/64   |  |   no gain, no disk
- *     +--------------------------+  |     \
- *     |                             |      v
- *     +------------------------- a probe gains: FUTILE
+ *   BELOW (stay_below) -- used > target --> TAKING (go_down) -- no gain, no disk --> FUTILE (probe)
+ *     ^                                      |      ^                                |    |
+ *     |                                      |      +-- a probe gains, a disk comes -+    |
+ *     +------- used <= target - 1/64 --------+--------------------------------------------+
  *
  * How much. Each page taken is expected to give back its gain, what compression saves, times the chance that it does not come back from limbo first; pages that wait in
  * limbo are counted with what they will give. So no more is taken than needed, and no more compressed than needed: the target is not overshot
@@ -25,7 +22,7 @@
  * looked at without a target; below it, seldom: what a guest could fill at 1 GiB/s decides, or a second.
  *
  * Invariants:
- *  1. Pages are never taken below the floor, nor while used <= target.
+ *  1. Pages are never taken below the floor, nor while used <= target - target / 64.
  *  2. More use never means fewer pages taken, or longer limbo.
  */
 #include "memmgr/reclaim_policy.h"
@@ -41,6 +38,7 @@ enum {
 	TAKE_MOST = 16384, /* at once; of a small guest 1/16 of the target */
 	TAKE_SHIFT = 4,
 	PROBE_PAGES = 256,
+	GAIN_PAGES = 1024,
 	FUTILE_FIRST_MS = 1000,
 	FUTILE_MOST_MS = 64000,
 	PAUSE_FIRST_MS = 20,
@@ -53,8 +51,13 @@ enum {
 	LEARN_PAGES = 1024,         /* so many make a half of what is believed */
 	DENSE_RETURNS_PER_S = 1000, /* more than that come back: no time for zstd */
 	STEP_MOST_MS = 1000,
+	DISK_AGAIN_MS = 30000,
+	DISK_PROBE_RAW = 64,
+	DISK_PROBE_BYTES = 256 << 10,
 };
-#define LEAST_GAIN (1.0 / 16)   /* of a page: less is none */
+#define LEAST_GAIN (1.0 / 16) /* of a page: less is none */
+/* A page that saves less is kept as it is; a tier that seems to save less has holes, which are closed. */
+#define WORTHWHILE_GAIN (1.0 / 8)
 #define LEAST_STAYING (1.0 / 8) /* of taken pages: no more than eight are taken to keep one */
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -118,10 +121,10 @@ static double learn(struct reclaim_policy *p, const struct reclaim_input *in)
 static double gain_of_compressible(const struct reclaim_input *in)
 {
 	/* Clusters that are open or half empty say little. The best is believed until then, so that not too much is compressed. */
-	if (in->compressed_pages < PROBE_PAGES)
+	if (in->compressed_pages < GAIN_PAGES)
 		return 1;
 	double bytes = (double)in->compressed_bytes / (double)in->compressed_pages;
-	return max_double(1 - bytes / PAGE_BYTES, 0);
+	return max_double(1 - bytes / PAGE_BYTES, WORTHWHILE_GAIN);
 }
 
 /* --- below the target --- */
@@ -154,24 +157,41 @@ struct plan {
 	uint64_t takeable; /* pages above the floor */
 	double gain;       /* of a page that is compressed, in RAM alone */
 	double gain_all;   /* with what the disk takes because it does not compress */
+	uint64_t most;     /* that are taken, or compressed, at once */
 	bool disk;
-	bool tier_full;
 };
 
 static struct plan make_plan(const struct reclaim_policy *p, const struct reclaim_input *in, uint64_t low)
 {
+	uint64_t limit = in->compressed_limit_bytes, most = in->target_pages >> TAKE_SHIFT;
+	bool tier_full = limit && in->compressed_bytes >= limit - limit / 16;
 	struct plan plan = {
 		.excess = over(in->used_pages, low),
 		.takeable = over(in->resident_pages, in->floor_pages),
-		.gain = p->compressible * gain_of_compressible(in),
 		.disk = in->disk == RECLAIM_DISK_OK,
-		.tier_full = in->compressed_limit_bytes &&
-			     in->compressed_bytes >= in->compressed_limit_bytes - in->compressed_limit_bytes / 16,
+		.most = most < PROBE_PAGES ? PROBE_PAGES
+			: most < TAKE_MOST ? most
+					   : TAKE_MOST,
 	};
-	if (plan.tier_full && !plan.disk)
-		plan.gain = 0;
+	if (plan.disk || !tier_full)
+		plan.gain = p->compressible * gain_of_compressible(in);
 	plan.gain_all = plan.gain + (plan.disk ? 1 - p->compressible : 0);
 	return plan;
+}
+
+/* A disk that is full, or has failed, is tried with a little now and then. */
+static void probe_disk(struct reclaim_policy *p, const struct reclaim_input *in, struct reclaim_decision *out)
+{
+	if (in->disk != RECLAIM_DISK_FULL && in->disk != RECLAIM_DISK_FAILED) {
+		p->disk_probe_ns = 0;
+		return;
+	}
+	if (p->disk_probe_ns && in->now_ns >= p->disk_probe_ns) {
+		out->store_raw_pages = min_u64(in->raw_pages, DISK_PROBE_RAW);
+		out->write_bytes = DISK_PROBE_BYTES;
+	}
+	if (in->now_ns >= p->disk_probe_ns)
+		p->disk_probe_ns = in->now_ns + DISK_AGAIN_MS * 1000000ull;
 }
 
 /* Pages' worth that the disk is to take. */
@@ -213,60 +233,86 @@ static uint64_t pages_of(double pages, uint64_t most)
 	return pages >= (double)most ? most : pages > 0 ? (uint64_t)pages + 1 : 0;
 }
 
+/* Whether no victims were found when they were looked for: then that is left for a while, however often we are asked. */
+static bool is_dry(struct reclaim_policy *p, const struct reclaim_input *in)
+{
+	if (p->asked && in->evicted == p->evicted) {
+		p->dry_ms = p->dry_ms == 0 ? PAUSE_FIRST_MS : p->dry_ms < PAUSE_MOST_MS / 2 ? 2 * p->dry_ms : PAUSE_MOST_MS;
+		p->rest_ns = in->now_ns + p->dry_ms * 1000000ull;
+	} else if (p->asked) {
+		p->dry_ms = 0;
+		p->rest_ns = 0;
+	}
+	return in->now_ns < p->rest_ns;
+}
+
+/* What is to be taken and compressed, save for the rate. */
+static void plan_taking(struct reclaim_policy *p, const struct reclaim_input *in, const struct plan *plan, uint64_t write,
+			struct reclaim_decision *out)
+{
+	uint64_t waiting = over(in->limbo_pages, in->raw_pages), wanted = 0;
+	if (plan->gain_all < LEAST_GAIN) {
+		if (probe(p, in, out))
+			wanted = PROBE_PAGES;
+		out->compress_pages = min_u64(waiting + wanted, plan->most);
+	} else {
+		p->futile_ms = 0;
+		double staying = max_double(1 - p->returning, LEAST_STAYING), needed = (double)(plan->excess - write);
+		/* Long above the target, what waits in limbo is no excuse any more. */
+		double expected = (double)waiting * plan->gain_all * staying * (1 - p->hurry);
+		wanted = pages_of((needed - expected) / (plan->gain_all * staying), plan->most);
+		out->compress_pages = pages_of(needed / plan->gain_all, plan->most);
+		out->why = wanted ? RECLAIM_TAKING : RECLAIM_WAITING;
+	}
+	out->take_pages = is_dry(p, in) ? 0 : min_u64(wanted, plan->takeable);
+}
+
+/* When to ask again. */
+static uint32_t plan_again(struct reclaim_policy *p, const struct reclaim_input *in, const struct plan *plan, uint64_t write,
+			   struct reclaim_decision *out)
+{
+	uint64_t waiting = over(in->limbo_pages, in->raw_pages);
+	if (out->why == RECLAIM_LIMITED) {
+		p->pause_ms = 0;
+		return LIMITED_MS;
+	}
+	if (out->take_pages == 0 && waiting == 0 && write == 0) {
+		grow_pause(p);
+		if (plan->takeable == 0)
+			out->why = RECLAIM_FLOOR;
+		return p->pause_ms;
+	}
+	p->pause_ms = 0;
+	if (out->take_pages == plan->most)
+		return 1;
+	if (out->take_pages == 0 && write == 0 && out->limbo_ms > in->oldest_limbo_ms) {
+		uint32_t left_ms = out->limbo_ms - in->oldest_limbo_ms;
+		return left_ms < BUSY_MS ? BUSY_MS : left_ms < WAIT_MOST_MS ? left_ms : WAIT_MOST_MS;
+	}
+	return out->limbo_ms > WAIT_MOST_MS ? 5 * BUSY_MS : BUSY_MS;
+}
+
 static void go_down(struct reclaim_policy *p, const struct reclaim_input *in, uint64_t low, struct reclaim_decision *out)
 {
 	struct plan plan = make_plan(p, in, low);
 	double urgency = (double)over(in->used_pages, in->target_pages) * (1 << HURRY_SHIFT) / (double)in->target_pages;
 	double hurry = min_double(max_double(urgency, p->hurry), 1);
-	uint64_t waiting = over(in->limbo_pages, in->raw_pages), write = plan_write(&plan, in, out);
-	uint64_t wanted = 0, most = in->target_pages >> TAKE_SHIFT;
-	most = most < PROBE_PAGES ? PROBE_PAGES : most < TAKE_MOST ? most : TAKE_MOST;
-	bool futile = plan.gain_all < LEAST_GAIN;
 
+	out->headroom_pages = 0;
 	out->limbo_ms = (uint32_t)(in->limbo_ms * (1 - hurry));
-	if (futile) {
-		/* Also for a fresh probe, whose answer is wanted soon. */
-		if (probe(p, in, out))
-			wanted = PROBE_PAGES;
-		out->compress_pages = waiting + wanted;
-	} else {
-		p->futile_ms = 0;
-		double staying = max_double(1 - p->returning, LEAST_STAYING), needed = (double)(plan.excess - write);
-		/* Long above the target, what waits in limbo is no excuse any more. */
-		double expected = (double)waiting * plan.gain_all * staying * (1 - p->hurry);
-		wanted = pages_of((needed - expected) / (plan.gain_all * staying), most);
-		out->compress_pages = pages_of(needed / plan.gain_all, most);
-		out->why = wanted ? RECLAIM_TAKING : RECLAIM_WAITING;
-	}
-	out->take_pages = min_u64(wanted, plan.takeable);
-	bool limited = in->evict_rate && (double)out->take_pages > p->credit;
-	if (limited)
-		out->take_pages = (uint64_t)p->credit;
-	p->credit -= in->evict_rate ? (double)out->take_pages : 0;
 	out->dense = in->dense && hurry < 0.5 && p->store_returns_per_s < DENSE_RETURNS_PER_S;
-
-	bool dry = p->asked && in->evicted == p->evicted;
-	if (futile)
-		return;
-	if ((out->take_pages == 0 && waiting == 0 && write == 0 && !limited) || (dry && write == 0)) {
-		/* Nothing left that could be done, or no victims were found: perhaps later. */
-		grow_pause(p);
-		out->why = plan.takeable == 0 ? RECLAIM_FLOOR : out->why;
-		out->again_ms = p->pause_ms;
-		return;
+	probe_disk(p, in, out);
+	uint64_t write = plan_write(&plan, in, out);
+	plan_taking(p, in, &plan, write, out);
+	if (in->evict_rate) {
+		if ((double)out->take_pages > p->credit) {
+			out->take_pages = (uint64_t)p->credit;
+			out->why = out->why == RECLAIM_FUTILE ? RECLAIM_FUTILE : RECLAIM_LIMITED;
+		}
+		p->credit -= (double)out->take_pages;
 	}
-	p->pause_ms = 0;
-	if (limited) {
-		out->why = RECLAIM_LIMITED;
-		out->again_ms = LIMITED_MS;
-	} else if (wanted == most) {
-		out->again_ms = 1;
-	} else if (out->take_pages == 0 && write == 0 && out->limbo_ms > in->oldest_limbo_ms) {
-		uint32_t left_ms = out->limbo_ms - in->oldest_limbo_ms;
-		out->again_ms = left_ms < BUSY_MS ? BUSY_MS : left_ms < WAIT_MOST_MS ? left_ms : WAIT_MOST_MS;
-	} else {
-		out->again_ms = out->limbo_ms > WAIT_MOST_MS ? 5 * BUSY_MS : BUSY_MS;
-	}
+	if (out->why != RECLAIM_FUTILE)
+		out->again_ms = plan_again(p, in, &plan, write, out);
 }
 
 void reclaim_decide(struct reclaim_policy *p, const struct reclaim_input *in, struct reclaim_decision *out)
@@ -277,7 +323,8 @@ void reclaim_decide(struct reclaim_policy *p, const struct reclaim_input *in, st
 
 	if (in->target_pages != p->last_target) {
 		/* Another question: what was futile may not be. */
-		p->pause_ms = p->futile_ms = 0;
+		p->pause_ms = p->futile_ms = p->dry_ms = 0;
+		p->rest_ns = 0;
 		p->last_target = in->target_pages;
 	}
 	p->credit = min_double(p->credit + step_s * in->evict_rate, in->evict_rate / 4.0 + 1);
@@ -293,7 +340,6 @@ void reclaim_decide(struct reclaim_policy *p, const struct reclaim_input *in, st
 			p->pause_ms = 0;
 		p->reclaiming = above || (p->reclaiming && in->used_pages > low);
 		if (p->reclaiming) {
-			out->headroom_pages = 0;
 			go_down(p, in, low, out);
 		} else {
 			stay_below(p, in, out);

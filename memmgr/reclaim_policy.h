@@ -76,10 +76,13 @@ struct reclaim_policy {
 	double compressible; /* fraction of tried pages that compressed lately */
 	double returning;    /* fraction of taken pages that came back from limbo lately */
 	double store_returns_per_s;
-	double credit;      /* pages that evict_rate allows now */
-	uint32_t pause_ms;  /* grows while looking does not pay */
-	uint32_t futile_ms; /* pause between probes while nothing compresses; 0: not so */
-	uint64_t probe_ns;  /* the next probe is due */
+	double credit;          /* pages that evict_rate allows now */
+	uint32_t pause_ms;      /* grows while looking does not pay */
+	uint32_t futile_ms;     /* pause between probes while nothing compresses; 0: not so */
+	uint64_t probe_ns;      /* the next of them is due */
+	uint32_t dry_ms;        /* how long to rest after no victims were found */
+	uint64_t rest_ns;       /* until then */
+	uint64_t disk_probe_ns; /* a disk that is full or failed is tried again; 0: it is not */
 };
 
 void reclaim_decide(struct reclaim_policy *p, const struct reclaim_input *in, struct reclaim_decision *out);

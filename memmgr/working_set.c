@@ -58,7 +58,7 @@ enum {
 	CREDIT_MS = 250,
 };
 #define IDLE_FRACTION 0.05 /* below it more samples would not pay */
-#define CHANGE_SIGMAS 5.0 /* some hundred splits are tried each minute */
+#define CHANGE_SIGMAS 5.0  /* some hundred splits are tried each minute */
 
 enum fate {
 	FATE_TOUCHED = 0,    /* + bucket */
