@@ -186,8 +186,8 @@ int64_t evict_write(struct memmgr *mm, uint64_t bytes);
 
 /* --- sample.c: samples of the working set --- */
 
-/* Ends old samples and takes new ones, as many as are due. keep_evicted: old ones are not brought back. For the reclaimer. */
-void sample_step(struct memmgr *mm, bool keep_evicted);
+/* Ends old samples and takes new ones, as many as are due. keep_evicted: old ones are not brought back. Returns whether samples are out. For the reclaimer. */
+bool sample_step(struct memmgr *mm, bool keep_evicted);
 /* A page that was away was touched; e is its entry before. No chunk's lock is held. */
 void sample_touched(struct memmgr *mm, uint32_t page, page_entry e);
 /* A sample came back by itself, or was dropped. Its chunk's lock is held. */

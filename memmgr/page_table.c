@@ -29,7 +29,7 @@ static uint8_t *map_limbo(const struct guest_ram_region *r)
 	return base + lead;
 }
 
-static void init_chunk(struct page_table *pt, const struct page_region *r, uint32_t index)
+static void init_chunk(struct page_table *pt, const struct page_table_region *r, uint32_t index)
 {
 	struct chunk *c = &pt->chunks[index];
 	uint64_t skip = (uint64_t)(uintptr_t)r->hva % CHUNK_SIZE;
@@ -53,7 +53,7 @@ int page_table_create(const struct guest_ram *ram, struct page_table *pt, struct
 	for (size_t i = 0; i < pt->nr_regions; i++) {
 		const struct guest_ram_region *from = &ram_regions[i];
 		uint64_t skip = (uint64_t)(uintptr_t)from->hva % CHUNK_SIZE;
-		struct page_region *r = &pt->regions[i];
+		struct page_table_region *r = &pt->regions[i];
 		r->hva = from->hva;
 		r->gpa = from->gpa;
 		r->size = from->size;
@@ -73,7 +73,7 @@ int page_table_create(const struct guest_ram *ram, struct page_table *pt, struct
 	if (!pt->chunks || !pt->entries || !pt->order)
 		goto no_memory;
 	for (size_t i = 0; i < pt->nr_regions; i++) {
-		struct page_region *r = &pt->regions[i];
+		struct page_table_region *r = &pt->regions[i];
 		uint32_t first = r->first_page / CHUNK_PAGES;
 		uint32_t end = i + 1 < pt->nr_regions ? pt->regions[i + 1].first_page / CHUNK_PAGES : pt->nr_chunks;
 		for (uint32_t c = first; c < end; c++)
@@ -136,7 +136,7 @@ void page_table_set(struct page_table *pt, uint32_t page, page_entry entry)
 bool page_table_find(const struct page_table *pt, uint64_t hva, uint32_t *page)
 {
 	for (size_t i = 0; i < pt->nr_regions; i++) {
-		const struct page_region *r = &pt->regions[i];
+		const struct page_table_region *r = &pt->regions[i];
 		uint64_t offset = hva - (uint64_t)(uintptr_t)r->hva;
 		if (offset < r->size) {
 			*page = r->first_page + (uint32_t)(offset / GUEST_PAGE_SIZE);
@@ -149,7 +149,7 @@ bool page_table_find(const struct page_table *pt, uint64_t hva, uint32_t *page)
 bool page_table_find_gpa(const struct page_table *pt, uint64_t gpa, uint32_t *page)
 {
 	for (size_t i = 0; i < pt->nr_regions; i++) {
-		const struct page_region *r = &pt->regions[i];
+		const struct page_table_region *r = &pt->regions[i];
 		if (gpa >= r->gpa && gpa - r->gpa < r->size) {
 			*page = r->first_page + (uint32_t)((gpa - r->gpa) / GUEST_PAGE_SIZE);
 			return true;

@@ -89,7 +89,7 @@ struct page_table {
 	_Atomic uint64_t nr_raw;                 /* pages in LIMBO that are INCOMPRESSIBLE */
 	/* Address to page: regions as guest_ram has them. */
 	size_t nr_regions;
-	struct page_region {
+	struct page_table_region {
 		uint8_t *hva;
 		uint64_t gpa, size;
 		uint32_t first_page;

@@ -211,13 +211,12 @@ static void *reclaimer_main(void *arg)
 		memmgr_get_settings(mm, &set);
 		decide(mm, &state, &set, &decision);
 		bool idle = decision.why == RECLAIM_NO_TARGET || decision.why == RECLAIM_BELOW;
-		if (!idle)
+		if (!idle || decision.dense)
 			carry_out(mm, &state, &set, &decision);
 		unsigned next_ms = decision.again_ms == RECLAIM_NEVER ? 0 : decision.again_ms;
 		if (set.sample_rate || state.sampled) {
-			sample_step(mm, !idle);
-			/* Once more after sampling was switched off: what is out goes back. */
-			state.sampled = set.sample_rate > 0;
+			/* Also after sampling was switched off, until what is out has gone back. */
+			state.sampled = sample_step(mm, !idle);
 			if (!next_ms || next_ms > SAMPLE_MS)
 				next_ms = SAMPLE_MS;
 		}

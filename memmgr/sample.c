@@ -18,15 +18,21 @@ static void note(struct memmgr *mm, uint32_t page, uint64_t now_ns, bool watched
 static void take_sample(struct memmgr *mm, uint32_t page, uint64_t now_ns)
 {
 	struct chunk *c = page_chunk(&mm->pt, page);
-	evict_run(mm, page, 1, true);
+	bool taken = evict_run(mm, page, 1, true) > 0;
 	lock_take(&c->lock);
 	page_entry e = mm->pt.entries[page];
 	enum page_state state = page_state(e);
 	bool watched = state == PAGE_LIMBO || state == PAGE_COMPRESSED || state == PAGE_ZERO;
 	if (watched)
 		page_table_set(&mm->pt, page, e | PAGE_SAMPLED);
-	note(mm, page, now_ns, watched);
+	note(mm, page, now_ns, watched || taken);
 	lock_release(&c->lock);
+	/* Touched before it could be watched: it is a very active one. */
+	if (taken && !watched) {
+		lock_take(&mm->sample_lock);
+		working_set_touched(mm->working_set, page, memmgr_now_ns());
+		lock_release(&mm->sample_lock);
+	}
 }
 
 /* A sample of which no more is to be learnt: it goes back where it came from, unless memory is short. */
@@ -43,7 +49,7 @@ static void end_sample(struct memmgr *mm, uint32_t page, bool keep_evicted)
 	lock_release(&c->lock);
 }
 
-void sample_step(struct memmgr *mm, bool keep_evicted)
+bool sample_step(struct memmgr *mm, bool keep_evicted)
 {
 	uint32_t pages[AT_ONCE];
 	uint64_t now_ns = memmgr_now_ns();
@@ -55,14 +61,16 @@ void sample_step(struct memmgr *mm, bool keep_evicted)
 
 	lock_take(&mm->sample_lock);
 	nr = working_set_next(mm->working_set, now_ns, pages, AT_ONCE);
+	bool out = nr || working_set_nr_out(mm->working_set) > 0;
 	lock_release(&mm->sample_lock);
 	if (!nr)
-		return;
+		return out;
 	lock_take(&mm->evict_lock);
 	for (size_t i = 0; i < nr; i++)
 		take_sample(mm, pages[i], memmgr_now_ns());
 	lock_release(&mm->evict_lock);
 	COUNT(mm, sampled, nr);
+	return out;
 }
 
 void sample_touched(struct memmgr *mm, uint32_t page, page_entry e)
