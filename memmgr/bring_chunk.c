@@ -26,10 +26,10 @@ enum { TRIES = 100 };
 struct whole {
 	struct memmgr *mm;
 	struct chunk *c;
-	uint32_t first;         /* page */
+	uint32_t first; /* page */
 	uint8_t *stage;
-	uint64_t moved;         /* bytes that have left the stage by a move; the rest is in it still */
-	bool out[CHUNK_PAGES];  /* was resident, and lies in limbo now */
+	uint64_t moved;        /* bytes that have left the stage by a move; the rest is in it still */
+	bool out[CHUNK_PAGES]; /* was resident, and lies in limbo now */
 };
 
 int bring_stage_init(struct bring_stage *stage)
@@ -65,6 +65,22 @@ static unsigned count_alike(const struct memmgr *mm, uint32_t page)
 	return alike;
 }
 
+/* Whether some of the chunk can only be had from disk. A hint: a cluster may be written out the next moment. */
+static bool lies_on_disk(const struct memmgr *mm, uint32_t page)
+{
+	uint32_t first = page - page % CHUNK_PAGES;
+	store_ref looked_at = 0;
+	for (uint32_t i = first; mm->swap && i < first + CHUNK_PAGES; i++) {
+		store_ref ref = page_ref(mm->pt.entries[i]);
+		if (page_state(mm->pt.entries[i]) != PAGE_COMPRESSED || ref >> STORE_SLOT_BITS == looked_at)
+			continue;
+		looked_at = ref >> STORE_SLOT_BITS;
+		if (store_is_on_disk(mm->store, ref))
+			return true;
+	}
+	return false;
+}
+
 /*
  * Moves what the guest has of the chunk out of it: all that is mapped, also zero pages, which a write would turn into others without telling us, and
  * what the host has swapped out. From then on nothing can appear there but by us. Returns 0, or -errno: something is held fast. */
@@ -76,7 +92,8 @@ static int gather_resident(struct whole *w)
 	for (int r = 0; r < nr; r++) {
 		for (uint32_t at = runs[r].first, end = at + runs[r].nr; at < end;) {
 			uint64_t offset = (uint64_t)at * GUEST_PAGE_SIZE;
-			int64_t ret = uffd_move(mm->uffd, w->c->limbo + offset, w->c->hva + offset, (uint64_t)(end - at) * GUEST_PAGE_SIZE, false);
+			int64_t ret = uffd_move(mm->uffd, w->c->limbo + offset, w->c->hva + offset,
+						(uint64_t)(end - at) * GUEST_PAGE_SIZE, false);
 			if (ret <= 0)
 				return ret ? (int)ret : -EAGAIN;
 			for (uint64_t i = 0; i < (uint64_t)ret / GUEST_PAGE_SIZE; i++)
@@ -159,10 +176,12 @@ static size_t settle(struct whole *w, uint32_t placed)
 			if (!(mm->pt.entries[w->first + i] & PAGE_BUSY))
 				mem_madvise(w->c->limbo + (uint64_t)i * GUEST_PAGE_SIZE, GUEST_PAGE_SIZE, MADV_DONTNEED);
 	}
-	/* Pages that were moved out, and could not be placed. */
-	for (uint32_t i = placed; i < CHUNK_PAGES; i++)
-		if (w->out[i])
-			page_table_set(&mm->pt, w->first + i, PAGE_LIMBO | PAGE_INCOMPRESSIBLE);
+	/* Pages that were moved out, and could not be placed, go back; or stay in limbo until they are touched. */
+	for (uint32_t i = placed; i < CHUNK_PAGES; i++) {
+		uint64_t offset = (uint64_t)i * GUEST_PAGE_SIZE;
+		if (w->out[i] && uffd_move(mm->uffd, w->c->hva + offset, w->c->limbo + offset, GUEST_PAGE_SIZE, false) <= 0)
+			page_table_set(&mm->pt, w->first + i, PAGE_LIMBO);
+	}
 	return brought;
 }
 
@@ -175,7 +194,7 @@ size_t bring_chunk(struct memmgr *mm, struct bring_stage *stage, uint32_t page)
 	/* Gets the huge page before anybody waits. */
 	*(volatile uint8_t *)stage->chunk = 0;
 	lock_take(&w.c->lock);
-	if (w.c->armed && count_alike(mm, page) >= CHUNK_PAGES / 2) {
+	if (w.c->armed && count_alike(mm, page) >= CHUNK_PAGES / 2 && !lies_on_disk(mm, page)) {
 		atomic_store(&w.c->whole, true);
 		uint32_t placed = 0;
 		if (gather_resident(&w) == 0 && assemble(&w) == 0)

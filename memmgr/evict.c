@@ -26,7 +26,7 @@
 
 enum {
 	SLICE = CHUNK_PAGES, /* pages compressed between two looks at their entries: a huge page is dropped as a whole */
-	GATHER = 16384,  /* pages that are put in order together */
+	GATHER = 16384,      /* pages that are put in order together */
 	MOVE_TRIES = 20,
 	WRITE_BATCH = 16, /* clusters in flight */
 };
@@ -40,8 +40,8 @@ struct evictor {
 	struct limbo_queue queue;
 	struct limbo_queue raw; /* incompressible ones, found so */
 	struct store_writer *writer;
-	struct store_io *io; /* NULL without a disk tier */
-	struct victim *victims; /* GATHER of them */
+	struct store_io *io;        /* NULL without a disk tier */
+	struct victim *victims;     /* GATHER of them */
 	struct bring_buffer buffer; /* for repacking */
 };
 

@@ -42,9 +42,10 @@ int kernel_swap_check(struct error *err)
 	uint64_t stored, ram;
 	if (zram_usage(&stored, &ram) > 0)
 		return 0;
-	return error_set(err, ENODEV,
-			 "tier=kernel: this host swaps to no zram device; make one (modprobe zram; zramctl -f -s SIZE -a lz4; mkswap and "
-			 "swapon it with the highest priority), or leave tier out");
+	return error_set(
+		err, ENODEV,
+		"tier=kernel: this host swaps to no zram device; make one (modprobe zram; zramctl -f -s SIZE -a lz4; mkswap and "
+		"swapon it with the highest priority), or leave tier out");
 }
 
 void kernel_swap_usage(uint64_t *pages, uint64_t *ram_bytes)

@@ -125,7 +125,8 @@ static void *handler_main(void *arg)
 		}
 		int nr = uffd_read(mm->uffd, faults, READ_BATCH);
 		if (nr < 0) {
-			log_error("memory: userfaultfd: cannot be read: %s; the guest's memory faults are not served", strerror(-nr));
+			log_error("memory: userfaultfd: cannot be read: %s; the guest's memory faults are not served",
+				  strerror(-nr));
 			mm->owner->memory_failed(mm->owner, MEMMGR_FAILURE_KERNEL, strerror(-nr));
 			break;
 		}

@@ -24,10 +24,8 @@ uint64_t memmgr_now_ns(void)
 const char *memmgr_failure_name(enum memmgr_failure failure)
 {
 	static const char *const names[] = {
-		[MEMMGR_FAILURE_NONE] = "none",
-		[MEMMGR_FAILURE_IO] = "io-error",
-		[MEMMGR_FAILURE_DAMAGED] = "damaged",
-		[MEMMGR_FAILURE_NO_MEMORY] = "no-memory",
+		[MEMMGR_FAILURE_NONE] = "none",           [MEMMGR_FAILURE_IO] = "io-error",
+		[MEMMGR_FAILURE_DAMAGED] = "damaged",     [MEMMGR_FAILURE_NO_MEMORY] = "no-memory",
 		[MEMMGR_FAILURE_KERNEL] = "kernel-error",
 	};
 	return names[failure];
@@ -49,7 +47,10 @@ static int check_settings(const struct memmgr_settings *s, struct error *err)
 	const struct {
 		const char *name;
 		uint64_t bytes;
-	} sizes[] = {{"target", s->target}, {"floor", s->floor}, {"compressed-limit", s->compressed_limit}, {"swap-limit", s->swap_limit}};
+	} sizes[] = {{"target", s->target},
+		     {"floor", s->floor},
+		     {"compressed-limit", s->compressed_limit},
+		     {"swap-limit", s->swap_limit}};
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
 		if (sizes[i].bytes % GUEST_PAGE_SIZE)
 			return error_set(err, EINVAL, "memory: %s is %llu bytes; it must be a multiple of 4096", sizes[i].name,
@@ -164,7 +165,8 @@ int memmgr_create(const struct memmgr_params *params, struct memmgr **out, struc
 	if (ret == 0) {
 		mm->pagemap = page_scan_open();
 		if (mm->pagemap < 0)
-			ret = error_set(err, -mm->pagemap, "guest memory: /proc/self/pagemap: %s; is /proc mounted?", strerror(-mm->pagemap));
+			ret = error_set(err, -mm->pagemap, "guest memory: /proc/self/pagemap: %s; is /proc mounted?",
+					strerror(-mm->pagemap));
 	}
 	if (ret == 0)
 		ret = open_tiers(mm, params, err);
@@ -273,8 +275,9 @@ void memmgr_forget_failed(struct memmgr *mm)
 static bool find_range(const struct memmgr *mm, uint64_t gpa, uint64_t len, uint32_t *first, uint32_t *end)
 {
 	uint32_t last;
-	if (gpa % GUEST_PAGE_SIZE || len % GUEST_PAGE_SIZE || !len || len > UINT64_MAX - gpa || !page_table_find_gpa(&mm->pt, gpa, first) ||
-	    !page_table_find_gpa(&mm->pt, gpa + len - 1, &last) || last - *first != len / GUEST_PAGE_SIZE - 1)
+	if (gpa % GUEST_PAGE_SIZE || len % GUEST_PAGE_SIZE || !len || len > UINT64_MAX - gpa ||
+	    !page_table_find_gpa(&mm->pt, gpa, first) || !page_table_find_gpa(&mm->pt, gpa + len - 1, &last) ||
+	    last - *first != len / GUEST_PAGE_SIZE - 1)
 		return false;
 	*end = last + 1;
 	return true;

@@ -26,21 +26,21 @@ struct memmgr_settings {
 	uint64_t compressed_limit; /* RAM of the compressed tier; 0: no limit */
 	uint64_t swap_limit;       /* bytes of the swap file; 0: as the file system has it */
 	uint32_t evict_rate;       /* pages/s at most that are taken while reclaiming; 0: no limit */
-	uint32_t limbo_ms;         /* how long a page stays untouched in limbo before it is compressed, unless memory is short; 2000 */
-	uint32_t cold_ms;          /* how long a compressed page stays in RAM before it is packed denser, or written to disk; 60000 */
-	uint32_t sample_rate;      /* pages/s that are sampled for the working set; 0: off */
-	bool dense;                /* zstd for pages that stay cold */
-	bool kernel_tier;          /* victims go to the kernel's swap on zram instead of our compressed tier and disk (evict_kernel.h) */
-	bool prefetch;             /* bring back companions of pages that fault; default true */
+	uint32_t limbo_ms;    /* how long a page stays untouched in limbo before it is compressed, unless memory is short; 2000 */
+	uint32_t cold_ms;     /* how long a compressed page stays in RAM before it is packed denser, or written to disk; 60000 */
+	uint32_t sample_rate; /* pages/s that are sampled for the working set; 0: off */
+	bool dense;           /* zstd for pages that stay cold */
+	bool kernel_tier;     /* victims go to the kernel's swap on zram instead of our compressed tier and disk (evict_kernel.h) */
+	bool prefetch;        /* bring back companions of pages that fault; default true */
 };
 
 /* Why the guest cannot go on. */
 enum memmgr_failure {
 	MEMMGR_FAILURE_NONE,
-	MEMMGR_FAILURE_IO,      /* the swap file cannot be read */
-	MEMMGR_FAILURE_DAMAGED, /* what was read is not what was written: the page is lost; only a reset helps */
+	MEMMGR_FAILURE_IO,        /* the swap file cannot be read */
+	MEMMGR_FAILURE_DAMAGED,   /* what was read is not what was written: the page is lost; only a reset helps */
 	MEMMGR_FAILURE_NO_MEMORY, /* the host has none to bring a page back into */
-	MEMMGR_FAILURE_KERNEL,  /* userfaultfd fails */
+	MEMMGR_FAILURE_KERNEL,    /* userfaultfd fails */
 };
 /* "io-error", "damaged", "no-memory", "kernel-error"; "none". */
 const char *memmgr_failure_name(enum memmgr_failure failure);

@@ -8,6 +8,7 @@
 #include "memmgr/follow.h"
 #include "memmgr/limbo_queue.h"
 #include "memmgr/memmgr.h"
+#include "memmgr/numa.h"
 #include "memmgr/page_table.h"
 #include "memmgr/reclaim_policy.h"
 #include "memmgr/store.h"
@@ -80,6 +81,9 @@ struct memmgr {
 	/* The evictor is used by the reclaimer thread, and by who asks for evictions at once; under evict_lock. */
 	struct lock evict_lock;
 	struct evictor *evictor;
+	struct numa_mover movers[GUEST_RAM_MAX_REGIONS]; /* node_binding.c; under evict_lock, as are the next two */
+	bool moving[GUEST_RAM_MAX_REGIONS];
+	uint32_t migrate_rate; /* pages/s */
 	pthread_t reclaimer;
 	bool reclaimer_started;
 
@@ -183,6 +187,11 @@ size_t evict_store_raw(struct memmgr *mm, size_t max);
 uint64_t evict_oldest_ns(struct memmgr *mm);
 /* Writes clusters to disk until about that many bytes are begun, and waits for them. Returns bytes given back, or -errno. */
 int64_t evict_write(struct memmgr *mm, uint64_t bytes);
+
+/* --- node_binding.c --- */
+
+/* Moves some pages to where they are bound now, as many as tick_ms allow. Returns whether some are left. For the reclaimer. */
+bool node_binding_step(struct memmgr *mm, unsigned tick_ms);
 
 /* --- sample.c: samples of the working set --- */
 

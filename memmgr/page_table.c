@@ -60,7 +60,8 @@ int page_table_create(const struct guest_ram *ram, struct page_table *pt, struct
 		r->first_page = (uint32_t)(nr_chunks * CHUNK_PAGES + skip / GUEST_PAGE_SIZE);
 		nr_chunks += (skip + from->size + CHUNK_SIZE - 1) / CHUNK_SIZE;
 		if (nr_chunks > UINT32_MAX / CHUNK_PAGES)
-			return error_set(err, EFBIG, "guest memory: more than %llu GiB cannot be managed; ask for less, or use manager=off",
+			return error_set(err, EFBIG,
+					 "guest memory: more than %llu GiB cannot be managed; ask for less, or use manager=off",
 					 (unsigned long long)(UINT32_MAX * (uint64_t)GUEST_PAGE_SIZE >> 30));
 		r->limbo = map_limbo(from);
 		if (!r->limbo)

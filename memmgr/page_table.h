@@ -67,24 +67,25 @@ static inline uint64_t page_ref(page_entry e)
 }
 
 struct chunk {
-	struct lock lock;  /* guards the rest, the entries of the chunk's pages, and their places in guest and limbo mapping */
-	uint8_t *hva;      /* of page 0, aligned to 2 MiB, also where that page does not exist */
-	uint8_t *limbo;    /* the same of the limbo mapping */
+	struct lock lock;    /* guards the rest, the entries of the chunk's pages, and their places in guest and limbo mapping */
+	uint8_t *hva;        /* of page 0, aligned to 2 MiB, also where that page does not exist */
+	uint8_t *limbo;      /* the same of the limbo mapping */
 	uint16_t first, end; /* pages that exist: first to end - 1 */
-	uint16_t missing;  /* pages whose content is kept elsewhere: ZERO, LIMBO, COMPRESSED */
-	uint16_t in_limbo; /* of those, pages in limbo */
-	uint8_t around;    /* touches of limbo since pages were taken: so many more come back with the next (1 << around) */
-	bool limbo_huge;   /* its limbo mapping may hold a huge page */
-	_Atomic bool whole; /* it is being brought back as a whole: whoever waits for a page of it is woken then */
-	bool armed;        /* userfaultfd tells of missing pages */
+	uint16_t missing;    /* pages whose content is kept elsewhere: ZERO, LIMBO, COMPRESSED */
+	uint16_t in_limbo;   /* of those, pages in limbo */
+	uint8_t around;      /* touches of limbo since pages were taken: so many more come back with the next (1 << around) */
+	bool limbo_huge;     /* its limbo mapping may hold a huge page */
+	_Atomic bool whole;  /* it is being brought back as a whole: whoever waits for a page of it is woken then */
+	bool armed;          /* userfaultfd tells of missing pages */
 };
 
 struct page_table {
 	struct chunk *chunks;
 	uint32_t nr_chunks;
-	uint32_t nr_pages; /* that exist */
+	uint32_t nr_pages;   /* that exist */
 	page_entry *entries; /* of nr_chunks * CHUNK_PAGES pages */
-	uint32_t *order;   /* when the page was last brought back, as a number that grows with each; 0: never. Guarded by the chunk's lock */
+	uint32_t *
+		order; /* when the page was last brought back, as a number that grows with each; 0: never. Guarded by the chunk's lock */
 	_Atomic uint64_t counts[PAGE_NR_STATES]; /* pages in each state */
 	_Atomic uint64_t nr_raw;                 /* pages in LIMBO that are INCOMPRESSIBLE */
 	/* Address to page: regions as guest_ram has them. */

@@ -28,24 +28,24 @@
 enum {
 	STREAMS = 16,
 	STREAM_MOST_CLUSTERS = 128,
-	SLICE = BRING_BATCH,      /* items between looks at what else there is to do */
-	WHOLE_WINDOW = 8,         /* clusters: streams of at least that bring whole chunks */
-	LOAD_AHEAD = 16,          /* clusters that a stream reads ahead */
-	LOOK_AHEAD = 48,          /* clusters that one chunk, brought as a whole, may empty */
-	MOST_REQUESTS = 1024,     /* pages waited for on disk, and failed ones */
+	SLICE = BRING_BATCH,  /* items between looks at what else there is to do */
+	WHOLE_WINDOW = 8,     /* clusters: streams of at least that bring whole chunks */
+	LOAD_AHEAD = 16,      /* clusters that a stream reads ahead */
+	LOOK_AHEAD = 48,      /* clusters that one chunk, brought as a whole, may empty */
+	MOST_REQUESTS = 1024, /* pages waited for on disk, and failed ones */
 	RETRY_NS = 1000000000,
-	HITS_MASK = 0xff,         /* of a cluster's mark: touches; above: the number of its stream */
+	HITS_MASK = 0xff, /* of a cluster's mark: touches; above: the number of its stream */
 	STREAM_SHIFT = 8,
 };
 
 struct stream {
-	uint32_t id;         /* 0: free */
-	store_ref at;        /* the cluster that is brought next; 0: none is left */
-	size_t slot;         /* of it */
-	store_ref load_at;   /* the cluster that is read next */
-	uint32_t loaded;     /* clusters read ahead of at */
-	uint32_t left;       /* clusters to be brought, at included */
-	uint32_t window;     /* as it was last set */
+	uint32_t id;       /* 0: free */
+	store_ref at;      /* the cluster that is brought next; 0: none is left */
+	size_t slot;       /* of it */
+	store_ref load_at; /* the cluster that is read next */
+	uint32_t loaded;   /* clusters read ahead of at */
+	uint32_t left;     /* clusters to be brought, at included */
+	uint32_t window;   /* as it was last set */
 	store_ref last_touch;
 	uint64_t used_ns;
 	store_ref ahead[LOOK_AHEAD]; /* at and what follows, as it was when the stream last worked */
@@ -66,9 +66,9 @@ struct pager {
 	struct memmgr *mm;
 	pthread_t thread;
 	bool started;
-	int event;               /* eventfd: something is there */
+	int event; /* eventfd: something is there */
 	atomic_bool asleep;
-	struct store_io *io;     /* NULL without a disk tier */
+	struct store_io *io; /* NULL without a disk tier */
 	struct bring_buffer buffer;
 	struct bring_stage stage;
 
@@ -466,14 +466,17 @@ static bool is_gone(struct memmgr *mm, store_ref ref)
 static void stream_skip_gone(struct pager *p, struct stream *s)
 {
 	struct memmgr *mm = p->mm;
-	size_t skip = 0;
-	while (skip < s->nr_ahead && s->ahead[0] == s->at && is_gone(mm, s->ahead[skip]))
-		skip++;
-	if (skip) {
-		s->at = s->load_at = skip < s->nr_ahead ? s->ahead[skip] : 0;
+	size_t here = 0;
+	while (here < s->nr_ahead && s->ahead[here] != s->at)
+		here++;
+	size_t to = here;
+	while (to < s->nr_ahead && is_gone(mm, s->ahead[to]))
+		to++;
+	if (to > here) {
+		s->at = s->load_at = to < s->nr_ahead ? s->ahead[to] : 0;
 		s->slot = 0;
 		s->loaded = 0;
-		s->left -= skip < s->left ? (uint32_t)skip : s->left;
+		s->left -= to - here < s->left ? (uint32_t)(to - here) : s->left;
 	}
 	s->nr_ahead = 0;
 	for (store_ref ref = s->at; ref && s->nr_ahead < LOOK_AHEAD; ref = store_cluster_next(mm->store, ref))
@@ -544,8 +547,10 @@ static void wait_for_work(struct pager *p)
 	atomic_store(&p->asleep, true);
 	lock_take(&p->lock);
 	bool work = p->nr_requests > 0;
+	/* A stream that waits for no read of ours waits for a cluster that is being given back to the disk. */
 	for (unsigned i = 0; i < STREAMS; i++)
-		work |= p->streams[i].left > 0 && !p->io;
+		if (p->streams[i].left > 0 && p->streams[i].at && !(p->io && store_io_pending(p->io)))
+			timeout_ms = 1;
 	if (p->nr_failed || p->told) {
 		uint64_t now = memmgr_now_ns();
 		timeout_ms = p->retry_ns > now ? (int)((p->retry_ns - now) / 1000000 + 1) : 1;

@@ -17,7 +17,8 @@
 #include "memmgr/memmgr_internal.h"
 
 enum {
-	SAMPLE_MS = 100,       /* between two portions of samples */
+	SAMPLE_MS = 100,     /* between two portions of samples */
+	MOVE_MS = 100,       /* between two steps of a move to other NUMA nodes */
 	SPARSE_PERCENT = 25, /* holes of a cluster that are worth closing */
 	TIDY_CLUSTERS = 64,  /* a tick */
 };
@@ -107,7 +108,8 @@ struct reclaim_state {
 	bool sampled; /* samples may be out */
 };
 
-static void decide(struct memmgr *mm, struct reclaim_state *state, const struct memmgr_settings *set, struct reclaim_decision *decision)
+static void decide(struct memmgr *mm, struct reclaim_state *state, const struct memmgr_settings *set,
+		   struct reclaim_decision *decision)
 {
 	struct memmgr_stats now;
 	reclaim_fill_stats(mm, &now);
@@ -159,7 +161,8 @@ static void tidy_store(struct memmgr *mm, const struct memmgr_settings *set, boo
 }
 
 /* Does what was decided, in the order of struct reclaim_decision. */
-static void carry_out(struct memmgr *mm, struct reclaim_state *state, const struct memmgr_settings *set, const struct reclaim_decision *d)
+static void carry_out(struct memmgr *mm, struct reclaim_state *state, const struct memmgr_settings *set,
+		      const struct reclaim_decision *d)
 {
 	lock_take(&mm->evict_lock);
 	if (d->take_pages)
@@ -175,7 +178,8 @@ static void carry_out(struct memmgr *mm, struct reclaim_state *state, const stru
 		enum reclaim_disk before = state->disk;
 		state->disk = ret == -ENOSPC ? RECLAIM_DISK_FULL : ret < 0 ? RECLAIM_DISK_FAILED : RECLAIM_DISK_OK;
 		if (state->disk != before && state->disk == RECLAIM_DISK_FULL)
-			log_warning("memory: the swap file is full; cold pages stay in RAM, and the guest above its target. Raise swap-limit, or make room");
+			log_warning("memory: the swap file is full; cold pages stay in RAM, and the guest above its target. Raise "
+				    "swap-limit, or make room");
 		else if (state->disk != before && state->disk == RECLAIM_DISK_FAILED)
 			log_warning("memory: the swap file cannot be written: %s; cold pages stay in RAM", strerror((int)-ret));
 		else if (state->disk != before)
@@ -220,6 +224,8 @@ static void *reclaimer_main(void *arg)
 			if (!next_ms || next_ms > SAMPLE_MS)
 				next_ms = SAMPLE_MS;
 		}
+		if (node_binding_step(mm, MOVE_MS) && (!next_ms || next_ms > MOVE_MS))
+			next_ms = MOVE_MS;
 		publish(mm, memmgr_now_ns());
 		wait_for_tick(mm, next_ms);
 	}

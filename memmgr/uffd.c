@@ -36,7 +36,8 @@ int uffd_open(struct error *err)
 				 "userfaultfd: %s; let this user open /dev/userfaultfd, or set vm.unprivileged_userfaultfd=1",
 				 strerror(-fd));
 	if (fd < 0)
-		return error_set(err, -fd, "userfaultfd: %s; the kernel must be Linux 6.8 or newer with CONFIG_USERFAULTFD", strerror(-fd));
+		return error_set(err, -fd, "userfaultfd: %s; the kernel must be Linux 6.8 or newer with CONFIG_USERFAULTFD",
+				 strerror(-fd));
 	struct uffdio_api api = {
 		.api = UFFD_API,
 		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_MOVE | UFFD_FEATURE_THREAD_ID,
@@ -46,7 +47,8 @@ int uffd_open(struct error *err)
 		return fd;
 	close(fd);
 	if (ret == -EINVAL)
-		return error_set(err, ENOSYS, "userfaultfd: this kernel cannot move pages (UFFDIO_MOVE); Linux 6.8 or newer is needed");
+		return error_set(err, ENOSYS,
+				 "userfaultfd: this kernel cannot move pages (UFFDIO_MOVE); Linux 6.8 or newer is needed");
 	return error_set(err, -ret, "userfaultfd: UFFDIO_API: %s", strerror(-ret));
 }
 
