@@ -13,7 +13,6 @@
 
 extern uint64_t boot_pml4[512];
 
-static bool has_gib_pages;
 static unsigned address_bits = 36;
 
 static uint64_t *table_of(uint64_t *entry)
@@ -30,10 +29,6 @@ static void map_gib(uint64_t gpa)
 
 	if (*entry)
 		return;
-	if (has_gib_pages) {
-		*entry = gpa | LARGE_BITS;
-		return;
-	}
 	pd = memmap_take(1, 1);
 	for (i = 0; i < 512; i++)
 		pd[i] = (gpa + ((uint64_t)i << 21)) | LARGE_BITS;
@@ -53,18 +48,15 @@ void paging_map(uint64_t gpa, uint64_t size)
 void paging_open(void)
 {
 	struct memmap_range range;
-	uint64_t most;
 	size_t i;
 
-	if (cpuid_read(0x80000000, 0).eax >= 0x80000008) {
-		has_gib_pages = cpuid_read(0x80000001, 0).edx & 1u << 26;
+	/*
+	 * No pages of 1 GiB: where ring 3 executes CPUID natively it sees them in the host's CPU, while KVM, which keeps the tables, has none for its
+	 * guests without nested paging.
+	 */
+	if (cpuid_read(0x80000000, 0).eax >= 0x80000008)
 		address_bits = cpuid_read(0x80000008, 0).eax & 0xff;
-	}
 	for (i = 0; memmap_range(i, &range); i++)
 		if (range.type == MEMMAP_RAM)
 			paging_map(range.gpa, range.size);
-	if (!has_gib_pages)
-		return;
-	most = address_bits < 39 ? 1ull << address_bits : 512 * GIB;
-	paging_map(0, most);
 }

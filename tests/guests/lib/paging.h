@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* Maps 512 GiB where the CPU has 1 GiB pages, else the RAM of the memory map. */
+/* Maps the RAM of the memory map. */
 void paging_open(void);
 /* Makes sure that the range can be touched (a PCI BAR). gpa below 2^47. */
 void paging_map(uint64_t gpa, uint64_t size);
