@@ -29,6 +29,7 @@ enum lock_rank {
 	LOCK_MEMMGR_STATS,  /* memmgr/: writers of the statistics page */
 	LOCK_STORE,         /* memmgr/store.c: clusters */
 	LOCK_SWAP_FILE,     /* memmgr/swap_file.c: extents */
+	LOCK_MEMORY_NEWS,   /* vmm/machine_memory.c: what the memory manager said last */
 	LOCK_BUS,           /* vmm/bus.c: who claims which addresses */
 	LOCK_HV_VM,         /* hv/: slots and routes */
 	LOCK_NR_RANKS,

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "memmgr/memmgr.h"
 
 #define CONFIG_MAX_DISKS 16
 #define CONFIG_MAX_NICS 8
@@ -87,6 +88,16 @@ struct config_node {
 	uint8_t distance[CONFIG_MAX_NODES];         /* SLIT: 10 is itself, 20 by default */
 };
 
+/* -memory: the manager of the guest's RAM */
+struct config_memory {
+	bool off;
+	bool required; /* something was asked for: a host where the manager cannot work is an error */
+	struct memmgr_settings settings;
+	char *swap_directory; /* NULL: none */
+	int swap_fd;          /* an inherited descriptor, or -1 */
+	unsigned nr_handlers; /* 0: by the number of CPUs */
+};
+
 struct config {
 	char *name;
 	uint8_t uuid[16];
@@ -95,6 +106,7 @@ struct config {
 	bool daemonize, no_reboot, start_paused, no_shutdown;
 
 	uint64_t memory_bytes; /* multiple of 4096, at least 1 MiB */
+	struct config_memory memory;
 	unsigned nr_cpus, sockets, dies, cores, threads;
 	char *cpu_model; /* "host,-avx" as given */
 	char *kernel, *initrd, *append;

@@ -60,6 +60,15 @@ static const struct hmp_command commands[] = {
 	{"help", "[COMMAND]", "what there is, or what a command does", 0, 2, {HMP_COMPLETE_COMMAND, HMP_COMPLETE_TOPIC}, run_help},
 	{"?", "[COMMAND]", NULL, 0, 2, {HMP_COMPLETE_COMMAND, HMP_COMPLETE_TOPIC}, run_help},
 	{"info", "TOPIC", "show something; help info lists topics", 0, 1, {HMP_COMPLETE_TOPIC}, run_info},
+	{"memory_evict",
+	 "[SIZE [limbo|compressed|disk]]",
+	 "take so much memory from the guest at once; all of it, into the compressed tier",
+	 0,
+	 2,
+	 {HMP_COMPLETE_NOTHING, HMP_COMPLETE_TIER},
+	 hmp_memory_evict},
+	{"memory_prewarm", "", "bring back what the guest used last", 0, 0, {0}, hmp_memory_prewarm},
+	{"memory_target", "SIZE", "host memory that the guest may take, in MiB; 0: no limit", 1, 1, {0}, hmp_memory_target},
 	{"quit", "", "end the guest at once, and the VMM", 0, 0, {0}, run_quit},
 	{"q", "", NULL, 0, 0, {0}, run_quit},
 	{"set_link",
@@ -222,6 +231,11 @@ static void offer_kind(struct machine *m, enum hmp_completion kind, struct hmp_c
 	case HMP_COMPLETE_SWITCH:
 		offer(candidates, start, "on");
 		offer(candidates, start, "off");
+		break;
+	case HMP_COMPLETE_TIER:
+		offer(candidates, start, "limbo");
+		offer(candidates, start, "compressed");
+		offer(candidates, start, "disk");
 		break;
 	case HMP_COMPLETE_NOTHING:
 		break;

@@ -24,6 +24,7 @@ enum hmp_completion {
 	HMP_COMPLETE_TOPIC, /* of info */
 	HMP_COMPLETE_NIC,
 	HMP_COMPLETE_SWITCH, /* on, off */
+	HMP_COMPLETE_TIER,   /* limbo, compressed, disk */
 };
 
 struct hmp_command {
@@ -38,6 +39,12 @@ struct hmp_command {
 /* The topics of `info`: hmp_info.c. */
 extern const struct hmp_command hmp_topics[];
 extern const size_t hmp_nr_topics;
+
+/* hmp_memory.c */
+void hmp_info_memory(struct hmp_call *call);
+void hmp_memory_target(struct hmp_call *call);
+void hmp_memory_evict(struct hmp_call *call);
+void hmp_memory_prewarm(struct hmp_call *call);
 
 /* Runs one line and adds what it prints, lines ended by "\r\n". */
 void hmp_execute(struct machine *m, const char *line, struct monitor_text *out);

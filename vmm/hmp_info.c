@@ -100,6 +100,7 @@ const struct hmp_command hmp_topics[] = {
 	{"chardev", "", "character devices", 0, 0, {0}, info_chardev},
 	{"cpus", "", "vCPUs and their threads", 0, 0, {0}, info_cpus},
 	{"kvm", "", "whether KVM is used", 0, 0, {0}, info_kvm},
+	{"memory", "", "where the guest's memory is, and how much moves", 0, 0, {0}, hmp_info_memory},
 	{"name", "", "the guest's name", 0, 0, {0}, info_name},
 	{"network", "", "network cards and where they lead", 0, 0, {0}, info_network},
 	{"status", "", "whether the guest runs", 0, 0, {0}, info_status},

@@ -36,14 +36,18 @@ void machine_unlisten(struct machine *m, struct machine_listener *listener)
 	}
 }
 
-static void announce(struct machine *m, enum machine_event event, bool guest, const char *reason)
+void machine_announce(struct machine *m, const struct machine_event_info *info)
 {
-	struct machine_event_info info = {.event = event, .guest = guest, .reason = reason};
 	struct machine_listener *next;
 	for (struct machine_listener *l = m->listeners; l; l = next) {
 		next = l->next;
-		l->notify(l, &info);
+		l->notify(l, info);
 	}
+}
+
+static void announce(struct machine *m, enum machine_event event, bool guest, const char *reason)
+{
+	machine_announce(m, &(struct machine_event_info){.event = event, .guest = guest, .reason = reason});
 }
 
 /* --- requests of vCPU threads --- */
@@ -99,8 +103,14 @@ static int create_ram(struct machine *m, struct error *err)
 			left -= size;
 		}
 	}
-	int ret = guest_ram_create(regions, nr, &m->ram, err);
-	const struct guest_ram_region *made = ret ? NULL : guest_ram_regions(m->ram, &nr);
+	return guest_ram_create(regions, nr, &m->ram, err);
+}
+
+static int plug_ram(struct machine *m, struct error *err)
+{
+	int ret = 0;
+	size_t nr;
+	const struct guest_ram_region *made = guest_ram_regions(m->ram, &nr);
 	for (size_t i = 0; ret == 0 && i < nr; i++) {
 		ret = hv_vm_set_slot(m->vm, (unsigned)i, made[i].gpa, made[i].size, made[i].hva, HV_SLOT_PLAIN);
 		if (ret)
@@ -312,7 +322,7 @@ static int write_acpi_tables(struct machine *m, struct error *err)
 	return acpi_build(&params, to, LAYOUT_ACPI_SIZE, &len, err);
 }
 
-/* Guest RAM and vCPUs as they are when the guest starts. No vCPU runs. */
+/* Guest RAM and vCPUs as they are when the guest starts. No vCPU runs. A machine_work: it writes to RAM. */
 static int load_guest(struct machine *m, struct error *err)
 {
 	struct hv_start start;
@@ -335,16 +345,22 @@ int machine_create(struct ev_loop *loop, struct config *config, struct machine *
 	m->loop = loop;
 	m->config = config;
 	m->state = RUN_STATE_PRELAUNCH;
+	m->devices_stopped = true;
 	bus_init(&m->ports);
 	bus_init(&m->memory);
 	ev_async_init(&m->wake, handle_requests);
 	ev_async_start(loop, &m->wake);
 
-	int ret = hv_kvm_open("/dev/kvm", &m->kvm, err);
+	/* The memory manager comes before KVM: should this process end in any way, its descriptor is closed first, and wakes who waits. */
+	int ret = create_ram(m, err);
+	if (ret == 0)
+		ret = machine_memory_create(m, err);
+	if (ret == 0)
+		ret = hv_kvm_open("/dev/kvm", &m->kvm, err);
 	if (ret == 0)
 		ret = hv_vm_create(m->kvm, &m->vm, err);
 	if (ret == 0)
-		ret = create_ram(m, err);
+		ret = plug_ram(m, err);
 	if (ret == 0 && !config->kernel)
 		ret = error_set(err, EINVAL,
 				"no -kernel given: there is nothing to boot (firmware and boot from disk are not there yet)");
@@ -371,6 +387,8 @@ int machine_create(struct ev_loop *loop, struct config *config, struct machine *
 	return ret;
 }
 
+static bool halt(struct machine *m, enum machine_patience patience);
+
 void machine_destroy(struct machine *m)
 {
 	if (!m)
@@ -378,6 +396,12 @@ void machine_destroy(struct machine *m)
 	for (unsigned i = 0; i < CONFIG_MAX_MONITORS; i++)
 		if (m->monitors[i])
 			monitor_close(m->monitors[i]);
+	/* Nobody must stand in a fault who is waited for below. */
+	if (m->vcpus && !halt(m, MACHINE_FORGET)) {
+		log_warning("a device waits for memory that cannot be brought back: it ends with the process, and writes nothing "
+			    "of it");
+		return;
+	}
 	vcpus_destroy(m->vcpus);
 	for (unsigned i = 0; i < m->nr_functions; i++)
 		virtio_function_destroy(m->functions[i]);
@@ -397,6 +421,7 @@ void machine_destroy(struct machine *m)
 			chardev_close(m->chardevs[i]);
 	if (m->has_loader)
 		loader_fini(&m->loader);
+	machine_memory_destroy(m);
 	if (m->vm)
 		hv_vm_destroy(m->vm);
 	guest_ram_destroy(m->ram);
@@ -410,17 +435,68 @@ void machine_destroy(struct machine *m)
 
 /* --- life --- */
 
-/* Stops all that runs of the guest, without a word to listeners. */
-static void halt(struct machine *m)
+static int stop_devices(struct machine *m, struct error *err)
 {
-	vcpus_pause(m->vcpus);
+	(void)err;
 	for (unsigned i = 0; i < m->nr_functions; i++)
 		virtio_device_pause(virtio_function_device(m->functions[i]));
-	if (!m->clock_stopped && hv_vm_get_clock(m->vm, &m->clock_ns) == 0) {
-		m->clock_stopped = true;
-		for (unsigned i = 0; i < vcpus_nr(m->vcpus); i++)
-			hv_vcpu_note_pause(vcpus_get(m->vcpus, i));
+	m->devices_stopped = true;
+	return 0;
+}
+
+static int start_devices(struct machine *m, struct error *err)
+{
+	(void)err;
+	m->devices_stopped = false;
+	for (unsigned i = 0; i < m->nr_functions; i++)
+		virtio_device_resume(virtio_function_device(m->functions[i]));
+	return 0;
+}
+
+/* The guest's clock stands still while it is paused. A vCPU that waits for memory inside KVM cannot be told, and KVM would wait for it. */
+static void stop_clock(struct machine *m, bool paused)
+{
+	if (m->clock_stopped || hv_vm_get_clock(m->vm, &m->clock_ns))
+		return;
+	m->clock_stopped = true;
+	for (unsigned i = 0; paused && i < vcpus_nr(m->vcpus); i++)
+		hv_vcpu_note_pause(vcpus_get(m->vcpus, i));
+}
+
+/* Returns whether all vCPUs are paused. Those that are not wait for memory that cannot be had, and pause when it is there. */
+static bool pause_vcpus(struct machine *m, enum machine_patience patience)
+{
+	unsigned tries = 0;
+	while (!vcpus_pause(m->vcpus, MACHINE_MEMORY_SLICE_MS))
+		if (!machine_memory_wait_on(m, patience, &tries))
+			return false;
+	return true;
+}
+
+/*
+ * Stops all that runs of the guest, without a word to listeners. Returns false when something waits for memory that cannot be had: then no
+ * guest code runs, and machine_settle() does the rest when the memory is there.
+ */
+static bool halt(struct machine *m, enum machine_patience patience)
+{
+	bool paused = pause_vcpus(m, MACHINE_GIVE_UP);
+	int ret = 0;
+	if (m->managed.working || !m->devices_stopped)
+		ret = machine_memory_run(m, stop_devices, MACHINE_GIVE_UP, NULL);
+	if (ret && patience == MACHINE_FORGET_ALL) {
+		log_warning("a device waits for memory that is given up: what it writes of it are zeros");
+		ret = machine_memory_run(m, stop_devices, MACHINE_FORGET_ALL, NULL);
 	}
+	/* With devices at rest, what is forgotten is seen by nobody. */
+	if (!paused && ret == 0 && patience != MACHINE_GIVE_UP)
+		paused = pause_vcpus(m, patience);
+	stop_clock(m, paused);
+	return paused && ret == 0;
+}
+
+bool machine_at_rest(const struct machine *m)
+{
+	return m->state != RUN_STATE_RUNNING && !m->managed.working && m->devices_stopped && vcpus_are_paused(m->vcpus);
 }
 
 static void go(struct machine *m)
@@ -431,8 +507,9 @@ static void go(struct machine *m)
 			log_warning("cannot set the guest's clock: %s; it will jump", strerror(-ret));
 		m->clock_stopped = false;
 	}
-	for (unsigned i = 0; i < m->nr_functions; i++)
-		virtio_device_resume(virtio_function_device(m->functions[i]));
+	/* Devices of a guest that was stopped for its memory have run on. */
+	if ((m->managed.working || m->devices_stopped) && machine_memory_run(m, start_devices, MACHINE_GIVE_UP, NULL))
+		return;
 	/* What a vCPU asked for just before the guest was stopped comes first: that vCPU must not run on behind it. */
 	if (m->requests)
 		ev_async_send(m->loop, &m->wake);
@@ -452,13 +529,23 @@ int machine_start(struct machine *m, struct error *err)
 	return 0;
 }
 
+void machine_settle(struct machine *m)
+{
+	if (m->state == RUN_STATE_RUNNING)
+		go(m);
+	else if (m->state != RUN_STATE_IO_ERROR)
+		halt(m, MACHINE_GIVE_UP);
+}
+
 int machine_pause(struct machine *m)
 {
-	if (m->state != RUN_STATE_RUNNING)
+	bool running = m->state == RUN_STATE_RUNNING;
+	if (!running && m->state != RUN_STATE_IO_ERROR)
 		return 0;
-	halt(m);
 	m->state = RUN_STATE_PAUSED;
-	announce(m, MACHINE_EVENT_STOP, false, NULL);
+	halt(m, MACHINE_GIVE_UP);
+	if (running)
+		announce(m, MACHINE_EVENT_STOP, false, NULL);
 	return 0;
 }
 
@@ -469,6 +556,8 @@ int machine_resume(struct machine *m, struct error *err)
 		return 0;
 	case RUN_STATE_PRELAUNCH:
 	case RUN_STATE_PAUSED:
+	case RUN_STATE_IO_ERROR:
+		machine_memory_retry(m);
 		m->state = RUN_STATE_RUNNING;
 		announce(m, MACHINE_EVENT_RESUME, false, NULL);
 		go(m);
@@ -485,11 +574,26 @@ void machine_powerdown(struct machine *m)
 	power_press_button(&m->power);
 }
 
+/* Memory of which a part could not be brought back is dropped as a whole, as by a power cycle, so that the rest cannot fail as well. */
+static int reload_guest(struct machine *m, bool drop, struct error *err)
+{
+	if (drop)
+		machine_memory_drop(m);
+	m->managed.dropped = false;
+	int ret = machine_memory_run(m, load_guest, MACHINE_DROP, err);
+	return ret == 0 && m->managed.dropped ? load_guest(m, err) : ret;
+}
+
 /* Everything as after power-on, and running again if it was, or was stopped by an error. */
 static int reset(struct machine *m, bool guest, const char *reason)
 {
 	struct error err = {0};
-	halt(m);
+	bool failing = machine_memory_failure(m, NULL, 0) != MEMMGR_FAILURE_NONE;
+	if (!halt(m, MACHINE_FORGET_ALL)) {
+		log_error("reset: memory of the guest can neither be brought back nor given up; quit is all that helps");
+		m->state = RUN_STATE_INTERNAL_ERROR;
+		return -EIO;
+	}
 	m->requests = 0; /* of the guest as it was */
 	for (unsigned i = 0; i < m->nr_functions; i++)
 		virtio_function_reset(m->functions[i]);
@@ -504,7 +608,7 @@ static int reset(struct machine *m, bool guest, const char *reason)
 	if (ret)
 		error_set(&err, -ret, "KVM refuses the power-on state: %s", strerror(-ret));
 	else
-		ret = load_guest(m, &err);
+		ret = reload_guest(m, failing, &err);
 	announce(m, MACHINE_EVENT_RESET, guest, reason);
 	if (ret) {
 		log_error("reset: %s", err.text);
@@ -513,6 +617,11 @@ static int reset(struct machine *m, bool guest, const char *reason)
 	}
 	if (m->state == RUN_STATE_GUEST_PANICKED || m->state == RUN_STATE_INTERNAL_ERROR || m->state == RUN_STATE_SHUTDOWN)
 		m->state = RUN_STATE_PAUSED;
+	/* What it was stopped for has been given up. */
+	if (m->state == RUN_STATE_IO_ERROR) {
+		m->state = RUN_STATE_RUNNING;
+		announce(m, MACHINE_EVENT_RESUME, false, NULL);
+	}
 	if (m->state == RUN_STATE_RUNNING)
 		go(m);
 	return 0;
@@ -520,7 +629,7 @@ static int reset(struct machine *m, bool guest, const char *reason)
 
 static void shut_down(struct machine *m, bool guest, const char *reason)
 {
-	halt(m);
+	halt(m, MACHINE_FORGET);
 	m->state = RUN_STATE_SHUTDOWN;
 	announce(m, MACHINE_EVENT_SHUTDOWN, guest, reason);
 	if (!m->config->no_shutdown || !guest)
@@ -543,8 +652,15 @@ void machine_quit(struct machine *m, const char *reason)
 
 static void stop_for(struct machine *m, enum run_state state)
 {
-	halt(m);
 	m->state = state;
+	halt(m, MACHINE_GIVE_UP);
+	announce(m, MACHINE_EVENT_STOP, false, NULL);
+}
+
+void machine_stop_vcpus(struct machine *m, enum run_state state)
+{
+	m->state = state;
+	stop_clock(m, vcpus_pause(m->vcpus, 5 * MACHINE_MEMORY_SLICE_MS));
 	announce(m, MACHINE_EVENT_STOP, false, NULL);
 }
 
@@ -557,9 +673,12 @@ static void handle_requests(struct ev_loop *loop, ev_async *w, int events)
 	struct machine *m = container_of(w, struct machine, wake);
 	(void)loop;
 	(void)events;
-	if (m->state != RUN_STATE_RUNNING)
+	machine_memory_hear(m);
+	if (m->state != RUN_STATE_RUNNING || !m->requests)
 		return;
-	vcpus_pause(m->vcpus);
+	/* Should one wait for memory that cannot be had, machine_memory_hear() comes first. */
+	if (!pause_vcpus(m, MACHINE_GIVE_UP))
+		return;
 	unsigned requests = __atomic_exchange_n((unsigned *)&m->requests, 0, __ATOMIC_SEQ_CST);
 	if (requests & REQUEST_FAILED) {
 		stop_for(m, RUN_STATE_INTERNAL_ERROR);

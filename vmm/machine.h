@@ -4,7 +4,8 @@
  *   prelaunch --machine_start--> running <--machine_pause / machine_resume--> paused
  *   running --guest powers off, or machine_quit--> shutdown (the main loop ends)
  *   running --guest resets, or machine_reset--> running (or shutdown with no_reboot)
- *   running --KVM cannot go on--> internal-error (paused; only reset or quit help)
+ *   running --KVM cannot go on, or a page of memory is lost--> internal-error (paused; only reset or quit help)
+ *   running --a page of memory cannot be brought back--> io-error --it came back, or machine_resume--> running
  *
  * All functions are for the main thread; vCPU threads ask for changes through machine_request().
  */
@@ -16,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "memmgr/memmgr.h"
 #include "vmm/config.h"
 
 struct chardev;
@@ -29,6 +31,7 @@ enum run_state {
 	RUN_STATE_SHUTDOWN,
 	RUN_STATE_GUEST_PANICKED,
 	RUN_STATE_INTERNAL_ERROR,
+	RUN_STATE_IO_ERROR, /* vCPUs are paused; device threads may wait for the page as well */
 };
 const char *run_state_name(enum run_state state); /* "prelaunch", "internal-error" */
 
@@ -40,7 +43,11 @@ void machine_destroy(struct machine *m);
 /* Starts the vCPU threads; running unless config says start_paused. */
 int machine_start(struct machine *m, struct error *err);
 
-int machine_pause(struct machine *m); /* QMP stop. Nothing of the guest runs when it returns. 0 also when it was paused */
+/*
+ * QMP stop. Nothing of the guest runs when it returns, unless a page of its memory cannot be brought back: then no vCPU does, and devices
+ * follow when the page is there. 0 also when it was paused; an io-error becomes a pause that only machine_resume() ends.
+ */
+int machine_pause(struct machine *m);
 int machine_resume(struct machine *m, struct error *err); /* QMP cont. -EPERM after an internal error */
 void machine_powerdown(struct machine *m);                /* presses the power button */
 int machine_reset(struct machine *m);
@@ -78,6 +85,31 @@ unsigned machine_nr_nics(const struct machine *m);
 void machine_nic_info(const struct machine *m, unsigned index, struct machine_nic_info *info);
 int machine_set_link(struct machine *m, unsigned index, bool up);
 
+/*
+ * The memory manager (memmgr/memmgr.h), as monitors use it. Where the guest has none, all but machine_memory_failure() return -ENOTSUP with
+ * a sentence that says why.
+ */
+int machine_memory_settings(struct machine *m, struct memmgr_settings *settings, struct error *err);
+int machine_memory_configure(struct machine *m, const struct memmgr_settings *settings, struct error *err);
+/* The counters, and how they were when this was last called with a before (at first: zero, at the machine's making). */
+struct machine_memory_sample {
+	struct memmgr_stats stats;
+	uint64_t time_ns; /* CLOCK_MONOTONIC */
+};
+int machine_memory_sample(struct machine *m, struct machine_memory_sample *now, struct machine_memory_sample *before,
+			  struct error *err);
+/* As memmgr_curve(). Returns points, or -errno. */
+ssize_t machine_memory_curve(struct machine *m, struct memmgr_curve_point *points, size_t max, struct error *err);
+int machine_memory_prewarm(struct machine *m, struct error *err);
+/*
+ * Takes up to that many bytes (0: all) of the guest's resident memory at once, up to the tier. It stops after half a second, so that monitors
+ * and guest are served, and goes on from there when it is called again; *complete says whether it got through.
+ */
+int machine_memory_evict(struct machine *m, uint64_t bytes, enum memmgr_tier tier, uint64_t *taken, bool *complete,
+			 struct error *err);
+/* Why memory cannot be brought back now, MEMMGR_FAILURE_NONE when it can; detail as memmgr has it, "" for none. */
+enum memmgr_failure machine_memory_failure(struct machine *m, char *detail, size_t size);
+
 /* By its number in the configuration. */
 struct chardev *machine_chardev(const struct machine *m, unsigned index);
 
@@ -90,12 +122,15 @@ enum machine_event {
 	MACHINE_EVENT_RESUME,
 	MACHINE_EVENT_GUEST_PANICKED,
 	MACHINE_EVENT_BLOCK_IO_ERROR,
+	MACHINE_EVENT_MEMORY_ERROR, /* reason as memmgr_failure_name(), detail, stops */
 };
 struct machine_event_info {
 	enum machine_event event;
 	bool guest;
 	const char *reason; /* "guest-shutdown", "guest-reset", "host-qmp-quit", "host-qmp-system-reset", "host-signal" ... */
 	const char *device; /* for I/O errors */
+	const char *detail;
+	bool stops; /* the guest is stopped for it */
 };
 struct machine_listener {
 	void (*notify)(struct machine_listener *self, const struct machine_event_info *info);

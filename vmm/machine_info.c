@@ -15,6 +15,7 @@ const char *run_state_name(enum run_state state)
 		[RUN_STATE_SHUTDOWN] = "shutdown",
 		[RUN_STATE_GUEST_PANICKED] = "guest-panicked",
 		[RUN_STATE_INTERNAL_ERROR] = "internal-error",
+		[RUN_STATE_IO_ERROR] = "io-error",
 	};
 	return names[state];
 }
@@ -45,8 +46,8 @@ void machine_cpu_info(const struct machine *m, unsigned index, struct machine_cp
 		.core = index / t->threads % t->cores,
 		.die = index / (t->threads * t->cores) % t->dies,
 		.socket = index / (t->threads * t->cores * t->dies),
-		/* KVM would not tell before a vCPU that runs has left the guest: one that sleeps need never do so. */
-		.halted = m->state != RUN_STATE_RUNNING && hv_vcpu_is_halted(vcpus_get(m->vcpus, index)),
+		/* KVM would not tell before a vCPU that runs has left the guest: one that sleeps, or waits for memory, need never do so. */
+		.halted = machine_at_rest(m) && hv_vcpu_is_halted(vcpus_get(m->vcpus, index)),
 	};
 	for (unsigned n = 0; n < c->nr_nodes; n++)
 		if (c->nodes[n].cpus[index / 64] >> (index % 64) & 1)

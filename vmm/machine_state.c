@@ -11,6 +11,9 @@ int machine_save(struct machine *m, struct state_writer *w, struct error *err)
 {
 	if (m->state == RUN_STATE_RUNNING)
 		return error_set(err, EBUSY, "the guest must be paused before its state is saved");
+	if (!machine_at_rest(m))
+		return error_set(err, EBUSY,
+				 "a device waits for memory that cannot be brought back; the state cannot be saved before");
 	state_enter_new(w, "machine", 1);
 	state_put(w, "nr-cpus", m->config->nr_cpus);
 	state_put(w, "ram-bytes", guest_ram_size(m->ram));
@@ -37,7 +40,7 @@ int machine_save(struct machine *m, struct state_writer *w, struct error *err)
 
 int machine_load(struct machine *m, struct state_reader *r, struct error *err)
 {
-	if (m->state == RUN_STATE_RUNNING)
+	if (m->state == RUN_STATE_RUNNING || !machine_at_rest(m))
 		return error_set(err, EBUSY, "the guest must be paused before a state is loaded");
 	state_enter(r, "machine", 1);
 	state_get(r, "nr-cpus", m->config->nr_cpus, m->config->nr_cpus);

@@ -5,7 +5,7 @@
  *   apply    keyvals fill a struct by a table of typed properties; unknown keys, values
  *            that are malformed, out of range or not ours are refused by name            options_table.c
  *   resolve  when all is read: references between options are followed, defaults that
- *            depend on other options are filled in, contradictions are refused           options_{machine,numa,char,block,net,device}.c
+ *            depend on other options are filled in, contradictions are refused           options_{machine,memory,numa,char,block,net,device}.c
  *
  * No file is opened and nothing of the host is asked: a command line parses the same everywhere. Strings in the structs here point
  * into keyvals, which live as long as struct options; what goes to struct config is copied.
@@ -260,6 +260,16 @@ struct option_memory {
 	struct option_number size, slots, maxmem;
 };
 
+/* -memory */
+struct option_memory_manager {
+	bool given;
+	const char *other_given; /* the last property but manager */
+	enum option_bool manager, dense, kernel_tier, prefetch;
+	struct option_number target, floor, compressed_limit, swap_limit, evict_rate, limbo_ms, cold_ms, sample_rate, swap_fd,
+		handlers;
+	const char *swap;
+};
+
 /* -numa node, dist, cpu */
 struct option_numa {
 	const char *kind, *memdev;
@@ -287,6 +297,7 @@ struct options {
 	bool *done; /* a help text was printed */
 
 	struct option_memory memory;
+	struct option_memory_manager memory_manager;
 	struct option_smp smp;
 	struct option_name name;
 	struct option_machine machine;
@@ -323,6 +334,7 @@ typedef int option_handler(struct options *o, const char *argument, struct error
 
 option_handler options_memory, options_smp, options_cpu, options_machine_type, options_accel, options_name, options_uuid,
 	options_rtc, options_boot, options_action; /* options_machine.c */
+option_handler options_memory_manager;             /* options_memory.c */
 option_handler options_numa;                       /* options_numa.c */
 option_handler options_serial, options_parallel, options_chardev, options_mon, options_monitor, options_qmp,
 	options_qmp_pretty;                              /* options_char.c */
@@ -332,6 +344,7 @@ option_handler options_device, options_object;           /* options_device.c */
 
 /* --- resolve, in this order --- */
 int options_resolve_machine(struct options *o, struct error *err);
+int options_resolve_memory_manager(struct options *o, struct error *err);
 int options_resolve_numa(struct options *o, struct error *err);
 int options_resolve_char(struct options *o, struct error *err);
 int options_resolve_block(struct options *o, struct error *err);

@@ -275,6 +275,9 @@ static json_t *event_data(const struct machine_event_info *info)
 	case MACHINE_EVENT_BLOCK_IO_ERROR:
 		return json_pack("{s:o, s:s, s:o}", "device", qmp_string(info->device ? info->device : ""), "action", "report",
 				 "reason", qmp_string(reason));
+	case MACHINE_EVENT_MEMORY_ERROR:
+		return json_pack("{s:s, s:s, s:o}", "action", info->stops ? "stop" : "report", "reason", reason, "detail",
+				 qmp_string(info->detail ? info->detail : ""));
 	case MACHINE_EVENT_POWERDOWN:
 	case MACHINE_EVENT_STOP:
 	case MACHINE_EVENT_RESUME:
@@ -293,6 +296,7 @@ void qmp_session_event(struct qmp_session *s, const struct machine_event_info *i
 		[MACHINE_EVENT_RESUME] = "RESUME",
 		[MACHINE_EVENT_GUEST_PANICKED] = "GUEST_PANICKED",
 		[MACHINE_EVENT_BLOCK_IO_ERROR] = "BLOCK_IO_ERROR",
+		[MACHINE_EVENT_MEMORY_ERROR] = "MEMORY_ERROR",
 	};
 	struct timespec now;
 	if (!s->negotiated)

@@ -61,6 +61,7 @@ struct qmp_command_table {
 };
 extern const struct qmp_command_table qmp_control_commands; /* qmp_commands.c */
 extern const struct qmp_command_table qmp_query_commands;   /* qmp_query.c */
+extern const struct qmp_command_table qmp_memory_commands;  /* qmp_memory.c */
 
 /* NULL when there is none. */
 const struct qmp_command *qmp_find_command(const char *name);
@@ -73,6 +74,8 @@ const struct qmp_command *qmp_command_at(size_t index);
 json_t *qmp_string(const char *text);
 /* The "version" object. NULL when memory is short. */
 json_t *qmp_version(void);
+/* "limbo", "compressed" or "disk". Returns 0, or -EINVAL with a sentence. */
+int qmp_memory_tier(const char *word, enum memmgr_tier *tier, struct error *err);
 /* Plugs a card in or out, found by id of its netdev or device. -ENODEV when there is none. */
 int qmp_set_link(struct machine *m, const char *name, bool up, struct error *err);
 

@@ -99,6 +99,7 @@ const struct qmp_command_table qmp_control_commands = {commands, sizeof(commands
 static const struct qmp_command_table *const tables[] = {
 	&qmp_control_commands,
 	&qmp_query_commands,
+	&qmp_memory_commands,
 };
 
 const struct qmp_command *qmp_command_at(size_t index)

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -219,16 +220,35 @@ void vcpus_run(struct vcpus *v)
 	lock_release(&v->lock);
 }
 
-void vcpus_pause(struct vcpus *v)
+bool vcpus_pause(struct vcpus *v, unsigned timeout_ms)
 {
+	struct timespec until;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += timeout_ms / 1000;
+	until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
 	lock_take(&v->lock);
 	v->wanted = WANT_PAUSE;
 	for (unsigned i = 0; i < v->nr; i++)
 		if (v->cpus[i].started)
 			hv_vcpu_kick(v->cpus[i].hv);
-	while (v->nr_running)
-		lock_wait(&v->lock, &v->idle);
+	int ret = 0;
+	while (v->nr_running && ret == 0)
+		ret = pthread_cond_clockwait(&v->idle, &v->lock.mutex, CLOCK_MONOTONIC, &until);
+	bool paused = v->nr_running == 0;
 	lock_release(&v->lock);
+	return paused;
+}
+
+bool vcpus_are_paused(struct vcpus *v)
+{
+	lock_take(&v->lock);
+	bool paused = v->wanted == WANT_PAUSE && v->nr_running == 0;
+	lock_release(&v->lock);
+	return paused;
 }
 
 unsigned vcpus_nr(const struct vcpus *v)

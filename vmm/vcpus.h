@@ -46,9 +46,15 @@ void vcpus_destroy(struct vcpus *v);
 /* Starts the threads, paused. name is the guest's, for thread names. */
 int vcpus_start(struct vcpus *v, struct error *err);
 
-/* Main thread. vcpus_pause() returns once no vCPU runs guest code or handles an exit, and exits are complete. Both may be repeated. */
 void vcpus_run(struct vcpus *v);
-void vcpus_pause(struct vcpus *v);
+/*
+ * Asks for a pause, and waits so long at most until no vCPU runs guest code or handles an exit, and exits are complete. Returns whether that is
+ * so. A vCPU that does not come runs no guest code any more: it waits in its exit for something, or in KVM for a page of the guest's
+ * memory, and pauses right after. Both may be repeated, and are for the main thread.
+ */
+bool vcpus_pause(struct vcpus *v, unsigned timeout_ms);
+/* Whether they were asked to pause, and do. */
+bool vcpus_are_paused(struct vcpus *v);
 
 /* Called from an exit being handled: this vCPU shall not run on behind it. Elsewhere it does nothing. */
 void vcpus_park_current(void);

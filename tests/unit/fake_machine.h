@@ -19,6 +19,16 @@ struct machine {
 	struct chardev *chardevs[CONFIG_MAX_CHARDEVS];
 	bool link_up[CONFIG_MAX_NICS];
 	unsigned nr_resets, nr_powerdowns, nr_quits;
+
+	bool no_manager;
+	struct memmgr_settings settings;
+	struct machine_memory_sample sample, last;
+	struct memmgr_curve_point curve[8];
+	size_t nr_points;
+	enum memmgr_failure failure;
+	unsigned nr_prewarms;
+	uint64_t evicted; /* asked for */
+	enum memmgr_tier evicted_to;
 };
 
 static void fake_announce(struct machine *m, enum machine_event event, bool guest, const char *reason)
@@ -30,7 +40,8 @@ static void fake_announce(struct machine *m, enum machine_event event, bool gues
 
 const char *run_state_name(enum run_state state)
 {
-	static const char *const names[] = {"prelaunch", "running", "paused", "shutdown", "guest-panicked", "internal-error"};
+	static const char *const names[] = {"prelaunch",      "running",        "paused",  "shutdown",
+					    "guest-panicked", "internal-error", "io-error"};
 	return names[state];
 }
 
@@ -131,6 +142,66 @@ int machine_set_link(struct machine *m, unsigned index, bool up)
 {
 	m->link_up[index] = up;
 	return 0;
+}
+
+static int fake_check_managed(const struct machine *m, struct error *err)
+{
+	return m->no_manager ? error_set(err, ENOTSUP, "This guest has no memory manager") : 0;
+}
+
+int machine_memory_settings(struct machine *m, struct memmgr_settings *settings, struct error *err)
+{
+	*settings = m->settings;
+	return fake_check_managed(m, err);
+}
+
+int machine_memory_configure(struct machine *m, const struct memmgr_settings *settings, struct error *err)
+{
+	int ret = fake_check_managed(m, err);
+	if (ret == 0)
+		m->settings = *settings;
+	return ret;
+}
+
+int machine_memory_sample(struct machine *m, struct machine_memory_sample *now, struct machine_memory_sample *before,
+			  struct error *err)
+{
+	*now = m->sample;
+	if (before) {
+		*before = m->last;
+		m->last = m->sample;
+	}
+	return fake_check_managed(m, err);
+}
+
+ssize_t machine_memory_curve(struct machine *m, struct memmgr_curve_point *points, size_t max, struct error *err)
+{
+	size_t nr = m->nr_points < max ? m->nr_points : max;
+	memcpy(points, m->curve, nr * sizeof(*points));
+	return m->no_manager ? fake_check_managed(m, err) : (ssize_t)nr;
+}
+
+int machine_memory_prewarm(struct machine *m, struct error *err)
+{
+	m->nr_prewarms++;
+	return fake_check_managed(m, err);
+}
+
+int machine_memory_evict(struct machine *m, uint64_t bytes, enum memmgr_tier tier, uint64_t *taken, bool *complete,
+			 struct error *err)
+{
+	m->evicted = bytes;
+	m->evicted_to = tier;
+	*taken = 4096;
+	*complete = bytes != 0;
+	return fake_check_managed(m, err);
+}
+
+enum memmgr_failure machine_memory_failure(struct machine *m, char *detail, size_t size)
+{
+	if (size)
+		snprintf(detail, size, "%s", m->failure ? "Input/output error" : "");
+	return m->failure;
 }
 
 struct chardev *machine_chardev(const struct machine *m, unsigned index)

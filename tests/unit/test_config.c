@@ -621,6 +621,67 @@ START_TEST(numa_that_contradicts_itself_is_refused)
 }
 END_TEST
 
+START_TEST(memory_is_managed_without_a_limit_unless_told_otherwise)
+{
+	good("-kernel k");
+	const struct config_memory *memory = &config.memory;
+	ck_assert(!memory->off && !memory->required && !memory->swap_directory && memory->swap_fd == -1 && !memory->nr_handlers);
+	ck_assert(memory->settings.target == 0 && memory->settings.prefetch && !memory->settings.dense);
+	ck_assert_uint_eq(memory->settings.limbo_ms, 2000);
+	good("-kernel k -memory manager=off");
+	ck_assert(memory->off && !memory->required);
+	good("-kernel k -memory nomanager");
+	ck_assert(memory->off);
+	good("-kernel k -memory manager=on");
+	ck_assert(!memory->off && memory->required);
+	good("-kernel k -memory manager=off -memory manager");
+	ck_assert(!memory->off && memory->required);
+}
+END_TEST
+
+START_TEST(the_memory_manager_is_set_by_its_words)
+{
+	good("-kernel k -m 256 -memory "
+	     "target=64M,floor=16M,compressed-limit=40M,swap=/a,,b,swap-limit=1G,evict-rate=1000,limbo=500,"
+	     "cold=9000,sample-rate=100,dense,kernel-tier,prefetch=off,handlers=2");
+	const struct memmgr_settings *s = &config.memory.settings;
+	ck_assert(config.memory.required && !config.memory.off);
+	ck_assert_str_eq(config.memory.swap_directory, "/a,b");
+	ck_assert_uint_eq(s->target, 64 * MIB);
+	ck_assert_uint_eq(s->floor, 16 * MIB);
+	ck_assert_uint_eq(s->compressed_limit, 40 * MIB);
+	ck_assert_uint_eq(s->swap_limit, 1024 * MIB);
+	ck_assert(s->evict_rate == 1000 && s->limbo_ms == 500 && s->cold_ms == 9000 && s->sample_rate == 100);
+	ck_assert(s->dense && s->kernel_tier && !s->prefetch && config.memory.nr_handlers == 2);
+	good("-kernel k -memory target=64M -memory swap-fd=7,target=0");
+	ck_assert(config.memory.swap_fd == 7 && s->target == 0);
+	good("-kernel k -m 64 -memory target=64M,floor=64M");
+	good("-kernel k -memory floor=1M");
+}
+END_TEST
+
+START_TEST(memory_settings_that_are_wrong_are_refused)
+{
+	bad("-kernel k -memory target=64", "such as 512M");
+	bad("-kernel k -memory target=1.3M", "the next below is 1359872");
+	bad("-kernel k -m 64 -memory target=65M", "more than the guest's 67108864");
+	bad("-kernel k -m 64 -memory floor=65M", "more than the guest's");
+	bad("-kernel k -memory target=64M,floor=65M", "lower the floor or raise the target");
+	bad("-kernel k -memory target=5T", "0 to 4T");
+	bad("-kernel k -memory limbo=0", "1 to 3600000");
+	bad("-kernel k -memory cold=-1", "not a number");
+	bad("-kernel k -memory handlers=0", "1 to 8");
+	bad("-kernel k -memory swap=/a,swap-fd=7", "exclude each other");
+	bad("-kernel k -memory swap=", "no name");
+	bad("-kernel k -memory swap-limit=1G", "swap=DIRECTORY");
+	bad("-kernel k -memory manager=off,floor=1M", "leave floor out");
+	bad("-kernel k -memory manager=off -memory dense=off", "leave dense out");
+	bad("-kernel k -memory tagret=64M", "did you mean target?");
+	bad("-kernel k -memory prefetch=5", "neither on nor off");
+	bad("-kernel k -memory 64M", "no property");
+}
+END_TEST
+
 START_TEST(names_and_switches_arrive)
 {
 	good("-kernel k -initrd i -append 'a=b c' -name guest=web,debug-threads=on -uuid 550e8400-e29b-41d4-a716-446655440000 "
@@ -678,7 +739,7 @@ START_TEST(help_and_version_print_and_are_done)
 	static const char *const lines[] = {
 		"-help",        "--help",        "-h",           "-version",      "-device help", "-device virtio-blk-pci,help",
 		"-netdev help", "-chardev help", "-object help", "-machine help", "-accel help",  "-cpu help",
-		"-drive help",
+		"-drive help",  "-memory help",
 	};
 	fflush(stdout);
 	int saved = dup(STDOUT_FILENO);
@@ -733,7 +794,7 @@ START_TEST(memory_that_runs_out_anywhere_is_an_error_and_leaks_nothing)
 		"-device virtio-blk-pci,drive=r,id=q -drive file=nbd:h:1 -nic user,hostfwd=tcp::1-:1 -netdev tap,ifname=t,id=t "
 		"-device virtio-net-pci,netdev=t,id=z -object rng-random,id=g -device virtio-rng-pci,rng=g -serial unix:/x -qmp "
 		"tcp:h:1 "
-		"-device virtio-vsock-pci,guest-cid=3,uds=u -device virtio-serial-pci -serial mon:stdio";
+		"-device virtio-vsock-pci,guest-cid=3,uds=u -device virtio-serial-pci -serial mon:stdio -memory swap=/s";
 	good(line);
 	config_free(&config);
 	if (!FAILING_MALLOC)
@@ -791,6 +852,9 @@ int main(void)
 	tcase_add_test(tc, numa_nodes_share_memory_and_vcpus);
 	tcase_add_test(tc, numa_nodes_without_words_get_even_parts);
 	tcase_add_test(tc, numa_that_contradicts_itself_is_refused);
+	tcase_add_test(tc, memory_is_managed_without_a_limit_unless_told_otherwise);
+	tcase_add_test(tc, the_memory_manager_is_set_by_its_words);
+	tcase_add_test(tc, memory_settings_that_are_wrong_are_refused);
 	tcase_add_test(tc, names_and_switches_arrive);
 	tcase_add_test(tc, words_that_we_do_not_have_are_refused_by_name);
 	tcase_add_test(tc, help_and_version_print_and_are_done);

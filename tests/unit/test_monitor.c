@@ -135,6 +135,111 @@ START_TEST(every_topic_and_command_is_explained_and_works)
 }
 END_TEST
 
+START_TEST(memory_is_shown_in_a_table_of_80_columns)
+{
+	static const uint64_t mib = 256; /* pages */
+	open_chardev(false);
+	open_monitor(0, CONFIG_MONITOR_READLINE);
+	machine.sample.time_ns = 2000000000;
+	machine.sample.stats = (struct memmgr_stats){
+		.total_pages = 256 * mib,
+		.target_pages = 64 * mib,
+		.used_pages = 48 * mib,
+		.resident_pages = 32 * mib,
+		.limbo_pages = 4 * mib,
+		.compressed_pages = 30 * mib,
+		.compressed_bytes = 10 << 20,
+		.swap_pages = 20 * mib,
+		.swap_bytes = 8 << 20,
+		.active_pages = 40 * mib,
+		.evicted = 2000,
+		.faults = 1000,
+		.stall_ns = 35000000,
+	};
+	machine.curve[0] = (struct memmgr_curve_point){64 << 20, 0};
+	machine.curve[1] = (struct memmgr_curve_point){16 << 20, 12.25};
+	machine.nr_points = 2;
+	type("info memory\r");
+	static const char *const lines[] = {
+		"host memory [######################........] 48.0 of 64.0 MiB, 75 %\r\n",
+		"guest memory 256.0 MiB, of which\r\n",
+		"  resident           32.0 MiB  12.5 %\r\n",
+		"  compressed         30.0 MiB  11.7 %  in 10.0 MiB, 3.0 : 1\r\n",
+		"  swap               20.0 MiB   7.8 %  in a file of 8.0 MiB\r\n",
+		"  never used        170.0 MiB  66.4 %\r\n",
+		"pages a second, over 2.0 s\r\n",
+		"  evicted          1000.0   back from limbo        0.0   compressed        0.0\r\n",
+		"  faults            500.0   from disk              0.0   mean stall    35.0 us\r\n",
+		"working set about 40.0 MiB, 16 % of the guest's memory\r\n",
+		"  with 16.0 MiB less: about 12.2 faults/s\r\n",
+	};
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		ck_assert_msg(strstr(text, lines[i]) != NULL, "no %s in %s", lines[i], text);
+	ck_assert_ptr_null(strstr(text, "cannot be brought back"));
+	/* Numbers that are as large as they get. */
+	memset(&machine.sample.stats, 0x0f, sizeof(machine.sample.stats));
+	machine.sample.stats.total_pages = machine.sample.stats.used_pages = machine.sample.stats.resident_pages = 1ull << 30;
+	machine.sample.stats.target_pages = 0;
+	machine.sample.stats.stall_ns = 1000;
+	machine.failure = MEMMGR_FAILURE_DAMAGED;
+	machine.sample.time_ns = 3000000000;
+	machine.last = (struct machine_memory_sample){.time_ns = 2000000000, .stats = machine.sample.stats};
+	machine.last.stats.faults -= 123456;
+	machine.last.stats.evicted -= 12345678;
+	type("info memory\r");
+	ck_assert_ptr_nonnull(strstr(text, "no target\r\n"));
+	ck_assert_ptr_nonnull(strstr(text, "memory cannot be brought back: damaged (Input/output error)\r\n"));
+	type("info memory\r");
+	ck_assert_ptr_nonnull(strstr(text, "over 0.0 s"));
+	machine.no_manager = true;
+	ck_assert_ptr_nonnull(strstr(type("info memory\r"), "This guest has no memory manager\r\n"));
+}
+END_TEST
+
+START_TEST(no_line_about_memory_is_wider_than_a_terminal)
+{
+	open_chardev(false);
+	open_monitor(0, CONFIG_MONITOR_READLINE);
+	uint64_t *fields = (uint64_t *)&machine.sample.stats;
+	for (size_t i = 0; i < MEMMGR_STATS_NR; i++)
+		fields[i] = 1ull << 28; /* 1 TiB */
+	machine.sample.stats.compressed_bytes = machine.sample.stats.swap_bytes = 1ull << 40;
+	machine.sample.time_ns = 1000000000000;
+	machine.failure = MEMMGR_FAILURE_KERNEL;
+	machine.curve[0] = (struct memmgr_curve_point){4096, 1e6};
+	machine.nr_points = 1;
+	type("info memory\r");
+	for (const char *line = text, *end; (end = strstr(line, "\r\n")) != NULL; line = end + 2)
+		ck_assert_msg(end - line <= 80, "%.*s", (int)(end - line), line);
+}
+END_TEST
+
+START_TEST(memory_is_limited_evicted_and_warmed_by_people)
+{
+	open_chardev(false);
+	open_monitor(0, CONFIG_MONITOR_READLINE);
+	machine.config.memory_bytes = 256 << 20;
+	ck_assert_str_eq(type("memory_target 64\r"), "memory_target 64\r\n(pagoda) ");
+	ck_assert_uint_eq(machine.settings.target, 64 << 20);
+	type("memory_target 65536K\rmemory_prewarm\r");
+	ck_assert(machine.settings.target == 64 << 20 && machine.nr_prewarms == 1);
+	ck_assert_ptr_nonnull(strstr(type("memory_target 512\r"), "Error: target: 536870912 bytes are more"));
+	ck_assert_ptr_nonnull(strstr(type("memory_target much\r"), "Error: \"much\" is not a size"));
+	ck_assert_ptr_nonnull(strstr(type("memory_target 4K\r"), "less than 1M"));
+	type("memory_target 0\r");
+	ck_assert_uint_eq(machine.settings.target, 0);
+	ck_assert_ptr_nonnull(strstr(type("memory_evict\r"), "0.0 MiB taken; repeat the command for more\r\n"));
+	ck_assert(machine.evicted == 0 && machine.evicted_to == MEMMGR_TIER_COMPRESSED);
+	ck_assert_ptr_nonnull(strstr(type("memory_evict 2M li\t\r"), "0.0 MiB taken\r\n"));
+	ck_assert(machine.evicted == 2 << 20 && machine.evicted_to == MEMMGR_TIER_LIMBO);
+	ck_assert_ptr_nonnull(strstr(type("memory_evict 1 tape\r"), "Error: tier: \"tape\" is none"));
+	machine.no_manager = true;
+	ck_assert_ptr_nonnull(strstr(type("memory_target 64\r"), "Error: This guest has no memory manager"));
+	ck_assert_ptr_nonnull(strstr(type("memory_evict 1\r"), "Error: This guest has no memory manager"));
+	ck_assert_ptr_nonnull(strstr(type("memory_prewarm\r"), "Error: This guest has no memory manager"));
+}
+END_TEST
+
 START_TEST(mistakes_are_told_with_the_nearest_command)
 {
 	open_chardev(false);
@@ -316,6 +421,9 @@ int main(void)
 	tcase_add_test(tc, people_are_greeted_with_a_prompt);
 	tcase_add_test(tc, commands_are_echoed_run_and_followed_by_the_prompt);
 	tcase_add_test(tc, every_topic_and_command_is_explained_and_works);
+	tcase_add_test(tc, memory_is_shown_in_a_table_of_80_columns);
+	tcase_add_test(tc, no_line_about_memory_is_wider_than_a_terminal);
+	tcase_add_test(tc, memory_is_limited_evicted_and_warmed_by_people);
 	tcase_add_test(tc, mistakes_are_told_with_the_nearest_command);
 	tcase_add_test(tc, tab_completes_what_is_clear_and_lists_what_is_not);
 	tcase_add_test(tc, programs_speak_qmp);

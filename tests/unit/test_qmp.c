@@ -350,6 +350,163 @@ START_TEST(links_are_set_by_either_id)
 }
 END_TEST
 
+/* What set_memory() below starts from. */
+static void set_up_memory(void)
+{
+	machine.config.memory_bytes = 256 << 20;
+	memmgr_settings_init(&machine.settings);
+	machine.settings.target = 64 << 20;
+	machine.settings.sample_rate = 0;
+	machine.sample.stats.total_pages = 65536;
+	machine.sample.stats.migrated = UINT64_MAX;
+}
+
+START_TEST(memory_is_described_by_settings_statistics_and_failure)
+{
+	set_up_memory();
+	negotiate();
+	send("{\"execute\": \"query-memory\"}");
+	json_t *message = next_message(), *answer = json_object_get(message, "return"), *stats = json_object_get(answer, "stats");
+	ck_assert_uint_eq(json_object_size(stats), MEMMGR_STATS_NR);
+	for (size_t i = 0; i < MEMMGR_STATS_NR; i++)
+		ck_assert_msg(json_is_integer(json_object_get(stats, memmgr_stats_fields[i].name)), "%s",
+			      memmgr_stats_fields[i].name);
+	ck_assert_int_eq(json_integer_value(json_object_get(stats, "total_pages")), 65536);
+	ck_assert(json_integer_value(json_object_get(stats, "migrated")) == INT64_MAX);
+	char *settings = json_dumps(json_object_get(answer, "settings"), JSON_COMPACT | JSON_SORT_KEYS);
+	ck_assert_str_eq(settings, "{\"cold\":60000,\"compressed-limit\":0,\"dense\":false,\"evict-rate\":0,\"floor\":0,\"kernel-"
+				   "tier\":false,\"limbo\":2000,"
+				   "\"prefetch\":true,\"sample-rate\":0,\"swap-limit\":0,\"target\":67108864}");
+	free(settings);
+	ck_assert_str_eq(json_string_value(json_object_get(answer, "failure")), "none");
+	ck_assert_ptr_null(json_object_get(answer, "detail"));
+	json_decref(message);
+	machine.failure = MEMMGR_FAILURE_IO;
+	send("{\"execute\": \"query-memory\"}");
+	message = next_message();
+	answer = json_object_get(message, "return");
+	ck_assert_str_eq(json_string_value(json_object_get(answer, "failure")), "io-error");
+	ck_assert_str_eq(json_string_value(json_object_get(answer, "detail")), "Input/output error");
+	json_decref(message);
+	send("{\"execute\": \"query-memory-size-summary\"}");
+	expect("{\"return\":{\"base-memory\":268435456,\"plugged-memory\":0}}");
+}
+END_TEST
+
+static void set_memory(const char *arguments)
+{
+	char text[300];
+	snprintf(text, sizeof(text), "{\"execute\": \"set-memory\", \"arguments\": {%s}}", arguments);
+	send(text);
+}
+
+START_TEST(memory_settings_change_one_by_one)
+{
+	set_up_memory();
+	negotiate();
+	struct memmgr_settings wanted = machine.settings;
+	set_memory("");
+	expect("{\"return\":{}}");
+	ck_assert_uint_eq(machine.settings.target, wanted.target);
+	set_memory("\"target\": 33554432, \"prefetch\": false");
+	expect("{\"return\":{}}");
+	ck_assert(machine.settings.target == 32 << 20 && !machine.settings.prefetch &&
+		  machine.settings.limbo_ms == wanted.limbo_ms);
+	set_memory(
+		"\"floor\": 1048576, \"compressed-limit\": 2097152, \"swap-limit\": 0, \"evict-rate\": 5, \"limbo\": 6, \"cold\": "
+		"7, \"sample-rate\": 8, \"dense\": true, \"kernel-tier\": true, \"target\": 0");
+	expect("{\"return\":{}}");
+	ck_assert(machine.settings.floor == 1 << 20 && machine.settings.compressed_limit == 2 << 20 &&
+		  machine.settings.evict_rate == 5);
+	ck_assert(machine.settings.limbo_ms == 6 && machine.settings.cold_ms == 7 && machine.settings.sample_rate == 8);
+	ck_assert(machine.settings.dense && machine.settings.kernel_tier && machine.settings.target == 0);
+}
+END_TEST
+
+START_TEST(memory_settings_that_are_wrong_change_nothing)
+{
+	static const struct {
+		const char *arguments, *error;
+	} wrong[] = {
+		{"\"target\": -4096", "target: -4096 is negative"},
+		{"\"limbo\": 5, \"target\": 4096",
+		 "target: 4096 bytes are less than 1M; write 0, or a size with a suffix, such as 512M"},
+		{"\"floor\": 1048577", "floor: 1048577 bytes are no multiple of 4096; the next below is 1048576"},
+		{"\"limbo\": 4294967297", "limbo: 4294967297 is out of range: 1 to 3600000"},
+		{"\"floor\": 67112960",
+		 "floor: 67112960 bytes are more than the target, 67108864; lower the floor or raise the target"},
+		{"\"target\": 536870912", "target: 536870912 bytes are more than the guest's 268435456; 0 sets no limit"},
+		{"\"dense\": 1", "Invalid parameter type for 'dense', expected: boolean"},
+		{"\"target\": \"64M\"", "Invalid parameter type for 'target', expected: integer"},
+		{"\"swap\": \"/a\"", "Parameter 'swap' is unexpected"},
+	};
+	set_up_memory();
+	negotiate();
+	struct memmgr_settings before = machine.settings;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		set_memory(wrong[i].arguments);
+		expect_error("GenericError", wrong[i].error);
+		ck_assert(machine.settings.target == before.target && machine.settings.floor == before.floor &&
+			  machine.settings.limbo_ms == before.limbo_ms);
+	}
+}
+END_TEST
+
+START_TEST(memory_is_warmed_evicted_and_drawn_as_a_curve)
+{
+	set_up_memory();
+	machine.curve[0] = (struct memmgr_curve_point){8192, 0.5};
+	machine.curve[1] = (struct memmgr_curve_point){4096, 100};
+	machine.nr_points = 2;
+	negotiate();
+	send("{\"execute\": \"query-memory-curve\"}{\"execute\": \"memory-prewarm\"}");
+	expect("{\"return\":[{\"bytes\":8192,\"faults-per-second\":0.5},{\"bytes\":4096,\"faults-per-second\":100.0}]}");
+	expect("{\"return\":{}}");
+	ck_assert_uint_eq(machine.nr_prewarms, 1);
+	send("{\"execute\": \"memory-evict\"}");
+	expect("{\"return\":{\"complete\":false,\"taken\":4096}}");
+	ck_assert(machine.evicted == 0 && machine.evicted_to == MEMMGR_TIER_COMPRESSED);
+	send("{\"execute\": \"memory-evict\", \"arguments\": {\"bytes\": 5, \"tier\": \"disk\"}}");
+	expect("{\"return\":{\"complete\":true,\"taken\":4096}}");
+	ck_assert(machine.evicted == 5 && machine.evicted_to == MEMMGR_TIER_DISK);
+	send("{\"execute\": \"memory-evict\", \"arguments\": {\"tier\": \"tape\"}}");
+	expect_error("GenericError", "tier: \\\"tape\\\" is none; there are limbo, compressed and disk");
+	send("{\"execute\": \"memory-evict\", \"arguments\": {\"bytes\": -1}}");
+	expect_error("GenericError", "bytes: -1 is negative");
+}
+END_TEST
+
+START_TEST(a_guest_without_a_memory_manager_says_so)
+{
+	static const char *const names[] = {"query-memory", "query-memory-curve", "set-memory", "memory-prewarm", "memory-evict"};
+	machine.no_manager = true;
+	negotiate();
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		char text[100];
+		snprintf(text, sizeof(text), "{\"execute\": \"%s\"}", names[i]);
+		send(text);
+		expect_error("GenericError", "This guest has no memory manager");
+	}
+}
+END_TEST
+
+START_TEST(a_failure_of_memory_is_an_event)
+{
+	negotiate();
+	struct machine_event_info error = {
+		.event = MACHINE_EVENT_MEMORY_ERROR, .reason = "io-error", .detail = "d\xff", .stops = true};
+	qmp_session_event(session, &error);
+	expect("{\"data\":{\"action\":\"stop\",\"detail\":\"d?\",\"reason\":\"io-error\"},\"event\":\"MEMORY_ERROR\"}");
+	error = (struct machine_event_info){.event = MACHINE_EVENT_MEMORY_ERROR};
+	qmp_session_event(session, &error);
+	expect("{\"data\":{\"action\":\"report\",\"detail\":\"\",\"reason\":\"none\"},\"event\":\"MEMORY_ERROR\"}");
+	machine.state = RUN_STATE_IO_ERROR;
+	send("{\"execute\": \"query-status\"}{\"execute\": \"cont\"}");
+	expect("{\"return\":{\"running\":false,\"singlestep\":false,\"status\":\"io-error\"}}");
+	expect("{\"event\":\"RESUME\"}");
+}
+END_TEST
+
 START_TEST(pretty_answers_are_the_same_on_many_lines)
 {
 	qmp_session_free(session);
@@ -368,6 +525,8 @@ START_TEST(commands_and_events_survive_lack_of_memory)
 	machine.config.name = (char *)"web";
 	machine.config.nr_disks = 1;
 	machine.config.disks[0] = (struct config_disk){.id = (char *)"d0", .source = (char *)"a.img", .qdev = (char *)"q"};
+	machine.nr_points = 3;
+	machine.failure = MEMMGR_FAILURE_IO;
 	negotiate();
 	for (size_t i = 0; FAILING_MALLOC && (command = qmp_command_at(i)) != NULL; i++) {
 		int ret = command->nr_arguments ? 0 : -1;
@@ -458,6 +617,12 @@ int main(void)
 	tcase_add_test(tc, every_command_that_is_listed_is_there);
 	tcase_add_test(tc, human_commands_answer_in_text);
 	tcase_add_test(tc, links_are_set_by_either_id);
+	tcase_add_test(tc, memory_is_described_by_settings_statistics_and_failure);
+	tcase_add_test(tc, memory_settings_change_one_by_one);
+	tcase_add_test(tc, memory_settings_that_are_wrong_change_nothing);
+	tcase_add_test(tc, memory_is_warmed_evicted_and_drawn_as_a_curve);
+	tcase_add_test(tc, a_guest_without_a_memory_manager_says_so);
+	tcase_add_test(tc, a_failure_of_memory_is_an_event);
 	tcase_add_test(tc, pretty_answers_are_the_same_on_many_lines);
 	tcase_add_test(tc, commands_and_events_survive_lack_of_memory);
 	tcase_add_loop_test(tc, random_bytes_of_json_never_derail_a_session, 0, 8);

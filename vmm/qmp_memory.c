@@ -1,0 +1,192 @@
+/* QMP's commands about the guest's memory and its manager. All but query-memory-size-summary are our own. */
+#include <errno.h>
+#include <string.h>
+
+#include "vmm/memory_settings.h"
+#include "vmm/qmp.h"
+
+#define MAX_POINTS 64
+
+/* Hands over what was built; NULL is what jansson returns when memory is short. */
+static int answer(json_t *built, json_t **result, struct error *err)
+{
+	*result = built;
+	return built ? 0 : error_set(err, ENOMEM, "out of memory");
+}
+
+/* Sets a member, taking the reference. *object becomes NULL when memory is short. */
+static void set(json_t **object, const char *name, json_t *value)
+{
+	if (!*object) {
+		json_decref(value);
+	} else if (json_object_set_new(*object, name, value) < 0) {
+		json_decref(*object);
+		*object = NULL;
+	}
+}
+
+static json_t *number(uint64_t value)
+{
+	return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);
+}
+
+static json_t *settings_object(const struct memmgr_settings *settings)
+{
+	json_t *object = json_object();
+	for (size_t i = 0; i < MEMORY_NR_SETTINGS; i++) {
+		const struct memory_setting *setting = &memory_settings[i];
+		uint64_t value = memory_setting_get(setting, settings);
+		set(&object, setting->name, setting->kind == MEMORY_SETTING_SWITCH ? json_boolean(value) : number(value));
+	}
+	return object;
+}
+
+static json_t *stats_object(const struct memmgr_stats *stats)
+{
+	json_t *object = json_object();
+	for (size_t i = 0; i < MEMMGR_STATS_NR; i++) {
+		const struct memmgr_stats_field *field = &memmgr_stats_fields[i];
+		uint64_t value;
+		memcpy(&value, (const char *)stats + field->offset, sizeof(value));
+		set(&object, field->name, number(value));
+	}
+	return object;
+}
+
+static int query_memory(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
+{
+	struct memmgr_settings settings;
+	struct machine_memory_sample now;
+	char detail[160];
+	(void)arguments;
+	int ret = machine_memory_settings(m, &settings, err);
+	if (ret == 0)
+		ret = machine_memory_sample(m, &now, NULL, err);
+	if (ret)
+		return ret;
+	enum memmgr_failure failure = machine_memory_failure(m, detail, sizeof(detail));
+	json_t *object = json_object();
+	set(&object, "settings", settings_object(&settings));
+	set(&object, "stats", stats_object(&now.stats));
+	set(&object, "failure", json_string(memmgr_failure_name(failure)));
+	if (*detail)
+		set(&object, "detail", qmp_string(detail));
+	return answer(object, result, err);
+}
+
+static int query_size_summary(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
+{
+	json_t *object = json_object();
+	(void)arguments;
+	set(&object, "base-memory", number(machine_config(m)->memory_bytes));
+	set(&object, "plugged-memory", number(0));
+	return answer(object, result, err);
+}
+
+static int query_curve(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
+{
+	struct memmgr_curve_point points[MAX_POINTS];
+	(void)arguments;
+	ssize_t nr = machine_memory_curve(m, points, MAX_POINTS, err);
+	if (nr < 0)
+		return (int)nr;
+	json_t *list = json_array();
+	for (ssize_t i = 0; list && i < nr; i++) {
+		json_t *point = json_object();
+		set(&point, "bytes", number(points[i].bytes));
+		set(&point, "faults-per-second", json_real(points[i].faults_per_s));
+		if (json_array_append_new(list, point) < 0) {
+			json_decref(list);
+			list = NULL;
+		}
+	}
+	return answer(list, result, err);
+}
+
+static const struct qmp_argument set_arguments[] = {
+	{"target", QMP_ARGUMENT_INTEGER, true},
+	{"floor", QMP_ARGUMENT_INTEGER, true},
+	{"compressed-limit", QMP_ARGUMENT_INTEGER, true},
+	{"swap-limit", QMP_ARGUMENT_INTEGER, true},
+	{"evict-rate", QMP_ARGUMENT_INTEGER, true},
+	{"limbo", QMP_ARGUMENT_INTEGER, true},
+	{"cold", QMP_ARGUMENT_INTEGER, true},
+	{"sample-rate", QMP_ARGUMENT_INTEGER, true},
+	{"dense", QMP_ARGUMENT_BOOLEAN, true},
+	{"kernel-tier", QMP_ARGUMENT_BOOLEAN, true},
+	{"prefetch", QMP_ARGUMENT_BOOLEAN, true},
+};
+
+static int set_memory(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
+{
+	struct memmgr_settings settings;
+	(void)result;
+	int ret = machine_memory_settings(m, &settings, err);
+	for (size_t i = 0; ret == 0 && i < MEMORY_NR_SETTINGS; i++) {
+		const struct memory_setting *setting = &memory_settings[i];
+		const json_t *value = json_object_get(arguments, setting->name);
+		if (json_is_boolean(value))
+			ret = memory_setting_set(setting, &settings, json_is_true(value), err);
+		else if (value && json_integer_value(value) < 0)
+			ret = error_set(err, EINVAL, "%s: %lld is negative", setting->name, (long long)json_integer_value(value));
+		else if (value)
+			ret = memory_setting_set(setting, &settings, (uint64_t)json_integer_value(value), err);
+	}
+	if (ret == 0)
+		ret = memory_settings_check(&settings, machine_config(m)->memory_bytes, err);
+	return ret ? ret : machine_memory_configure(m, &settings, err);
+}
+
+static int prewarm(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
+{
+	(void)arguments, (void)result;
+	return machine_memory_prewarm(m, err);
+}
+
+static const struct qmp_argument evict_arguments[] = {
+	{"bytes", QMP_ARGUMENT_INTEGER, true},
+	{"tier", QMP_ARGUMENT_STRING, true},
+};
+
+static int evict(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
+{
+	const json_t *bytes = json_object_get(arguments, "bytes"), *word = json_object_get(arguments, "tier");
+	enum memmgr_tier tier = MEMMGR_TIER_COMPRESSED;
+	uint64_t taken;
+	bool complete;
+	if (json_integer_value(bytes) < 0)
+		return error_set(err, EINVAL, "bytes: %lld is negative", (long long)json_integer_value(bytes));
+	int ret = word ? qmp_memory_tier(json_string_value(word), &tier, err) : 0;
+	if (ret == 0)
+		ret = machine_memory_evict(m, (uint64_t)json_integer_value(bytes), tier, &taken, &complete, err);
+	return ret ? ret : answer(json_pack("{s:o, s:b}", "taken", number(taken), "complete", complete), result, err);
+}
+
+int qmp_memory_tier(const char *word, enum memmgr_tier *tier, struct error *err)
+{
+	static const char *const words[] = {
+		[MEMMGR_TIER_LIMBO] = "limbo",
+		[MEMMGR_TIER_COMPRESSED] = "compressed",
+		[MEMMGR_TIER_DISK] = "disk",
+	};
+	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (!strcmp(word, words[i])) {
+			*tier = (enum memmgr_tier)i;
+			return 0;
+		}
+	}
+	return error_set(err, EINVAL, "tier: \"%.60s\" is none; there are limbo, compressed and disk", word);
+}
+
+static const struct qmp_command commands[] = {
+	{.name = "query-memory", .run = query_memory},
+	{.name = "query-memory-curve", .run = query_curve},
+	{.name = "query-memory-size-summary", .run = query_size_summary},
+	{.name = "set-memory",
+	 .run = set_memory,
+	 .arguments = set_arguments,
+	 .nr_arguments = sizeof(set_arguments) / sizeof(set_arguments[0])},
+	{.name = "memory-prewarm", .run = prewarm},
+	{.name = "memory-evict", .run = evict, .arguments = evict_arguments, .nr_arguments = 2},
+};
+const struct qmp_command_table qmp_memory_commands = {commands, sizeof(commands) / sizeof(commands[0])};
