@@ -66,6 +66,8 @@ $(PARTS): $(filter-out $(BUILD)/vmm/main.o,$(OBJS))
 	$(call say,AR)
 	$(Q)rm -f $@ && ar rcs $@.$$$$ $^ && mv $@.$$$$ $@
 
+include bench/memory/memory.mk
+
 $(UNIT_TESTS): $(BUILD)/%: $(BUILD)/%.o $(UNIT_SHARED) $(PARTS)
 	$(call say,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LDLIBS)
@@ -122,12 +124,12 @@ fuzz: fuzzers ## fuzz everything, FUZZ_SECONDS each (60); FUZZ='virtq options' p
 
 bench: ## run all benchmarks; each line is also appended to build/bench/results.jsonl
 	@scripts/setup build test rig
-	@$(MAKE) --no-print-directory all guests
+	@$(MAKE) --no-print-directory all guests memory-benches
 	@bench/run
 
-bench-%: ## run one benchmark: bench-boot, bench-blk, bench-net
+bench-%: ## run one benchmark: bench-boot, bench-blk, bench-net, bench-evict, bench-refault-set ... (bench/*.sh)
 	@scripts/setup build test rig
-	@$(MAKE) --no-print-directory all guests
+	@$(MAKE) --no-print-directory all guests memory-benches
 	@bench/run $*
 
 demo: ## install what is missing, build, and boot a Debian guest

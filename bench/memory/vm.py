@@ -1,0 +1,147 @@
+"""A running pager guest (tests/guests/pager.c) under pagoda-vmm: commands by its serial line, QMP, and eviction by the manager or by the kernel."""
+import json
+import os
+import pathlib
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+from programs import REPOSITORY, run, words
+
+PAGE = 4096
+VMM = os.environ.get("PAGODA_VMM", str(REPOSITORY / "build/pagoda-vmm"))
+GUEST = pathlib.Path(os.environ.get("PAGODA_GUESTS", REPOSITORY / "build/guests")) / "pager.elf"
+# How the VMM is told: with manager, and without.
+MEMORY = {"ours": os.environ.get("PAGODA_MEMORY", ""), "kernel": "manager=off"}
+
+
+def skip_reason():
+    """Why there are no guests here, None when there are."""
+    return None if os.access("/dev/kvm", os.R_OK | os.W_OK) else "/dev/kvm cannot be opened"
+
+
+class Qmp:
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        end = time.monotonic() + 10
+        while True:
+            try:
+                self.socket.connect(path)
+                break
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
+        self.file = self.socket.makefile("rw")
+        self.file.readline()
+        self.call("qmp_capabilities")
+
+    def call(self, command, arguments=None):
+        self.file.write(json.dumps({"execute": command} | ({"arguments": arguments} if arguments else {})) + "\n")
+        self.file.flush()
+        while line := self.file.readline():
+            answer = json.loads(line)
+            if "return" in answer:
+                return answer["return"]
+            if "error" in answer:
+                raise RuntimeError(f"{command}: {answer['error']['desc']}")
+        raise RuntimeError(f"{command}: the VMM has ended")
+
+
+class Vm:
+    """side: "ours" or "kernel". memory: more of the option -memory (prefetch=off, swap=...)."""
+
+    def __init__(self, side, pages=65536, cpus=1, memory="", cgroup=None, **append):
+        self.side, self.pages = side, pages
+        self.text = b""
+        self.directory = tempfile.mkdtemp(prefix="pagoda-bench-")
+        mib = pages * PAGE // 2**20 + 32
+        option = ",".join(filter(None, (MEMORY[side], memory if side == "ours" else "")))
+        command = [VMM, "-m", str(mib), "-smp", str(cpus), "-kernel", str(GUEST), "-serial", "stdio", "-no-reboot",
+                   "-append", " ".join(f"{k}={v}" for k, v in ({"pages": pages} | append).items()),
+                   "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off"]
+        if option:
+            command += ["-memory", option]
+        enter = (lambda: pathlib.Path(cgroup, "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")) if cgroup else None
+        self.vmm = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=enter)
+        try:
+            self.gpa = int(self.wait("ready")["gpa"])
+            self.qmp = Qmp(f"{self.directory}/qmp")
+        except BaseException:
+            self.end()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()
+
+    def wait(self, what, seconds=120):
+        """The words of the next line that tells of it."""
+        mark, end = f"pager: {what}".encode(), time.monotonic() + seconds
+        while True:
+            at = self.text.find(mark)
+            stop = self.text.find(b"\n", at)
+            if at >= 0 and stop >= 0:
+                line, self.text = self.text[at:stop].decode(), self.text[stop + 1:]
+                return words(line)
+            ready, _, _ = select.select([self.vmm.stdout], [], [], max(0, end - time.monotonic()))
+            more = os.read(self.vmm.stdout.fileno(), 65536) if ready else b""
+            if not more:
+                sys.exit(f"the guest said no '{mark.decode()}'; its console: {self.text.decode(errors='replace')[-1000:]}")
+            self.text += more
+
+    def send(self, line):
+        self.vmm.stdin.write(line.encode() + b"\n")
+        self.vmm.stdin.flush()
+
+    def command(self, name, answer, seconds=120, **options):
+        self.send(" ".join([name, *(f"{k}={v}" for k, v in options.items())]))
+        return self.wait(answer, seconds)
+
+    def fill(self):
+        return self.command("fill", "filled")
+
+    def touch(self, **options):
+        return self.command("touch", "touched", **options)
+
+    def verify(self):
+        wrong = self.command("verify", "verified")["wrong"]
+        if wrong:
+            sys.exit(f"{wrong:.0f} pages of the guest ({self.side}) are wrong: {self.text.decode(errors='replace')[-600:]}")
+
+    def evict(self, keep_percent=0, tier="compressed"):
+        """All of the pager's pages, or all but a share: those that follow each other."""
+        pages = self.pages * (100 - keep_percent) // 100
+        if self.side == "kernel":
+            out = run("pageout", quiet=True, pid=self.vmm.pid, gpa=self.gpa, pages=pages)[0]
+            if out["left"] > self.pages / 100:
+                print(f"  the kernel has left {out['left']:.0f} pages in", file=sys.stderr)
+            return
+        left = pages * PAGE if keep_percent else 0
+        for _ in range(200):
+            arguments = {"tier": tier} | ({"bytes": left} if keep_percent else {})
+            answer = self.qmp.call("memory-evict", arguments)
+            left -= answer["taken"]
+            if answer["complete"] or (keep_percent and left < PAGE):
+                return
+        sys.exit("memory-evict does not come to an end")
+
+    def stats(self):
+        return self.qmp.call("query-memory")["stats"]
+
+    def end(self):
+        if self.vmm.poll() is None:
+            try:
+                self.send("quit")
+                self.vmm.wait(5)
+            except (OSError, subprocess.TimeoutExpired):
+                self.vmm.kill()
+                self.vmm.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+

@@ -1,0 +1,5 @@
+#!/bin/bash
+# Benchmark `refault-set`: see memory/refault.py.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+exec python3 bench/memory/refault.py set
