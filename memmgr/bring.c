@@ -156,7 +156,7 @@ static void note_brought(struct memmgr *mm, uint32_t page, page_entry e, enum br
 {
 	/* BUSY stays: the reader of the limbo page has yet to drop it (invariant 1). */
 	page_entry flags = (e & PAGE_BUSY) | (why == BRING_FAULT ? PAGE_REFERENCED : PAGE_PREFETCHED);
-	mm->pt.order[page] = atomic_fetch_add_explicit(&mm->order, 1, memory_order_relaxed) + 1;
+	page_table_note_use(&mm->pt, page, atomic_fetch_add_explicit(&mm->order, 1, memory_order_relaxed) + 1);
 	page_table_set(&mm->pt, page, PAGE_RESIDENT | flags);
 	if (page_ref(e))
 		store_drop(mm->store, page_ref(e));

@@ -208,8 +208,11 @@ size_t evict_by_clock(struct memmgr *mm, size_t nr)
 		uint32_t index = at % CHUNK_PAGES, end = c->end;
 		if (index < c->first)
 			index = c->first;
+		lock_take(&c->lock);
+		bool whole = c->missing == 0;
+		lock_release(&c->lock);
 		/* A chunk that is whole goes as a whole: it may be a huge page, which then moves as one. */
-		if (nr - taken < end - index && c->missing)
+		if (nr - taken < end - index && !whole)
 			end = index + (uint32_t)(nr - taken);
 		if (index < end)
 			taken += take(mm, at - at % CHUNK_PAGES + index, end - index, true, false);
@@ -276,7 +279,7 @@ static bool finish(struct memmgr *mm, const struct put *p, size_t *left)
 		page_table_set(&mm->pt, p->page, (e & ~(uint64_t)PAGE_BUSY) | (p->result == -E2BIG ? PAGE_INCOMPRESSIBLE : 0));
 		return false;
 	}
-	page_entry kept = e & (PAGE_BUSY | PAGE_SAMPLED | PAGE_TIME_MASK);
+	page_entry kept = e & (PAGE_BUSY | PAGE_SAMPLED | PAGE_LOADING | PAGE_TIME_MASK);
 	page_table_set(&mm->pt, p->page, (p->zero ? PAGE_ZERO : PAGE_COMPRESSED) | kept | p->ref << PAGE_REF_SHIFT);
 	*left += 1;
 	return true;
@@ -465,7 +468,9 @@ static bool repack(struct memmgr *mm, const struct store_item *item, enum store_
 	store_ref ref;
 	lock_take(&c->lock);
 	page_entry e = mm->pt.entries[item->page_nr];
-	bool alive = page_ref(e) == item->ref && (page_state(e) == PAGE_COMPRESSED || page_state(e) == PAGE_ZERO) &&
+	/* Not one that is waited for: the pager finds it by its cluster when that has come. */
+	bool alive = page_ref(e) == item->ref && !(e & PAGE_LOADING) &&
+		     (page_state(e) == PAGE_COMPRESSED || page_state(e) == PAGE_ZERO) &&
 		     store_get(mm->store, item->ref, ev->buffer.pages) == 0;
 	lock_release(&c->lock);
 	if (!alive || store_put(ev->writer, item->page_nr, ev->buffer.pages, method, &ref) != 0)
@@ -473,7 +478,7 @@ static bool repack(struct memmgr *mm, const struct store_item *item, enum store_
 	lock_take(&c->lock);
 	e = mm->pt.entries[item->page_nr];
 	/* The old reference is alive as long as the entry has it, so that it cannot have been given to another page meanwhile. */
-	alive = page_ref(e) == item->ref;
+	alive = page_ref(e) == item->ref && !(e & PAGE_LOADING);
 	if (alive)
 		page_table_set(&mm->pt, item->page_nr, (e & ~(~0ull << PAGE_REF_SHIFT)) | ref << PAGE_REF_SHIFT);
 	store_drop(mm->store, alive ? item->ref : ref);

@@ -261,6 +261,11 @@ void memmgr_prewarm(struct memmgr *mm)
 	pager_prewarm(mm);
 }
 
+enum memmgr_failure memmgr_failure(struct memmgr *mm)
+{
+	return pager_failure(mm);
+}
+
 void memmgr_retry(struct memmgr *mm)
 {
 	pager_retry(mm);

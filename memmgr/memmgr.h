@@ -90,6 +90,8 @@ size_t memmgr_curve(struct memmgr *mm, struct memmgr_curve_point *points, size_t
 
 /* Brings back what was evicted last of the working set, in the order in which it was once used, as one stream. Returns at once. */
 void memmgr_prewarm(struct memmgr *mm);
+/* Why pages cannot be brought back now: of one of them; NONE when there are none. */
+enum memmgr_failure memmgr_failure(struct memmgr *mm);
 /* Tries again what has failed. */
 void memmgr_retry(struct memmgr *mm);
 

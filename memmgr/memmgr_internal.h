@@ -163,6 +163,7 @@ enum pager_hint pager_touched(struct memmgr *mm, uint64_t ref);
 /* Brings back what follows in the cluster. */
 void pager_bring_companions(struct memmgr *mm, struct bring_buffer *b, uint64_t ref);
 void pager_prewarm(struct memmgr *mm);
+enum memmgr_failure pager_failure(struct memmgr *mm);
 void pager_retry(struct memmgr *mm);
 void pager_forget_failed(struct memmgr *mm);
 

@@ -125,7 +125,8 @@ void page_table_set(struct page_table *pt, uint32_t page, page_entry entry)
 	enum page_state before = page_state(pt->entries[page]), after = page_state(entry);
 	if (is_raw(pt->entries[page]) != is_raw(entry))
 		__atomic_fetch_add((uint64_t *)&pt->nr_raw, is_raw(entry) ? 1 : (uint64_t)-1, __ATOMIC_RELAXED);
-	pt->entries[page] = entry;
+	/* Others look at it without the lock, for hints. */
+	__atomic_store_n(&pt->entries[page], entry, __ATOMIC_RELAXED);
 	if (before == after)
 		return;
 	c->missing = (uint16_t)(c->missing + is_missing(after) - is_missing(before));

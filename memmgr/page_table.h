@@ -111,6 +111,12 @@ void page_table_set(struct page_table *pt, uint32_t page, page_entry entry);
 bool page_table_find(const struct page_table *pt, uint64_t hva, uint32_t *page);
 bool page_table_find_gpa(const struct page_table *pt, uint64_t gpa, uint32_t *page);
 
+/* Gives the page its place in the recorded order. The chunk's lock is held; others look at it without, for hints. */
+static inline void page_table_note_use(struct page_table *pt, uint32_t page, uint32_t number)
+{
+	__atomic_store_n(&pt->order[page], number, __ATOMIC_RELAXED);
+}
+
 static inline struct chunk *page_chunk(const struct page_table *pt, uint32_t page)
 {
 	return &pt->chunks[page / CHUNK_PAGES];

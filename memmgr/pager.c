@@ -5,9 +5,12 @@
  * a guest that wakes up, or walks through memory, faults in clusters that follow each other. That is what streams look for:
  *
  *   a cluster is touched once -----------> nothing
- *   ... a second time -------------------> stream_start: the rest of the cluster, a window of one
- *   a touch in a cluster of the window --> stream_followed: the window doubles, up to STREAM_MOST_CLUSTERS, and moves on
+ *   ... again, within NEAR touches ------> stream_start: the rest of the cluster, a window of one
+ *   a touch in a cluster of the window --> stream_followed: the window doubles, up to STREAM_MOST_CLUSTERS, and moves on; unless it comes
+ *                                          more than NEAR touches after the last one of this stream, which may be chance
  *   the window's end --------------------> the stream waits: the next cluster is part of it, though not brought
+ *   WAKE_TOUCHES within WAKE_NS ---------> the guest wakes up: what it has used before (page_table.order) comes back as one stream, if
+ *                                          there is room for all of it
  *
  * A stream that is not followed costs one window. None is brought for which there is no room under the target (headroom).
  *
@@ -34,9 +37,13 @@ enum {
 	LOOK_AHEAD = 48,      /* clusters that one chunk, brought as a whole, may empty */
 	MOST_REQUESTS = 1024, /* pages waited for on disk, and failed ones */
 	RETRY_NS = 1000000000,
-	HITS_MASK = 0xff, /* of a cluster's mark: touches; above: the number of its stream */
-	STREAM_SHIFT = 8,
+	NEAR = 8, /* touches of other pages between two of one stream */
+	WAKE_TOUCHES = 128,
+	WAKE_NS = 50000000,
 };
+
+/* A cluster's mark: the number of its stream with this bit, or the number of the touch that was its last one without; 0: none. */
+#define MARK_STREAM (1u << 31)
 
 struct stream {
 	uint32_t id;       /* 0: free */
@@ -47,6 +54,7 @@ struct stream {
 	uint32_t left;     /* clusters to be brought, at included */
 	uint32_t window;   /* as it was last set */
 	store_ref last_touch;
+	uint32_t touched; /* number of the last touch */
 	uint64_t used_ns;
 	store_ref ahead[LOOK_AHEAD]; /* at and what follows, as it was when the stream last worked */
 	size_t nr_ahead;
@@ -75,12 +83,17 @@ struct pager {
 	struct lock lock; /* guards the rest */
 	struct stream streams[STREAMS];
 	uint32_t last_stream;
+	uint32_t touches; /* of pages in the store, ever */
+	uint32_t burst;   /* of them, since burst_ns */
+	uint64_t burst_ns;
+	bool waking; /* what the guest has used before is to come back */
 	struct request requests[MOST_REQUESTS];
 	unsigned nr_requests;
 	struct failed_page failed[MOST_REQUESTS];
 	unsigned nr_failed;
 	uint64_t retry_ns; /* when failed ones are tried again */
-	bool told;         /* the owner knows of the failure */
+	bool told;         /* the owner knows of the failure, */
+	enum memmgr_failure failure; /* of this one */
 };
 
 static void wake(struct pager *p)
@@ -111,7 +124,7 @@ static void stream_extend(struct pager *p, struct stream *s, uint32_t clusters)
 {
 	store_ref ref = s->at;
 	for (uint32_t i = 0; ref && i <= clusters; i++) {
-		store_set_mark(p->mm->store, ref, s->id << STREAM_SHIFT);
+		store_set_mark(p->mm->store, ref, MARK_STREAM | s->id);
 		ref = store_cluster_next(p->mm->store, ref);
 	}
 	s->left = clusters;
@@ -124,22 +137,43 @@ static struct stream *stream_start(struct pager *p, store_ref ref, uint32_t clus
 	for (unsigned i = 1; i < STREAMS && s->id; i++)
 		if (!p->streams[i].id || p->streams[i].used_ns < s->used_ns)
 			s = &p->streams[i];
-	if (++p->last_stream >= 1u << (32 - STREAM_SHIFT))
-		p->last_stream = 1;
-	*s = (struct stream){.id = p->last_stream, .at = ref, .load_at = ref, .last_touch = ref, .used_ns = now_ns};
+	p->last_stream = p->last_stream % (MARK_STREAM - 1) + 1;
+	*s = (struct stream){
+		.id = p->last_stream,
+		.at = ref,
+		.load_at = ref,
+		.last_touch = ref,
+		.touched = p->touches,
+		.used_ns = now_ns,
+	};
 	stream_extend(p, s, clusters);
 	return s;
 }
 
 static void stream_followed(struct pager *p, struct stream *s, store_ref ref, uint64_t now_ns)
 {
+	bool near = p->touches - s->touched <= NEAR, same = cluster_of(s->last_touch) == cluster_of(ref);
 	s->used_ns = now_ns;
-	if (cluster_of(s->last_touch) == cluster_of(ref))
-		return;
+	s->touched = p->touches;
 	s->last_touch = ref;
+	if (!near || same)
+		return;
 	uint32_t clusters = 2 * s->window;
 	if (s->at)
 		stream_extend(p, s, clusters < STREAM_MOST_CLUSTERS ? clusters : STREAM_MOST_CLUSTERS);
+}
+
+/* Whether the guest wakes up: it touches what was taken from it at a high rate. */
+static bool note_burst(struct pager *p, uint64_t now_ns)
+{
+	if (now_ns - p->burst_ns > WAKE_NS) {
+		p->burst_ns = now_ns;
+		p->burst = 0;
+	}
+	if (++p->burst != WAKE_TOUCHES)
+		return false;
+	p->waking = true;
+	return true;
 }
 
 enum pager_hint pager_touched(struct memmgr *mm, uint64_t ref)
@@ -149,20 +183,24 @@ enum pager_hint pager_touched(struct memmgr *mm, uint64_t ref)
 	bool work = false;
 	if (!mm->prefetch || mm->headroom <= 0)
 		return PAGER_ALONE;
+	uint64_t now_ns = memmgr_now_ns();
 	lock_take(&p->lock);
 	uint32_t mark = store_get_mark(mm->store, ref);
-	struct stream *s = stream_find(p, mark >> STREAM_SHIFT);
+	struct stream *s = mark & MARK_STREAM ? stream_find(p, mark & ~MARK_STREAM) : NULL;
+	p->touches++;
 	if (s) {
-		stream_followed(p, s, ref, memmgr_now_ns());
-		hint = s->window < WHOLE_WINDOW ? PAGER_FOLLOWED : PAGER_SURE;
+		bool near = p->touches - s->touched <= NEAR;
+		stream_followed(p, s, ref, now_ns);
+		hint = !near ? PAGER_ALONE : s->window < WHOLE_WINDOW ? PAGER_FOLLOWED : PAGER_SURE;
 		work = s->left > 0;
-	} else if ((mark & HITS_MASK) == 0 || mark >> STREAM_SHIFT) {
-		store_set_mark(mm->store, ref, 1);
-	} else {
-		stream_start(p, ref, 1, memmgr_now_ns());
+	} else if (mark && !(mark & MARK_STREAM) && ((p->touches - mark) & ~MARK_STREAM) <= NEAR) {
+		stream_start(p, ref, 1, now_ns);
 		hint = PAGER_FOLLOWED;
 		work = true;
+	} else {
+		store_set_mark(mm->store, ref, (p->touches & ~MARK_STREAM) ? p->touches & ~MARK_STREAM : 1);
 	}
+	work |= note_burst(p, now_ns);
 	lock_release(&p->lock);
 	if (work)
 		wake(p);
@@ -175,6 +213,32 @@ void pager_bring_companions(struct memmgr *mm, struct bring_buffer *b, uint64_t 
 	size_t self, nr = store_cluster_items(mm->store, ref, items, STORE_CLUSTER_SLOTS, &self);
 	if (self + 1 < nr)
 		bring_pages(mm, b, items + self + 1, nr - self - 1 < BRING_BATCH ? nr - self - 1 : BRING_BATCH);
+}
+
+/* Starts a stream over what the guest has used before: it lies last in the store, in the order of its use. The lock is held, and released meanwhile. */
+static void start_waking(struct pager *p)
+{
+	struct memmgr *mm = p->mm;
+	uint64_t pages = 0;
+	uint32_t clusters = 0;
+	p->waking = false;
+	lock_release(&p->lock);
+	store_ref ref = store_cluster_last(mm->store), from = 0;
+	while (ref && (int64_t)pages < mm->headroom) {
+		struct store_item items[STORE_CLUSTER_SLOTS];
+		size_t self, nr = store_cluster_items(mm->store, ref, items, STORE_CLUSTER_SLOTS, &self), used = 0;
+		for (size_t i = 0; i < nr; i++)
+			used += __atomic_load_n(&mm->pt.order[items[i].page_nr], __ATOMIC_RELAXED) != 0;
+		if (used < nr / 2)
+			break;
+		pages += nr;
+		from = ref;
+		clusters++;
+		ref = store_cluster_prev(mm->store, ref);
+	}
+	lock_take(&p->lock);
+	if (from && (int64_t)pages < mm->headroom)
+		stream_start(p, from, clusters, memmgr_now_ns());
 }
 
 void pager_prewarm(struct memmgr *mm)
@@ -206,6 +270,13 @@ void pager_load(struct memmgr *mm, uint32_t page, uint64_t ref)
 	struct pager *p = mm->pager;
 	bool full = false;
 	lock_take(&p->lock);
+	/* One that has failed is tried again when it is time, however often its thread asks. */
+	for (unsigned i = 0; i < p->nr_failed; i++) {
+		if (p->failed[i].page == page) {
+			lock_release(&p->lock);
+			return;
+		}
+	}
 	if (p->nr_requests < MOST_REQUESTS)
 		p->requests[p->nr_requests++] = (struct request){page, ref};
 	else
@@ -271,6 +342,7 @@ void pager_failed(struct memmgr *mm, uint32_t page, int error)
 		p->retry_ns = memmgr_now_ns() + (error == -EAGAIN ? RETRY_NS / 100 : RETRY_NS);
 	if (error != -EAGAIN && !p->told) {
 		p->told = true;
+		p->failure = failure_of(error);
 		tell = true;
 	}
 	lock_release(&p->lock);
@@ -377,6 +449,21 @@ static void retry_failed(struct pager *p)
 	lock_release(&p->lock);
 	if (recovered)
 		mm->owner->memory_recovered(mm->owner);
+}
+
+enum memmgr_failure pager_failure(struct memmgr *mm)
+{
+	struct pager *p = mm->pager;
+	enum memmgr_failure failure = MEMMGR_FAILURE_NONE;
+	lock_take(&p->lock);
+	for (unsigned i = 0; i < p->nr_failed && failure == MEMMGR_FAILURE_NONE; i++)
+		if (p->failed[i].error != -EAGAIN)
+			failure = failure_of(p->failed[i].error);
+	/* While failed ones are being tried, they are not in the list. */
+	if (failure == MEMMGR_FAILURE_NONE && p->told)
+		failure = p->failure;
+	lock_release(&p->lock);
+	return failure;
 }
 
 void pager_retry(struct memmgr *mm)
@@ -524,6 +611,8 @@ static bool work_on_streams(struct pager *p)
 	struct memmgr *mm = p->mm;
 	bool worked = false;
 	lock_take(&p->lock);
+	if (p->waking)
+		start_waking(p);
 	for (unsigned i = 0; i < STREAMS; i++) {
 		struct stream *s = &p->streams[i];
 		if (!s->id || !s->left || !s->at)

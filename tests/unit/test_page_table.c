@@ -72,7 +72,8 @@ START_TEST(every_page_is_found_by_both_addresses_and_no_other_is)
 			ck_assert(total == 0 || by_hva > before);
 			ck_assert_ptr_eq(page_hva(&pt, by_hva), regions[r].hva + at);
 			/* Huge pages of guest and limbo match. */
-			ck_assert_uint_eq((uintptr_t)page_limbo(&pt, by_hva) % CHUNK_SIZE, (uintptr_t)page_hva(&pt, by_hva) % CHUNK_SIZE);
+			ck_assert_uint_eq((uintptr_t)page_limbo(&pt, by_hva) % CHUNK_SIZE,
+					  (uintptr_t)page_hva(&pt, by_hva) % CHUNK_SIZE);
 			ck_assert_uint_eq((uintptr_t)page_chunk(&pt, by_hva)->hva % CHUNK_SIZE, 0);
 			ck_assert_int_eq(page_state(pt.entries[by_hva]), PAGE_RESIDENT);
 			before = by_hva;
