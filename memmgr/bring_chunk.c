@@ -158,8 +158,7 @@ static size_t settle(struct whole *w, uint32_t placed)
 		busy |= (e & PAGE_BUSY) != 0;
 		if (state == PAGE_RESIDENT || state == PAGE_BALLOONED)
 			continue;
-		if (mm->pt.order[page])
-			page_table_note_use(&mm->pt, page, atomic_fetch_add_explicit(&mm->order, 1, memory_order_relaxed) + 1);
+		page_table_note_use(&mm->pt, page, atomic_fetch_add_explicit(&mm->order, 1, memory_order_relaxed) + 1);
 		page_table_set(&mm->pt, page, PAGE_RESIDENT | (e & PAGE_BUSY) | PAGE_PREFETCHED);
 		if (page_ref(e))
 			store_drop(mm->store, page_ref(e));

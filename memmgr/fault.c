@@ -17,7 +17,7 @@
 #include "memmgr/uffd.h"
 
 #define WAKE_SIGNAL SIGUSR2 /* ends a handler's read(2); its own handler does nothing */
-enum { READ_BATCH = 8 };
+enum { READ_BATCH = 8, FREE_NS = 1000000000 };
 
 static void do_nothing(int signal)
 {
@@ -72,13 +72,30 @@ static void serve(struct handler *h, const struct uffd_fault *fault)
 
 /* --- where handlers run --- */
 
+/* Whether the CPU where it is bound makes the handler wait, as one that others use does: it then runs anywhere for a while. */
+static bool is_crowded(struct handler *h, uint64_t now_ns)
+{
+	uint64_t wait_ns = follow_own_wait_ns();
+	/* A fifth of the time since the last look, and more than a single slice of somebody else's. */
+	bool crowded =
+		h->looked_ns && h->cpu >= 0 && wait_ns - h->wait_ns > (now_ns - h->looked_ns) / 5 && wait_ns - h->wait_ns > 1000000;
+	h->wait_ns = wait_ns;
+	h->looked_ns = now_ns;
+	if (crowded)
+		h->free_until_ns = now_ns + FREE_NS;
+	return now_ns < h->free_until_ns;
+}
+
+/* cpu -1: anywhere. */
 static void bind_to(struct handler *h, int cpu)
 {
-	if (cpu == h->cpu || cpu < 0)
+	if (cpu == h->cpu)
 		return;
 	cpu_set_t set;
 	CPU_ZERO(&set);
-	CPU_SET((unsigned)cpu, &set);
+	for (unsigned i = 0; i < CPU_SETSIZE; i++)
+		if (cpu < 0 || i == (unsigned)cpu)
+			CPU_SET(i, &set);
 	/* Where it may not run there, it stays where it is. */
 	sched_setaffinity(0, sizeof(set), &set);
 	h->cpu = cpu;
@@ -101,7 +118,10 @@ static void place(struct handler *h, int thread_id, uint64_t now_ns)
 	}
 	int cpu = mm->handler_cpus[h->index];
 	lock_release(&mm->fault_lock);
-	bind_to(h, cpu);
+	if (nr && is_crowded(h, now_ns))
+		cpu = -1;
+	if (nr || h->free_until_ns < now_ns)
+		bind_to(h, cpu);
 }
 
 static void sleep_while_idle(struct handler *h)

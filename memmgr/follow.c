@@ -49,6 +49,21 @@ int follow_thread_cpu(int thread_id)
 	return at ? atoi(at + 1) : -EPROTO;
 }
 
+uint64_t follow_own_wait_ns(void)
+{
+	char text[128];
+	unsigned long long run, wait;
+	int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	ssize_t len = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (len <= 0)
+		return 0;
+	text[len] = '\0';
+	return sscanf(text, "%llu %llu", &run, &wait) == 2 ? wait : 0; /* NOLINT(cert-err34-c) */
+}
+
 unsigned follow_cpus(struct follow *f, uint64_t now_ns, int *cpus, unsigned max)
 {
 	unsigned nr = 0;

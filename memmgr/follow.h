@@ -28,5 +28,7 @@ void follow_note(struct follow *f, int thread_id, uint64_t now_ns);
 unsigned follow_cpus(struct follow *f, uint64_t now_ns, int *cpus, unsigned max);
 /* The CPU where a thread of this process ran last, or -errno. */
 int follow_thread_cpu(int thread_id);
+/* How long the calling thread has waited for a CPU in all, in ns (proc(5), schedstat); 0 where the kernel does not tell. */
+uint64_t follow_own_wait_ns(void);
 
 #endif

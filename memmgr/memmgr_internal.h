@@ -40,7 +40,10 @@ struct handler {
 	bool started;
 	struct bring_buffer buffer;
 	struct bring_stage stage;
-	int cpu; /* where it is bound to, -1: nowhere */
+	int cpu;          /* where it is bound to, -1: nowhere */
+	uint64_t wait_ns; /* what follow_own_wait_ns() said at looked_ns */
+	uint64_t looked_ns;
+	uint64_t free_until_ns; /* it has waited too long where it was bound */
 };
 
 struct pager;

@@ -91,8 +91,8 @@ struct pager {
 	unsigned nr_requests;
 	struct failed_page failed[MOST_REQUESTS];
 	unsigned nr_failed;
-	uint64_t retry_ns; /* when failed ones are tried again */
-	bool told;         /* the owner knows of the failure, */
+	uint64_t retry_ns;           /* when failed ones are tried again */
+	bool told;                   /* the owner knows of the failure, */
 	enum memmgr_failure failure; /* of this one */
 };
 

@@ -191,6 +191,9 @@ void machine_memory_hear(struct machine *m)
 	if (!m->managed.mm)
 		return;
 	if (take_news(m, &failure, detail, sizeof(detail))) {
+		/* It may be over, or given up, before we hear of it. */
+		if (failure != MEMMGR_FAILURE_KERNEL && memmgr_failure(m->managed.mm) == MEMMGR_FAILURE_NONE)
+			failure = MEMMGR_FAILURE_NONE;
 		if (failure)
 			fail(m, failure, detail);
 		else
