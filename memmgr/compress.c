@@ -1,10 +1,9 @@
 /*
  * See compress.h.
  *
- * One dictionary serves both methods: it is one of zstd (tables of its entropy coder, then content), and LZ4 takes the content alone.
- * LZ4 is fastest when the content lies right before the page (its "prefix mode"): each compressor has a copy of the content, after which a
- * page is copied, and each decompressor likewise. What LZ4 knows of the content is a table of 16 KiB, copied for each page; that, and what the
- * caches lose by it, costs some 0.5 us, and the dictionary as a whole 0.8 us of 8 (text) while it saves 15 % of the bytes.
+ * The dictionary is one of zstd: tables of its entropy coder, then content. LZ4 could use the content, too, and save 15 % of the bytes (text, binary); but that
+ * costs 0.8 to 1.5 us a page when it is taken and 0.3 us when it comes back, on the path where time counts, and pages that stay cold are put by zstd
+ * anyway: left out.
  */
 #include "memmgr/compress.h"
 
@@ -12,6 +11,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#define LZ4_STATIC_LINKING_ONLY /* LZ4_compress_fast_extState_fastReset: clears its table of 16 KiB only now and then */
 #include <lz4.h>
 #define ZSTD_STATIC_LINKING_ONLY /* frames without a magic number, and dictionaries that are not copied; both long unchanged */
 #include <zstd.h>
@@ -29,24 +29,18 @@ struct dictionary {
 	size_t dense_memory_len;
 	_Atomic(const ZSTD_CDict *) dense_in;
 	_Atomic(ZSTD_DDict *) dense_out;
-	size_t len;         /* of bytes */
-	size_t content_len; /* at most DICTIONARY_BYTES: the end of bytes */
+	size_t len; /* of bytes */
 	uint8_t bytes[DICTIONARY_BYTES];
 };
 
 struct compressor {
 	LZ4_stream_t work;
-	LZ4_stream_t prepared;               /* has read the content in window */
-	const struct dictionary *dictionary; /* whose content window has */
 	const struct dictionary *dense_dictionary;
 	ZSTD_CCtx *dense;
-	uint8_t window[DICTIONARY_BYTES + COMPRESS_PAGE]; /* the content, up to the page */
 };
 
 struct decompressor {
-	const struct dictionary *dictionary;
 	ZSTD_DCtx *dense;
-	uint8_t window[DICTIONARY_BYTES + COMPRESS_PAGE];
 };
 
 /* --- dictionary --- */
@@ -138,7 +132,6 @@ int dictionary_train(const void *pages, struct dictionary **out)
 	size_t header = ZDICT_getDictHeaderSize(d->bytes, d->len);
 	if (ZDICT_isError(header) || header >= d->len)
 		goto out;
-	d->content_len = d->len - header;
 	*out = d;
 	d = NULL;
 	ret = 0;
@@ -162,11 +155,6 @@ size_t dictionary_bytes(const struct dictionary *d)
 {
 	return sizeof(*d) + (atomic_load_explicit(&d->dense_in, memory_order_acquire) ? d->dense_memory_len : 0) +
 	       ZSTD_sizeof_DDict(atomic_load(&d->dense_out));
-}
-
-static const uint8_t *content_of(const struct dictionary *d)
-{
-	return d->bytes + d->len - d->content_len;
 }
 
 /* What zstd makes of the dictionary; whoever comes second uses the first one's. */
@@ -221,7 +209,6 @@ int compressor_create(struct compressor **out)
 	if (!c)
 		return -ENOMEM;
 	LZ4_initStream(&c->work, sizeof(c->work));
-	LZ4_initStream(&c->prepared, sizeof(c->prepared));
 	*out = c;
 	return 0;
 }
@@ -256,31 +243,18 @@ static bool looks_random(const uint8_t *page)
 	       94;
 }
 
-int compress_fast(struct compressor *c, const struct dictionary *d, const void *page, void *out, size_t max, enum compression *how)
+int compress_fast(struct compressor *c, const void *page, void *out, size_t max, enum compression *how)
 {
 	/* Repetitions are found in what looks random, too, but without searching hard. */
-	bool random = looks_random(page);
-	if (!d || random) {
-		*how = COMPRESSION_LZ4;
-		return LZ4_compress_fast_extState(&c->work, page, out, COMPRESS_PAGE, (int)max, random ? 16 : 1);
-	}
-	if (c->dictionary != d) {
-		uint8_t *content = c->window + DICTIONARY_BYTES - d->content_len;
-		memcpy(content, content_of(d), d->content_len);
-		LZ4_loadDict(&c->prepared, (const char *)content, (int)d->content_len);
-		c->dictionary = d;
-	}
-	uint8_t *at = c->window + DICTIONARY_BYTES;
-	memcpy(at, page, COMPRESS_PAGE);
-	memcpy(&c->work, &c->prepared, sizeof(c->work));
-	*how = COMPRESSION_LZ4_DICTIONARY;
-	return LZ4_compress_fast_continue(&c->work, (const char *)at, out, COMPRESS_PAGE, (int)max, 1);
+	int acceleration = looks_random(page) ? 16 : 1;
+	*how = COMPRESSION_LZ4;
+	return LZ4_compress_fast_extState_fastReset(&c->work, page, out, COMPRESS_PAGE, (int)max, acceleration);
 }
 
 int compress_dense(struct compressor *c, struct dictionary *d, const void *page, void *out, size_t max, enum compression *how)
 {
 	if (looks_random(page))
-		return compress_fast(c, NULL, page, out, max, how);
+		return compress_fast(c, page, out, max, how);
 	if (!c->dense) {
 		c->dense = ZSTD_createCCtx();
 		if (!c->dense)
@@ -324,26 +298,6 @@ size_t decompressor_bytes(const struct decompressor *de)
 	return sizeof(*de) + ZSTD_sizeof_DCtx(de->dense);
 }
 
-static int decompress_with_dictionary(struct decompressor *de, const struct dictionary *d, const void *in, size_t len, void *page)
-{
-	if (!de) {
-		int whole = LZ4_decompress_safe_usingDict(in, page, (int)len, COMPRESS_PAGE, (const char *)content_of(d),
-							  (int)d->content_len);
-		return whole == COMPRESS_PAGE ? 0 : -EIO;
-	}
-	uint8_t *content = de->window + DICTIONARY_BYTES - d->content_len, *at = de->window + DICTIONARY_BYTES;
-	if (de->dictionary != d) {
-		memcpy(content, content_of(d), d->content_len);
-		de->dictionary = d;
-	}
-	int got =
-		LZ4_decompress_safe_usingDict(in, (char *)at, (int)len, COMPRESS_PAGE, (const char *)content, (int)d->content_len);
-	if (got != COMPRESS_PAGE)
-		return -EIO;
-	memcpy(page, at, COMPRESS_PAGE);
-	return 0;
-}
-
 static int decompress_dense(struct decompressor *de, const ZSTD_DDict *dictionary, const void *in, size_t len, void *page)
 {
 	if (!de)
@@ -373,8 +327,6 @@ int decompress_page(struct decompressor *de, const struct dictionary *d, enum co
 		return 0;
 	case COMPRESSION_LZ4:
 		return LZ4_decompress_safe(in, page, (int)len, COMPRESS_PAGE) == COMPRESS_PAGE ? 0 : -EIO;
-	case COMPRESSION_LZ4_DICTIONARY:
-		return d ? decompress_with_dictionary(de, d, in, len, page) : -EIO;
 	case COMPRESSION_ZSTD:
 		return decompress_dense(de, NULL, in, len, page);
 	case COMPRESSION_ZSTD_DICTIONARY: {

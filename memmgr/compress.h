@@ -1,5 +1,5 @@
 /*
- * Compression of single pages, with a dictionary that is trained on the guest's own pages: what 4 KiB alone are too short to learn.
+ * Compression of single pages: by LZ4, and by zstd with a dictionary that is trained on the guest's own pages: what 4 KiB alone are too short to learn.
  *
  * A dictionary never changes once it is trained, and must live as long as a page that was compressed with it.
  */
@@ -19,7 +19,6 @@
 enum compression {
 	COMPRESSION_NONE, /* 4096 bytes as they are */
 	COMPRESSION_LZ4,
-	COMPRESSION_LZ4_DICTIONARY,
 	COMPRESSION_ZSTD,
 	COMPRESSION_ZSTD_DICTIONARY,
 	COMPRESSION_ZERO, /* nothing but zeroes: no bytes */
@@ -43,13 +42,13 @@ void compressor_destroy(struct compressor *c);
 size_t compressor_bytes(const struct compressor *c);
 
 /*
- * Compress a page to at most max bytes (below 4096), by LZ4 or by zstd; dictionary may be NULL. Return the length, with *how, or 0 when it does not
+ * Compress a page to at most max bytes (below 4096), by LZ4 or by zstd; d may be NULL. Return the length, with *how, or 0 when it does not
  * fit: pages that look random are hardly tried. -ENOMEM. out has COMPRESS_PAGE bytes of room.
  */
-int compress_fast(struct compressor *c, const struct dictionary *d, const void *page, void *out, size_t max, enum compression *how);
+int compress_fast(struct compressor *c, const void *page, void *out, size_t max, enum compression *how);
 int compress_dense(struct compressor *c, struct dictionary *d, const void *page, void *out, size_t max, enum compression *how);
 
-/* What decompressing is faster with, and what zstd needs: one thread at a time. */
+/* What zstd needs to decompress: one thread at a time. */
 struct decompressor;
 struct decompressor *decompressor_create(void);
 void decompressor_destroy(struct decompressor *de);
@@ -57,7 +56,7 @@ size_t decompressor_bytes(const struct decompressor *de);
 
 /*
  * d is the dictionary of the page, if it was compressed with one. Returns 0, -EIO unless in is such a page, whole and valid, -ENOMEM.
- * de may be NULL when there is no memory for one: then LZ4 is slower, and zstd gives -ENOMEM.
+ * de may be NULL when there is no memory for one: then zstd gives -ENOMEM.
  */
 int decompress_page(struct decompressor *de, const struct dictionary *d, enum compression how, const void *in, size_t len,
 		    void *page);

@@ -4,7 +4,7 @@
  * A writer has a few open clusters for each method. A page goes to the fullest that it fits in, so that small pages fill what large ones leave;
  * but what counts is the RAM of whole pages that a cluster takes: past CLUSTER_CLOSES it is closed as soon as hardly anything of its last page is left.
  *
- * The first writer that comes along trains the dictionary: it keeps copies of every other page that compressed, until it has enough.
+ * The first writer that puts pages densely trains the dictionary: it keeps copies of every other page that compressed, until it has enough.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -263,7 +263,7 @@ int store_put(struct store_writer *w, uint32_t page_nr, const void *page, enum s
 		len = 0;
 		how = COMPRESSION_ZERO;
 	} else if (method == STORE_FAST) {
-		len = compress_fast(w->compressor, d, page, w->scratch, STORE_WORTHWHILE - 1, &how);
+		len = compress_fast(w->compressor, page, w->scratch, STORE_WORTHWHILE - 1, &how);
 	} else if (method == STORE_DENSE) {
 		len = compress_dense(w->compressor, d, page, w->scratch, STORE_WORTHWHILE - 1, &how);
 		count_bytes(w);
@@ -284,7 +284,7 @@ int store_put(struct store_writer *w, uint32_t page_nr, const void *page, enum s
 	uint32_t used = cluster_len(o->data_len, o->nr_slots);
 	if (o->nr_slots == STORE_CLUSTER_SLOTS || (used >= CLUSTER_CLOSES && whole_pages(used) - used <= TAIL_WASTE))
 		close_cluster(w, o);
-	if (!d && how == COMPRESSION_LZ4)
+	if (!d && how == COMPRESSION_ZSTD)
 		sample(w, page);
 	return 0;
 }

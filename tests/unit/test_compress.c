@@ -62,7 +62,7 @@ static void tear_down(void)
 
 static int compress(bool dense, struct dictionary *d, const void *page, void *out, size_t max, enum compression *how)
 {
-	return dense ? compress_dense(compressor, d, page, out, max, how) : compress_fast(compressor, d, page, out, max, how);
+	return dense ? compress_dense(compressor, d, page, out, max, how) : compress_fast(compressor, page, out, max, how);
 }
 
 /* There and back; returns the length. */
@@ -105,20 +105,19 @@ END_TEST
 START_TEST(a_dictionary_saves_bytes)
 {
 	uint8_t page[COMPRESS_PAGE] __attribute__((aligned(8)));
-	long plain = 0, with = 0, dense = 0, dense_with = 0;
+	long plain = 0, dense = 0, dense_with = 0;
 	size_t before = dictionary_bytes(dictionary);
 	for (unsigned round = 0; round < 50; round++) {
 		fill_words(page);
 		plain += there_and_back(false, NULL, page);
-		with += there_and_back(false, dictionary, page);
 		dense += there_and_back(true, NULL, page);
 		dense_with += there_and_back(true, dictionary, page);
 	}
-	ck_assert_int_lt(with, plain);
 	ck_assert_int_lt(dense, plain);
 	ck_assert_int_lt(dense_with, dense);
 	ck_assert_uint_gt(dictionary_bytes(dictionary), before);
-	ck_assert_uint_gt(compressor_bytes(compressor) + decompressor_bytes(decompressor), 2 * DICTIONARY_BYTES);
+	ck_assert_uint_gt(compressor_bytes(compressor), 0);
+	ck_assert_uint_gt(decompressor_bytes(decompressor), 0);
 }
 END_TEST
 
