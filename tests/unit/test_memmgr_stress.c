@@ -1,0 +1,415 @@
+/*
+ * The memory manager under stress: threads in the guest's place read, write and verify all memory, devices do direct I/O into it, while others evict,
+ * prewarm, drop and change settings, and the kernel refuses what it may refuse. No byte may be wrong, and nobody may wait for ever.
+ *
+ * A page's content is known to whoever holds its stripe: shared to read, exclusive to change it. Those who take pages away hold nothing. The
+ * first pages are racy: each thread has a word of its own in each of them, which it counts up without any lock.
+ */
+#include <fcntl.h>
+
+#include "tests/unit/memmgr_world.h"
+
+enum {
+	STRESS_PAGES = 8192, /* 32 MiB */
+	RACY_PAGES = 256,
+	STRIPES = 512,
+	GUESTS = 4, /* threads in the guest's place */
+	EVICTORS = 2,
+	MOST_THREADS = 16,
+	IO_PAGES = 8,
+};
+
+/* How long each test runs; PAGODA_STRESS_SECONDS sets it. */
+static unsigned stress_seconds(void)
+{
+	const char *set = getenv("PAGODA_STRESS_SECONDS");
+	return set ? (unsigned)strtoul(set, NULL, 10) : 3;
+}
+
+static pthread_rwlock_t stripes[STRIPES];
+static atomic_bool stop;
+static char wrong_text[300];
+static atomic_flag is_wrong = ATOMIC_FLAG_INIT;
+
+struct stress_thread {
+	pthread_t thread;
+	unsigned index; /* of watched[] */
+	uint64_t random;
+	atomic_ulong turns;
+	void (*turn)(struct stress_thread *t);
+	uint64_t counters[RACY_PAGES]; /* what this thread's words hold */
+};
+
+static struct stress_thread threads[MOST_THREADS];
+static unsigned nr_threads;
+
+static uint64_t draw(struct stress_thread *t, uint64_t below)
+{
+	uint64_t z = t->random += 0x9e3779b97f4a7c15ull;
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+	return (z ^ z >> 31) % below;
+}
+
+/* The first who sees something wrong says it, and all stop. */
+static void report(const char *text)
+{
+	if (!atomic_flag_test_and_set(&is_wrong))
+		snprintf(wrong_text, sizeof(wrong_text), "%s", text);
+	atomic_store(&stop, true);
+}
+
+static pthread_rwlock_t *stripe_of(uint32_t page)
+{
+	return &stripes[page % STRIPES];
+}
+
+/* Pages of the guest that are used more often are the first ones. */
+static uint32_t draw_page(struct stress_thread *t)
+{
+	uint64_t range = draw(t, 4) ? STRESS_PAGES / 8 : STRESS_PAGES;
+	return RACY_PAGES + (uint32_t)draw(t, range - RACY_PAGES);
+}
+
+/* --- the guest --- */
+
+static void verify(struct stress_thread *t, uint32_t page)
+{
+	char text[200];
+	doing(t->index, "reading page", page);
+	if (!page_right(page, text, sizeof(text)))
+		report(text);
+	done(t->index);
+}
+
+static void guest_turn(struct stress_thread *t)
+{
+	uint32_t page = draw_page(t), nr = draw(t, 8) ? 1 : 40;
+	if (page + nr > STRESS_PAGES)
+		nr = STRESS_PAGES - page;
+	for (uint32_t i = page; i < page + nr; i++) {
+		bool write = draw(t, 3) == 0;
+		uint32_t at = (uint32_t)draw(t, PAGE);
+		if (write)
+			pthread_rwlock_wrlock(stripe_of(i));
+		else
+			pthread_rwlock_rdlock(stripe_of(i));
+		/* Often the first touch is a write: of a byte that is there already. */
+		if (write && draw(t, 2)) {
+			uint8_t bytes[GUEST_PAGE_SIZE] = {0};
+			if (world.contents[i].generation)
+				pattern_fill(&world.pattern, world.contents[i].page * PAGE, world.contents[i].generation, bytes);
+			doing(t->index, "writing a byte of page", i);
+			((volatile uint8_t *)page_at(i))[at] = bytes[at];
+			done(t->index);
+		}
+		verify(t, i);
+		if (write) {
+			doing(t->index, "writing page", i);
+			page_write(i);
+			done(t->index);
+		}
+		pthread_rwlock_unlock(stripe_of(i));
+	}
+	uint32_t racy = (uint32_t)draw(t, RACY_PAGES);
+	volatile uint64_t *word = (uint64_t *)page_at(racy) + (t->index * 31) % 512;
+	doing(t->index, "counting in page", racy);
+	uint64_t found = *word;
+	*word = found + 1;
+	done(t->index);
+	if (found != t->counters[racy]) {
+		char text[200];
+		snprintf(text, sizeof(text), "thread %u: its word in page %u is %llu, and it wrote %llu", t->index, racy,
+			 (unsigned long long)found, (unsigned long long)t->counters[racy]);
+		report(text);
+	}
+	t->counters[racy]++;
+}
+
+/* --- devices: read(2), write(2), and io_uring past the page cache, which pins pages --- */
+
+static int io_file = -1;
+static struct io_uring io_ring;
+
+/* Runs of pages lie in one stripe each here: every STRIPES-th page. Two of them, for from and to. */
+static void lock_two(uint32_t from, uint32_t to)
+{
+	uint32_t a = from % STRIPES, b = to % STRIPES;
+	if (a < b)
+		pthread_rwlock_rdlock(&stripes[a]);
+	pthread_rwlock_wrlock(&stripes[b]);
+	if (a > b)
+		pthread_rwlock_rdlock(&stripes[a]);
+}
+
+static void unlock_two(uint32_t from, uint32_t to)
+{
+	pthread_rwlock_unlock(stripe_of(from));
+	if (to % STRIPES != from % STRIPES)
+		pthread_rwlock_unlock(stripe_of(to));
+}
+
+static int transfer(struct stress_thread *t, bool is_write, uint32_t page, off_t at, bool ring)
+{
+	doing(t->index, is_write ? "writing to a file from page" : "reading from a file to page", page);
+	int ret;
+	if (ring) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&io_ring);
+		if (is_write)
+			io_uring_prep_write(sqe, io_file, page_at(page), GUEST_PAGE_SIZE, (uint64_t)at);
+		else
+			io_uring_prep_read(sqe, io_file, page_at(page), GUEST_PAGE_SIZE, (uint64_t)at);
+		if (draw(t, 2))
+			sqe->flags |= IOSQE_ASYNC; /* a thread of the kernel faults */
+		struct io_uring_cqe *cqe;
+		io_uring_submit(&io_ring);
+		ret = io_uring_wait_cqe(&io_ring, &cqe);
+		if (ret == 0) {
+			ret = cqe->res;
+			io_uring_cqe_seen(&io_ring, cqe);
+		}
+	} else {
+		ret = (int)(is_write ? pwrite(io_file, page_at(page), PAGE, at) : pread(io_file, page_at(page), PAGE, at));
+		ret = ret < 0 ? -errno : ret;
+	}
+	done(t->index);
+	return ret;
+}
+
+static void device_turn(struct stress_thread *t)
+{
+	uint32_t from = draw_page(t), to = draw_page(t);
+	off_t at = (off_t)(draw(t, 64) * PAGE);
+	bool ring = draw(t, 4) != 0;
+	if (from == to)
+		return;
+	lock_two(from, to);
+	int ret = transfer(t, true, from, at, ring);
+	if (ret == (int)PAGE)
+		ret = transfer(t, false, to, at, ring);
+	if (ret == (int)PAGE) {
+		world.contents[to] = world.contents[from];
+		verify(t, to);
+	} else {
+		char text[200];
+		snprintf(text, sizeof(text), "direct I/O from page %u to page %u: %s", from, to,
+			 ret < 0 ? strerror(-ret) : "cut short");
+		report(text);
+	}
+	unlock_two(from, to);
+}
+
+/* --- those who take away and bring back --- */
+
+static void draw_range(struct stress_thread *t, uint32_t most, uint32_t *first, uint32_t *nr)
+{
+	*first = (uint32_t)draw(t, STRESS_PAGES);
+	*nr = (uint32_t)draw(t, STRESS_PAGES - *first < most ? STRESS_PAGES - *first : most) + 1;
+}
+
+static void evictor_turn(struct stress_thread *t)
+{
+	static const enum memmgr_tier tiers_by_weight[] = {MEMMGR_TIER_LIMBO, MEMMGR_TIER_LIMBO, MEMMGR_TIER_COMPRESSED,
+							   MEMMGR_TIER_DISK};
+	uint32_t first, nr;
+	draw_range(t, draw(t, 8) ? 600 : STRESS_PAGES, &first, &nr);
+	doing(t->index, "evicting from page", first);
+	memmgr_evict_range(world.mm, first * PAGE, nr * PAGE, tiers_by_weight[draw(t, 4)]);
+	done(t->index);
+	usleep((useconds_t)draw(t, 3000));
+}
+
+static void balloon_turn(struct stress_thread *t)
+{
+	/* Pages of one run lie in as many stripes, taken in order; ThreadSanitizer follows 64 locks of a thread. */
+	uint32_t nr = (uint32_t)draw(t, draw(t, 4) ? 8 : 32) + 1;
+	uint32_t first = (RACY_PAGES + (uint32_t)draw(t, STRESS_PAGES - RACY_PAGES - 32)) / 32 * 32;
+	for (uint32_t i = 0; i < nr; i++)
+		pthread_rwlock_wrlock(stripe_of(first + i));
+	doing(t->index, "dropping from page", first);
+	int ret = memmgr_drop(world.mm, first * PAGE, nr * PAGE, draw(t, 2));
+	for (uint32_t i = 0; i < nr && ret == 0; i++)
+		world.contents[first + i].generation = 0;
+	/* -errno: some are dropped and some are not. */
+	for (uint32_t i = 0; i < nr && ret != 0; i++)
+		page_write(first + i);
+	if (draw(t, 2))
+		memmgr_deflate(world.mm, first * PAGE, nr * PAGE);
+	done(t->index);
+	for (uint32_t i = nr; i-- > 0;) {
+		if (draw(t, 4) == 0)
+			verify(t, first + i);
+		pthread_rwlock_unlock(stripe_of(first + i));
+	}
+	usleep((useconds_t)draw(t, 2000));
+}
+
+static void admin_turn(struct stress_thread *t)
+{
+	struct memmgr_settings settings;
+	struct memmgr_stats stats;
+	struct memmgr_curve_point points[8];
+	doing(t->index, "changing settings", 0);
+	memmgr_get_settings(world.mm, &settings);
+	settings.target = draw(t, 3) ? (8 + draw(t, 24)) * MIB : 0;
+	settings.floor = draw(t, 2) ? 4 * MIB : 0;
+	settings.compressed_limit = draw(t, 3) ? 0 : 2 * MIB;
+	settings.swap_limit = draw(t, 3) ? 0 : 4 * MIB;
+	settings.evict_rate = draw(t, 3) ? 0 : 20000;
+	settings.limbo_ms = (uint32_t)draw(t, 3) * 20;
+	settings.cold_ms = (uint32_t)draw(t, 3) * 100;
+	settings.sample_rate = (uint32_t)draw(t, 3) * 200;
+	settings.dense = draw(t, 2);
+	settings.prefetch = draw(t, 4);
+	int ret = memmgr_configure(world.mm, &settings, NULL);
+	if (ret)
+		report("memmgr_configure refuses settings that are right");
+	if (draw(t, 3) == 0)
+		memmgr_prewarm(world.mm);
+	memmgr_get_stats(world.mm, &stats);
+	memmgr_curve(world.mm, points, 8);
+	memmgr_retry(world.mm);
+	done(t->index);
+	usleep((useconds_t)draw(t, 20000));
+}
+
+/* --- a run --- */
+
+static void *stress_main(void *arg)
+{
+	struct stress_thread *t = arg;
+	while (!atomic_load(&stop)) {
+		t->turn(t);
+		atomic_fetch_add(&t->turns, 1);
+	}
+	return NULL;
+}
+
+static void add_threads(unsigned nr, void (*turn)(struct stress_thread *t))
+{
+	for (unsigned i = 0; i < nr; i++) {
+		struct stress_thread *t = &threads[nr_threads];
+		ck_assert_uint_lt(nr_threads, MOST_THREADS);
+		*t = (struct stress_thread){.index = nr_threads++, .random = random_bits(), .turn = turn};
+		ck_assert_int_eq(pthread_create(&t->thread, NULL, stress_main, t), 0);
+	}
+}
+
+static void stress_set_up(void)
+{
+	watchdog_start();
+	random_start();
+	world.pattern.seed = random_bits();
+	world_make(STRESS_PAGES * PAGE, true);
+	fill_all();
+	memset(page_at(0), 0, RACY_PAGES * PAGE);
+	for (unsigned i = 0; i < STRIPES; i++)
+		pthread_rwlock_init(&stripes[i], NULL);
+	io_file = open(world.swap, O_TMPFILE | O_RDWR | O_CLOEXEC | O_DIRECT, 0600);
+	if (io_file < 0)
+		io_file = open(world.swap, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	ck_assert_int_ge(io_file, 0);
+	ck_assert_int_eq(ftruncate(io_file, 64 * PAGE), 0);
+	ck_assert_int_eq(io_uring_queue_init(IO_PAGES, &io_ring, 0), 0);
+}
+
+/* Lets all run for a while, and then verifies everything. */
+static void run(void)
+{
+	add_threads(GUESTS, guest_turn);
+	add_threads(1, device_turn);
+	add_threads(EVICTORS, evictor_turn);
+	add_threads(1, balloon_turn);
+	add_threads(1, admin_turn);
+	for (unsigned ms = 0; ms < stress_seconds() * 1000 && !atomic_load(&stop); ms += 10)
+		usleep(10000);
+	atomic_store(&stop, true);
+	/* What fails now would be waited for until the next retry. */
+	doors_reset();
+	memmgr_retry(world.mm);
+	for (unsigned i = 0; i < nr_threads; i++)
+		pthread_join(threads[i].thread, NULL);
+	ck_assert_msg(!wrong_text[0], "%s", wrong_text);
+}
+
+static void finish(bool may_leave_bytes)
+{
+	struct memmgr_settings settings;
+	/* To rest: no target, no samples. */
+	memmgr_get_settings(world.mm, &settings);
+	settings.target = settings.floor = 0;
+	settings.sample_rate = 0;
+	ck_assert_int_eq(memmgr_configure(world.mm, &settings, NULL), 0);
+	for (uint32_t page = RACY_PAGES; page < STRESS_PAGES; page++)
+		check_page(page);
+	for (unsigned i = 0; i < GUESTS; i++)
+		for (uint32_t page = 0; page < RACY_PAGES; page++)
+			ck_assert_uint_eq(((uint64_t *)page_at(page))[threads[i].index * 31 % 512], threads[i].counters[page]);
+	usleep(300000); /* the pager and the reclaimer come to an end */
+	if (!may_leave_bytes)
+		check_table(false);
+	for (unsigned i = 0; i < nr_threads; i++)
+		printf("thread %u: %lu turns\n", i, atomic_load(&threads[i].turns));
+	print_stats(stdout);
+	io_uring_queue_exit(&io_ring);
+	close(io_file);
+}
+
+START_TEST(no_byte_is_wrong_under_stress)
+{
+	run();
+	struct memmgr_stats s = stats_now();
+	ck_assert_uint_gt(s.evicted, 0);
+	ck_assert_uint_gt(s.faults, 0);
+	ck_assert_uint_eq(s.failures, 0);
+	ck_assert_uint_eq(s.damaged, 0);
+	finish(false);
+}
+END_TEST
+
+START_TEST(no_byte_is_wrong_while_the_kernel_refuses_things)
+{
+	for (unsigned d = 0; d < NR_DOORS; d++)
+		if (d != DOOR_CALLOC && d != DOOR_READ)
+			door_fail((enum door)d, 30, 0);
+	run();
+	finish(true);
+}
+END_TEST
+
+START_TEST(no_byte_is_wrong_while_the_disk_fails)
+{
+	door_fail(DOOR_READ, 50, 0);
+	door_fail(DOOR_WRITE, 50, 0);
+	door_fail(DOOR_SUBMIT, 50, 0);
+	run();
+	finish(false);
+}
+END_TEST
+
+START_TEST(no_byte_is_wrong_while_the_host_has_no_memory)
+{
+	door_fail(DOOR_COPY, 100, ENOMEM);
+	door_fail(DOOR_MOVE, 100, ENOMEM);
+	door_fail(DOOR_ZERO, 100, ENOMEM);
+	door_fail(DOOR_REGISTER, 100, ENOMEM);
+	door_fail(DOOR_CALLOC, 100, ENOMEM);
+	door_fail(DOOR_ADVICE, 100, ENOMEM);
+	run();
+	finish(false);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("memory manager, stress");
+	TCase *tests = tcase_create("stress");
+	tcase_set_timeout(tests, 90 + stress_seconds());
+	tcase_add_checked_fixture(tests, stress_set_up, tear_down);
+	suite_add_tcase(suite, tests);
+	add_test(tests, no_byte_is_wrong_under_stress, 1);
+	add_test(tests, no_byte_is_wrong_while_the_kernel_refuses_things, 1);
+	add_test(tests, no_byte_is_wrong_while_the_disk_fails, 1);
+	add_test(tests, no_byte_is_wrong_while_the_host_has_no_memory, 1);
+	return world_run_suite(suite);
+}
