@@ -1,15 +1,17 @@
 /*
  * How a whole chunk of 2 MiB comes back at once: for streams that bring most of it anyway.
  *
- * Its pages are put together in a huge page of our own (the stage), which is then moved into the guest: one huge mapping instead of 512 small
- * ones, for the host and for KVM alike, at a third of the cost of single pages. What the guest has of the chunk is moved out first (to
- * the places in limbo of these pages, which are free) and copied. The chunk is armed and locked meanwhile: who touches it waits and is woken at the end.
+ * Its pages are put together in a huge page of our own (the stage), which is then moved into the guest: one huge mapping instead of
+ * 512 small ones, for the host and for KVM alike, at a third of the cost of single pages. What the guest has of the chunk is moved
+ * out first (to the places in limbo of these pages, which are free) and copied. The chunk is armed and locked meanwhile: who
+ * touches it waits and is woken at the end.
  *
  *   begin --> gather_resident --> assemble --> place --> settle
  *                  |                  |          |
  *                  +------------------+----------+--> what was not placed stays what it was; what was moved out is in LIMBO
  *
- * Invariants of bring.c hold at the end, also when a step fails: entries are changed for pages that are in place, and for no others.
+ * Invariants of bring.c hold at the end, also when a step fails: entries are changed for pages that are in place, and for no
+ * others.
  */
 #include <errno.h>
 #include <string.h>
@@ -82,8 +84,9 @@ static bool lies_on_disk(const struct memmgr *mm, uint32_t page)
 }
 
 /*
- * Moves what the guest has of the chunk out of it: all that is mapped, also zero pages, which a write would turn into others without telling us, and
- * what the host has swapped out. From then on nothing can appear there but by us. Returns 0, or -errno: something is held fast. */
+ * Moves what the guest has of the chunk out of it: all that is mapped, also zero pages, which a write would turn into others
+ * without telling us, and what the host has swapped out. From then on nothing can appear there but by us. Returns 0, or -errno:
+ * something is held fast. */
 static int gather_resident(struct whole *w)
 {
 	struct memmgr *mm = w->mm;
@@ -126,7 +129,10 @@ static uint32_t place(struct whole *w)
 {
 	struct memmgr *mm = w->mm;
 	uint64_t done = 0;
-	/* Nothing is mapped there (gather_resident); without a table of small pages the huge page can move as one (Linux 6.14, PT_RECLAIM). */
+	/*
+	 * Nothing is mapped there (gather_resident); without a table of small pages the huge page can move as one (Linux 6.14,
+	 * PT_RECLAIM).
+	 */
 	mem_madvise(w->c->hva, CHUNK_SIZE, MADV_DONTNEED);
 	for (unsigned tries = 0; done < CHUNK_SIZE;) {
 		int64_t ret = uffd_move(mm->uffd, w->c->hva + done, w->stage + done, CHUNK_SIZE - done, false);

@@ -1,9 +1,9 @@
 /*
  * See compress.h.
  *
- * The dictionary is one of zstd: tables of its entropy coder, then content. LZ4 could use the content, too, and save 15 % of the bytes (text, binary); but that
- * costs 0.8 to 1.5 us a page when it is taken and 0.3 us when it comes back, on the path where time counts, and pages that stay cold are put by zstd
- * anyway: left out.
+ * The dictionary is one of zstd: tables of its entropy coder, then content. LZ4 could use the content, too, and save 15 % of the
+ * bytes (text, binary); but that costs 0.8 to 1.5 us a page when it is taken and 0.3 us when it comes back, on the path where time
+ * counts, and pages that stay cold are put by zstd anyway: left out.
  */
 #include "memmgr/compress.h"
 
@@ -46,10 +46,11 @@ struct decompressor {
 /* --- dictionary --- */
 
 /*
- * Choosing the content: Liao, Petri, Moffat, Wirth: "Effective construction of relative Lempel-Ziv dictionaries", 2016, the COVER algorithm, as the
- * "fast cover" of zstd has it (zstd's own does not survive that memory runs out). Sequences of 8 bytes are counted by their hash. From each of
- * NR_SEGMENTS parts of the samples, the segment is taken whose different sequences are the most frequent, and they count as nothing from
- * then on. Segments of 1 KiB were best of 64 to 1024 bytes for text, files and processes alike.
+ * Choosing the content: Liao, Petri, Moffat, Wirth: "Effective construction of relative Lempel-Ziv dictionaries", 2016, the COVER
+ * algorithm, as the "fast cover" of zstd has it (zstd's own does not survive that memory runs out). Sequences of 8 bytes are
+ * counted by their hash. From each of NR_SEGMENTS parts of the samples, the segment is taken whose different sequences are the most
+ * frequent, and they count as nothing from then on. Segments of 1 KiB were best of 64 to 1024 bytes for text, files and processes
+ * alike.
  */
 #define SEQUENCE_BITS 18
 #define SEGMENT_BYTES 1024u

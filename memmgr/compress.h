@@ -1,5 +1,6 @@
 /*
- * Compression of single pages: by LZ4, and by zstd with a dictionary that is trained on the guest's own pages: what 4 KiB alone are too short to learn.
+ * Compression of single pages: by LZ4, and by zstd with a dictionary that is trained on the guest's own pages: what 4 KiB alone are
+ * too short to learn.
  *
  * A dictionary never changes once it is trained, and must live as long as a page that was compressed with it.
  */
@@ -26,7 +27,10 @@ enum compression {
 
 struct dictionary;
 
-/* Trains on DICTIONARY_SAMPLES pages, one after the other: 15 to 30 ms. Returns 0, -ENOMEM, -EINVAL when nothing can be learnt from them. */
+/*
+ * Trains on DICTIONARY_SAMPLES pages, one after the other: 15 to 30 ms. Returns 0, -ENOMEM, -EINVAL when nothing can be learnt from
+ * them.
+ */
 int dictionary_train(const void *pages, struct dictionary **dictionary);
 void dictionary_destroy(struct dictionary *d);
 /* Bytes of memory that it takes; grows with the first page that compress_dense() compresses with it. */
@@ -42,8 +46,8 @@ void compressor_destroy(struct compressor *c);
 size_t compressor_bytes(const struct compressor *c);
 
 /*
- * Compress a page to at most max bytes (below 4096), by LZ4 or by zstd; d may be NULL. Return the length, with *how, or 0 when it does not
- * fit: pages that look random are hardly tried. -ENOMEM. out has COMPRESS_PAGE bytes of room.
+ * Compress a page to at most max bytes (below 4096), by LZ4 or by zstd; d may be NULL. Return the length, with *how, or 0 when it
+ * does not fit: pages that look random are hardly tried. -ENOMEM. out has COMPRESS_PAGE bytes of room.
  */
 int compress_fast(struct compressor *c, const void *page, void *out, size_t max, enum compression *how);
 int compress_dense(struct compressor *c, struct dictionary *d, const void *page, void *out, size_t max, enum compression *how);
@@ -55,8 +59,8 @@ void decompressor_destroy(struct decompressor *de);
 size_t decompressor_bytes(const struct decompressor *de);
 
 /*
- * d is the dictionary of the page, if it was compressed with one. Returns 0, -EIO unless in is such a page, whole and valid, -ENOMEM.
- * de may be NULL when there is no memory for one: then zstd gives -ENOMEM.
+ * d is the dictionary of the page, if it was compressed with one. Returns 0, -EIO unless in is such a page, whole and valid,
+ * -ENOMEM. de may be NULL when there is no memory for one: then zstd gives -ENOMEM.
  */
 int decompress_page(struct decompressor *de, const struct dictionary *d, enum compression how, const void *in, size_t len,
 		    void *page);

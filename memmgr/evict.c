@@ -6,12 +6,12 @@
  *   evict_store_raw              LIMBO -> COMPRESSED as it is: incompressible pages, on their way to disk
  *   evict_write                  clusters of the store to disk
  *
- * Victims are found by a clock (second chance): its hand goes round over all pages and takes those that did not come back since it passed last; limbo
- * is what tells of reads, which nothing else in user space does.
+ * Victims are found by a clock (second chance): its hand goes round over all pages and takes those that did not come back since it
+ * passed last; limbo is what tells of reads, which nothing else in user space does.
  *
  * A page is compressed without its chunk's lock: it is marked BUSY first, which makes a fault copy it instead of moving it away
- * (bring.c, invariant 1), and the limbo page is dropped after the entry has changed. Pages are put into the store in the order in which the guest
- * once used them (page_table.order), so that they come back in that order, too.
+ * (bring.c, invariant 1), and the limbo page is dropped after the entry has changed. Pages are put into the store in the order in
+ * which the guest once used them (page_table.order), so that they come back in that order, too.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -253,8 +253,8 @@ static void drop_limbo(struct memmgr *mm, uint32_t first, uint32_t nr)
 {
 	struct chunk *c = page_chunk(&mm->pt, first);
 	/*
-	 * A huge page of which parts are dropped keeps all its memory, unless it is split. Advising on a part of it does that, and nothing else
-	 * (Linux, mm/madvise.c, madvise_cold_or_pageout_pte_range()).
+	 * A huge page of which parts are dropped keeps all its memory, unless it is split. Advising on a part of it does that, and
+	 * nothing else (Linux, mm/madvise.c, madvise_cold_or_pageout_pte_range()).
 	 */
 	if (c->limbo_huge && nr < CHUNK_PAGES)
 		mem_madvise(page_limbo(&mm->pt, first), GUEST_PAGE_SIZE, MADV_COLD);

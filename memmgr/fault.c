@@ -2,8 +2,9 @@
  * The threads that serve faults: they read who waits for which page, and bring it back.
  *
  * One handler serves until faults come from several CPUs; then as many are awake as there are such CPUs, each bound to one of them
- * (follow.h). The others sleep on a condition, since the kernel wakes every reader of the descriptor for each fault. A handler takes only locks
- * of the memory manager and touches no memory of the guest, so that whoever faults, holding whatever lock, is served.
+ * (follow.h). The others sleep on a condition, since the kernel wakes every reader of the descriptor for each fault. A handler
+ * takes only locks of the memory manager and touches no memory of the guest, so that whoever faults, holding whatever lock, is
+ * served.
  */
 #include <errno.h>
 #include <sched.h>

@@ -1,6 +1,7 @@
 /*
- * Keeps a thread that serves faults on the CPU where the faults come from. A thread that faults sleeps until it is served: a handler on
- * the same CPU starts with a plain switch, one on another CPU with an interrupt between CPUs, which costs several times as much (much more in a virtual machine).
+ * Keeps a thread that serves faults on the CPU where the faults come from. A thread that faults sleeps until it is served: a
+ * handler on the same CPU starts with a plain switch, one on another CPU with an interrupt between CPUs, which costs several times
+ * as much (much more in a virtual machine).
  */
 #ifndef MEMMGR_FOLLOW_H
 #define MEMMGR_FOLLOW_H
@@ -22,8 +23,9 @@ struct follow {
 /* A fault of that thread was served. */
 void follow_note(struct follow *f, int thread_id, uint64_t now_ns);
 /*
- * The CPUs, each once, on which the threads that faulted within the last 100 ms ran last, those with most faults first; at most max. Returns how many; 0 when it is not
- * time to look again (every 64 faults, at most each 2 ms: it costs a read of /proc for each thread).
+ * The CPUs, each once, on which the threads that faulted within the last 100 ms ran last, those with most faults first; at most
+ * max. Returns how many; 0 when it is not time to look again (every 64 faults, at most each 2 ms: it costs a read of /proc for each
+ * thread).
  */
 unsigned follow_cpus(struct follow *f, uint64_t now_ns, int *cpus, unsigned max);
 /* The CPU where a thread of this process ran last, or -errno. */

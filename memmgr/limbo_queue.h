@@ -1,6 +1,6 @@
 /*
- * Which pages were taken into limbo, and when: runs of pages in the order of their taking. A run is a hint: pages of it may have come back since, and the page
- * table knows. Not thread-safe.
+ * Which pages were taken into limbo, and when: runs of pages in the order of their taking. A run is a hint: pages of it may have
+ * come back since, and the page table knows. Not thread-safe.
  */
 #ifndef MEMMGR_LIMBO_QUEUE_H
 #define MEMMGR_LIMBO_QUEUE_H
@@ -23,7 +23,9 @@ struct limbo_queue {
 void limbo_queue_fini(struct limbo_queue *q);
 /* Makes room for one more run. Returns 0 or -ENOMEM. */
 int limbo_queue_reserve(struct limbo_queue *q);
-/* Adds at the end; joins with the last run where both touch and were taken at the same time. There is room (limbo_queue_reserve). */
+/*
+ * Adds at the end; joins with the last run where both touch and were taken at the same time. There is room (limbo_queue_reserve).
+ */
 void limbo_queue_push(struct limbo_queue *q, uint32_t first, uint32_t nr, uint64_t taken_ns);
 /* The oldest run, or NULL; valid until the next change. */
 const struct limbo_run *limbo_queue_oldest(const struct limbo_queue *q);

@@ -1,4 +1,7 @@
-/* See memmgr.h: life and settings of the memory manager, and what others may ask of it. The work is done in evict.c, bring.c, fault.c, pager.c, reclaim.c. */
+/*
+ * See memmgr.h: life and settings of the memory manager, and what others may ask of it. The work is done in evict.c, bring.c,
+ * fault.c, pager.c, reclaim.c.
+ */
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>

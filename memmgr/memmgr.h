@@ -1,6 +1,6 @@
 /*
- * The memory manager of one guest: takes cold pages of its RAM away, keeps them compressed in RAM or on disk, and brings them back when
- * anything touches them: a vCPU, a device thread, or the kernel on their behalf.
+ * The memory manager of one guest: takes cold pages of its RAM away, keeps them compressed in RAM or on disk, and brings them back
+ * when anything touches them: a vCPU, a device thread, or the kernel on their behalf.
  *
  * It follows a target: how much host memory the guest's RAM may take, pages in limbo and the compressed tier included. Under its
  * target a guest pays nothing. Callable from any thread unless said otherwise. docs/MEMORY.md has the states, and who locks what.
@@ -66,9 +66,9 @@ struct memmgr_params {
 void memmgr_settings_init(struct memmgr_settings *settings);
 
 /*
- * Starts managing: opens userfaultfd and starts the threads, which sleep until there is something to do. Create it before KVM is told of
- * the RAM, destroy it before the VM is (but after vCPU and device threads have ended). -ENOSYS, -EPERM: the kernel lacks or forbids userfaultfd, the sentence
- * says what to do.
+ * Starts managing: opens userfaultfd and starts the threads, which sleep until there is something to do. Create it before KVM is
+ * told of the RAM, destroy it before the VM is (but after vCPU and device threads have ended). -ENOSYS, -EPERM: the kernel lacks or
+ * forbids userfaultfd, the sentence says what to do.
  */
 int memmgr_create(const struct memmgr_params *params, struct memmgr **mm, struct error *err);
 void memmgr_destroy(struct memmgr *mm);
@@ -78,10 +78,16 @@ int memmgr_configure(struct memmgr *mm, const struct memmgr_settings *settings, 
 void memmgr_get_settings(struct memmgr *mm, struct memmgr_settings *settings);
 
 void memmgr_get_stats(struct memmgr *mm, struct memmgr_stats *stats);
-/* A memfd of one page that holds struct memmgr_stats_page, written at least every second while something happens: for other processes to map. Owned by the manager. */
+/*
+ * A memfd of one page that holds struct memmgr_stats_page, written at least every second while something happens: for other
+ * processes to map. Owned by the manager.
+ */
 int memmgr_stats_fd(const struct memmgr *mm);
 
-/* Points of the miss-ratio curve: with resident pages, so many faults a second are to be expected. Returns how many, falling in size; 0: not enough was sampled. */
+/*
+ * Points of the miss-ratio curve: with resident pages, so many faults a second are to be expected. Returns how many, falling in
+ * size; 0: not enough was sampled.
+ */
 struct memmgr_curve_point {
 	uint64_t bytes;
 	double faults_per_s;
@@ -101,8 +107,9 @@ void memmgr_forget_failed(struct memmgr *mm);
 /* --- for other parts of the memory manager's world, tests and benchmarks --- */
 
 /*
- * The content of len bytes at gpa does not matter any more and reads as zero from now on: dropped from whichever tier holds it, unread. For the balloon
- * (ballooned: counted as such) and for discards. gpa and len are multiples of 4096, all of it RAM (else -EINVAL).
+ * The content of len bytes at gpa does not matter any more and reads as zero from now on: dropped from whichever tier holds it,
+ * unread. For the balloon (ballooned: counted as such) and for discards. gpa and len are multiples of 4096, all of it RAM (else
+ * -EINVAL).
  */
 int memmgr_drop(struct memmgr *mm, uint64_t gpa, uint64_t len, bool ballooned);
 /* The guest takes back what it had given up: ballooned pages of the range are ordinary ones again. */

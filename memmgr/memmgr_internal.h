@@ -1,4 +1,6 @@
-/* What the parts of the memory manager share: memmgr.c (life, settings), fault.c, bring.c, prefetch.c (pager), evict.c, reclaim.c. */
+/*
+ * What the parts of the memory manager share: memmgr.c (life, settings), fault.c, bring.c, prefetch.c (pager), evict.c, reclaim.c.
+ */
 #ifndef MEMMGR_MEMMGR_INTERNAL_H
 #define MEMMGR_MEMMGR_INTERNAL_H
 
@@ -121,22 +123,22 @@ void bring_buffer_refill(struct bring_buffer *b);
 int bring_stage_init(struct bring_stage *stage);
 void bring_stage_fini(struct bring_stage *stage);
 /*
- * Brings back the chunk of the page as a whole, if at least half of it is missing and like this page (recorded, or never used again), and none of it on
- * disk. Returns pages brought back.
+ * Brings back the chunk of the page as a whole, if at least half of it is missing and like this page (recorded, or never used
+ * again), and none of it on disk. Returns pages brought back.
  */
 size_t bring_chunk(struct memmgr *mm, struct bring_stage *stage, uint32_t page);
 
 enum bring_why { BRING_FAULT, BRING_PREFETCH };
 /*
- * Brings one page back; its chunk's lock is held. Returns 0 when it is there (brought now, or before), -EAGAIN when it lies on disk (its
- * cluster is to be loaded), -EBADMSG when its content is lost, -ENOMEM, or what userfaultfd says.
+ * Brings one page back; its chunk's lock is held. Returns 0 when it is there (brought now, or before), -EAGAIN when it lies on disk
+ * (its cluster is to be loaded), -EBADMSG when its content is lost, -ENOMEM, or what userfaultfd says.
  */
 int bring_page(struct memmgr *mm, struct bring_buffer *b, uint32_t page, enum bring_why why, bool is_write);
 /* Brings back those of the pages that can come without the disk, in this order; takes the locks itself. Returns pages brought. */
 size_t bring_pages(struct memmgr *mm, struct bring_buffer *b, const struct store_item *items, size_t nr);
 /*
- * A page was touched in limbo: brings back the limbo pages around it, one at the first touch since pages were taken from its chunk, twice as many at
- * each next. The chunk's lock is held.
+ * A page was touched in limbo: brings back the limbo pages around it, one at the first touch since pages were taken from its chunk,
+ * twice as many at each next. The chunk's lock is held.
  */
 void bring_limbo_around(struct memmgr *mm, uint32_t page);
 /* Nothing of the chunk is missing any more, or something is for the first time. The chunk's lock is held. */
@@ -199,7 +201,10 @@ bool node_binding_step(struct memmgr *mm, unsigned tick_ms);
 
 /* --- sample.c: samples of the working set --- */
 
-/* Ends old samples and takes new ones, as many as are due. keep_evicted: old ones are not brought back. Returns whether samples are out. For the reclaimer. */
+/*
+ * Ends old samples and takes new ones, as many as are due. keep_evicted: old ones are not brought back. Returns whether samples are
+ * out. For the reclaimer.
+ */
 bool sample_step(struct memmgr *mm, bool keep_evicted);
 /* A page that was away was touched; e is its entry before. No chunk's lock is held. */
 void sample_touched(struct memmgr *mm, uint32_t page, page_entry e);

@@ -1,4 +1,7 @@
-/* See node_binding.h. The reclaimer takes a step of the move each tick, under evict_lock, so that pages do not leave for limbo at the same time. */
+/*
+ * See node_binding.h. The reclaimer takes a step of the move each tick, under evict_lock, so that pages do not leave for limbo at
+ * the same time.
+ */
 #include "memmgr/node_binding.h"
 
 #include <errno.h>

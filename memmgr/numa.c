@@ -123,7 +123,9 @@ static bool is_node(int status)
 	return status >= 0 && status < NUMA_HOST_NODES;
 }
 
-/* Spreads i over all values (the finalizer of MurmurHash3), so that the pages looked at keep no step with a pattern of the guest. */
+/*
+ * Spreads i over all values (the finalizer of MurmurHash3), so that the pages looked at keep no step with a pattern of the guest.
+ */
 static uint64_t scatter(uint64_t i)
 {
 	i = (i ^ i >> 33) * 0xff51afd7ed558ccdull;

@@ -1,5 +1,6 @@
 /*
- * On which of the host's NUMA nodes guest RAM lies: where new pages are to come from, where pages are, and moving them in small steps.
+ * On which of the host's NUMA nodes guest RAM lies: where new pages are to come from, where pages are, and moving them in small
+ * steps.
  *
  * Mechanism only: which node a guest belongs to, and how fast it may move, is for the caller to say. Host nodes are numbers below
  * NUMA_HOST_NODES, sets of them are bit masks. Everything works on a machine with one node, or a kernel without NUMA. Callable

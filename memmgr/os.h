@@ -1,7 +1,7 @@
 /*
- * The doors through which memmgr/ asks the kernel and the allocator for things. Each may fail, and each is a weak symbol: a test that
- * defines a function of the same name stands in for it, counts calls, lets the n-th fail, or plays the kernel. What the door does by
- * itself is there under the same name with _kernel, so that a stand-in can pass calls on.
+ * The doors through which memmgr/ asks the kernel and the allocator for things. Each may fail, and each is a weak symbol: a test
+ * that defines a function of the same name stands in for it, counts calls, lets the n-th fail, or plays the kernel. What the door
+ * does by itself is there under the same name with _kernel, so that a stand-in can pass calls on.
  */
 #ifndef MEMMGR_OS_H
 #define MEMMGR_OS_H
@@ -59,8 +59,8 @@ int mem_move_pages(size_t nr, void **pages, const int *nodes, int *status);
 int mem_move_pages_kernel(size_t nr, void **pages, const int *nodes, int *status);
 
 /*
- * Passes the result of an I/O of the swap file: bytes, or -errno, and for a read what came. Returns res; a test's stand-in returns an
- * error instead, or damages the bytes.
+ * Passes the result of an I/O of the swap file: bytes, or -errno, and for a read what came. Returns res; a test's stand-in returns
+ * an error instead, or damages the bytes.
  */
 int mem_io_result(int is_write, void *data, size_t len, int res);
 

@@ -1,4 +1,7 @@
-/* Which pages of this process are there: the PAGEMAP_SCAN ioctl (Linux, Documentation/admin-guide/mm/pagemap.rst), at nanoseconds a page. */
+/*
+ * Which pages of this process are there: the PAGEMAP_SCAN ioctl (Linux, Documentation/admin-guide/mm/pagemap.rst), at nanoseconds a
+ * page.
+ */
 #ifndef MEMMGR_PAGE_SCAN_H
 #define MEMMGR_PAGE_SCAN_H
 

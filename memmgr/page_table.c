@@ -9,8 +9,8 @@
 #include "memmgr/os.h"
 
 /*
- * The limbo mapping of a region: a range of addresses as large, aligned to 2 MiB like the region itself, so that huge pages move as a
- * whole. It holds pages only while they are in limbo.
+ * The limbo mapping of a region: a range of addresses as large, aligned to 2 MiB like the region itself, so that huge pages move as
+ * a whole. It holds pages only while they are in limbo.
  */
 static uint8_t *map_limbo(const struct guest_ram_region *r)
 {

@@ -1,9 +1,10 @@
 /*
  * What has become of each page of a guest: the page table of states.
  *
- * Pages are numbered over all regions of RAM. Numbers are given so that 512 pages with one quotient lie in one 2 MiB chunk of the host's address
- * space, which is the unit of arming and of locking; where a region starts or ends within a chunk, numbers of pages that do not exist
- * are left out. An entry is 8 bytes, a page's place in the recorded order 4; with the chunks it makes 12.3 bytes a page.
+ * Pages are numbered over all regions of RAM. Numbers are given so that 512 pages with one quotient lie in one 2 MiB chunk of the
+ * host's address space, which is the unit of arming and of locking; where a region starts or ends within a chunk, numbers of pages
+ * that do not exist are left out. An entry is 8 bytes, a page's place in the recorded order 4; with the chunks it makes 12.3 bytes
+ * a page.
  *
  *   RESIDENT --evict--> LIMBO --evict_compress--> COMPRESSED (in RAM, on disk or both: where its cluster lies, see store.h)
  *      ^                  |  \------------------> ZERO

@@ -1,8 +1,8 @@
 /*
  * The pager: a thread that brings pages back ahead of the guest, and those that lie on disk.
  *
- * Pages lie in the store in the order in which they were put, and evict.c puts them in the order in which the guest once used them. So
- * a guest that wakes up, or walks through memory, faults in clusters that follow each other. That is what streams look for:
+ * Pages lie in the store in the order in which they were put, and evict.c puts them in the order in which the guest once used them.
+ * So a guest that wakes up, or walks through memory, faults in clusters that follow each other. That is what streams look for:
  *
  *   a cluster is touched once -----------> nothing
  *   ... again, within NEAR touches ------> stream_start: the rest of the cluster, a window of one
@@ -215,7 +215,10 @@ void pager_bring_companions(struct memmgr *mm, struct bring_buffer *b, uint64_t 
 		bring_pages(mm, b, items + self + 1, nr - self - 1 < BRING_BATCH ? nr - self - 1 : BRING_BATCH);
 }
 
-/* Starts a stream over what the guest has used before: it lies last in the store, in the order of its use. The lock is held, and released meanwhile. */
+/*
+ * Starts a stream over what the guest has used before: it lies last in the store, in the order of its use. The lock is held, and
+ * released meanwhile.
+ */
 static void start_waking(struct pager *p)
 {
 	struct memmgr *mm = p->mm;
@@ -549,7 +552,10 @@ static bool is_gone(struct memmgr *mm, store_ref ref)
 	return store_cluster_items(mm->store, ref, &item, 1, &self) == 0;
 }
 
-/* Clusters go with their last page, be it by a fault or with a chunk that came as a whole, and lead nowhere then: passes over those. */
+/*
+ * Clusters go with their last page, be it by a fault or with a chunk that came as a whole, and lead nowhere then: passes over
+ * those.
+ */
 static void stream_skip_gone(struct pager *p, struct stream *s)
 {
 	struct memmgr *mm = p->mm;
@@ -570,7 +576,10 @@ static void stream_skip_gone(struct pager *p, struct stream *s)
 		s->ahead[s->nr_ahead++] = ref;
 }
 
-/* A slice of one stream. Returns whether there was something to do that did not have to wait. The lock is held, and released meanwhile. */
+/*
+ * A slice of one stream. Returns whether there was something to do that did not have to wait. The lock is held, and released
+ * meanwhile.
+ */
 static bool stream_step(struct pager *p, struct stream *s)
 {
 	struct memmgr *mm = p->mm;

@@ -1,9 +1,9 @@
 /*
  * The reclaimer: the thread that keeps a guest at its target.
  *
- * Each tick it measures what the guest takes of the host (reclaim_process_anon), asks the policy what to do about it (reclaim_policy.h, pure), and
- * does it: pages into limbo, from limbo into the store, clusters to disk, holes closed. It also sends samples of the working set out, and writes the
- * statistics page. Without a target and without sampling it sleeps.
+ * Each tick it measures what the guest takes of the host (reclaim_process_anon), asks the policy what to do about it
+ * (reclaim_policy.h, pure), and does it: pages into limbo, from limbo into the store, clusters to disk, holes closed. It also sends
+ * samples of the working set out, and writes the statistics page. Without a target and without sampling it sleeps.
  */
 #include <errno.h>
 #include <fcntl.h>

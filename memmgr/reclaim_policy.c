@@ -1,25 +1,27 @@
 /*
  * The policy of the reclaimer.
  *
- * A guest whose use passes its target is pushed 1/64 below it, then left alone until it passes the target again. The way down has three steps, of
- * which only the last two give memory back: pages are taken into limbo, which tells whether they are in use; those that nobody
- * touched are compressed; what must, goes to disk.
+ * A guest whose use passes its target is pushed 1/64 below it, then left alone until it passes the target again. The way down has
+ * three steps, of which only the last two give memory back: pages are taken into limbo, which tells whether they are in use; those
+ * that nobody touched are compressed; what must, goes to disk.
  *
  *   BELOW (stay_below) -- used > target --> TAKING (go_down) -- no gain, no disk --> FUTILE (probe)
  *     ^                                      |      ^                                |    |
  *     |                                      |      +-- a probe gains, a disk comes -+    |
  *     +------- used <= target - 1/64 --------+--------------------------------------------+
  *
- * How much. Each page taken is expected to give back its gain, what compression saves, times the chance that it does not come back from limbo first; pages that wait in
- * limbo are counted with what they will give. So no more is taken than needed, and no more compressed than needed: the target is not overshot
- * however long limbo lasts.
+ * How much. Each page taken is expected to give back its gain, what compression saves, times the chance that it does not come back
+ * from limbo first; pages that wait in limbo are counted with what they will give. So no more is taken than needed, and no more
+ * compressed than needed: the target is not overshot however long limbo lasts.
  *
- * How long in limbo. All of limbo_ms near the target, none when 1/16 above it: memory is short then, and a wrong victim is cheaper than waiting. A working set
- * larger than the target would come back from limbo for ever: so the hurry grows while the target is not kept, to all of it in 10 s, and goes in a
- * minute. The target then holds at the cost of the guest's faults, which is what the one who set it has asked for.
+ * How long in limbo. All of limbo_ms near the target, none when 1/16 above it: memory is short then, and a wrong victim is cheaper
+ * than waiting. A working set larger than the target would come back from limbo for ever: so the hurry grows while the target is
+ * not kept, to all of it in 10 s, and goes in a minute. The target then holds at the cost of the guest's faults, which is what the
+ * one who set it has asked for.
  *
- * When not. Pages that do not compress, where no disk takes them, gain nothing: then 256 pages are tried after a second, after two, and so on up to 64. Nothing is
- * looked at without a target; below it, seldom: what a guest could fill at 1 GiB/s decides, or a second.
+ * When not. Pages that do not compress, where no disk takes them, gain nothing: then 256 pages are tried after a second, after two,
+ * and so on up to 64. Nothing is looked at without a target; below it, seldom: what a guest could fill at 1 GiB/s decides, or a
+ * second.
  *
  * Invariants:
  *  1. Pages are never taken below the floor, nor while used <= target - target / 64.

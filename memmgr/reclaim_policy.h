@@ -1,6 +1,6 @@
 /*
- * What the reclaimer shall do next, so that a guest keeps its target: a function of numbers, which asks no kernel and no clock. Sizes are pages of 4 KiB
- * unless they say otherwise, counters only grow. Not thread-safe.
+ * What the reclaimer shall do next, so that a guest keeps its target: a function of numbers, which asks no kernel and no clock.
+ * Sizes are pages of 4 KiB unless they say otherwise, counters only grow. Not thread-safe.
  */
 #ifndef MEMMGR_RECLAIM_POLICY_H
 #define MEMMGR_RECLAIM_POLICY_H

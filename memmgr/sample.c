@@ -1,8 +1,9 @@
 /*
- * Samples of the working set: a few pages a second are taken into limbo and watched; working_set.h makes an estimate of when they come back.
+ * Samples of the working set: a few pages a second are taken into limbo and watched; working_set.h makes an estimate of when they
+ * come back.
  *
- * A sample is an entry with PAGE_SAMPLED, whatever its state. Taken and touched are told to the estimator in this order: the first under
- * the chunk's lock, the second after the page came back (fault.c).
+ * A sample is an entry with PAGE_SAMPLED, whatever its state. Taken and touched are told to the estimator in this order: the first
+ * under the chunk's lock, the second after the page came back (fault.c).
  */
 #include "memmgr/memmgr_internal.h"
 

@@ -1,9 +1,11 @@
 /*
- * See store.h. Clusters of compressed pages: the pages, and where clusters are in RAM. store_write.c appends, store_disk.c writes and loads.
+ * See store.h. Clusters of compressed pages: the pages, and where clusters are in RAM. store_write.c appends, store_disk.c writes
+ * and loads.
  *
- * Each cluster number has a descriptor and a place for its buffer in one large mapping, in which only what is in use is ever touched: buffers
- * are given back to the kernel page by page, and a cluster that lies on disk takes its descriptor and a word a page. A slot is one word;
- * the table of slots lies right behind the data, so that a page takes its bytes and 8 more, and a cluster 64 bytes and what is left of its last 4 KiB.
+ * Each cluster number has a descriptor and a place for its buffer in one large mapping, in which only what is in use is ever
+ * touched: buffers are given back to the kernel page by page, and a cluster that lies on disk takes its descriptor and a word a
+ * page. A slot is one word; the table of slots lies right behind the data, so that a page takes its bytes and 8 more, and a cluster
+ * 64 bytes and what is left of its last 4 KiB.
  *
  *                    cluster_allocate             close_cluster             store_write_begin            reap_write
  *             FREE ───────────────────> OPEN ─────────────────────> RAM ──────────────────────> WRITING ──────────┐
@@ -20,8 +22,8 @@
  *                    LOADING ─────────────────────────────────> BOTH ─────────────────────────────────────────────┘
  *                                          reap_load
  *
- * Reading takes no lock. A reader pins the cluster by adding one to the word that has the state, too: so it learns in one step whether the
- * bytes are there, and keeps them there.
+ * Reading takes no lock. A reader pins the cluster by adding one to the word that has the state, too: so it learns in one step
+ * whether the bytes are there, and keeps them there.
  *
  * Invariants:
  *  1. The bytes of a slot do not change from the moment its reference is returned until it is dropped; but in CLUSTER_BOTH they are those
@@ -45,7 +47,10 @@
 #include "memmgr/os.h"
 #include "memmgr/store_internal.h"
 
-/* So many buffers of freed clusters keep their RAM for the next ones: giving back and touching 64 KiB takes the time of compressing five pages. */
+/*
+ * So many buffers of freed clusters keep their RAM for the next ones: giving back and touching 64 KiB takes the time of compressing
+ * five pages.
+ */
 #define WARM_CLUSTERS 8
 
 uint32_t store_now_ms(void)
@@ -70,8 +75,8 @@ static size_t buffers_len(const struct store *s)
 int store_create(const struct store_params *params, struct store **out, struct error *err)
 {
 	/*
-	 * Room for clusters with four live pages on average, which is far less than the pager's habit of emptying sparse ones leaves. Clusters on disk are emptied as
-	 * their pages come back.
+	 * Room for clusters with four live pages on average, which is far less than the pager's habit of emptying sparse ones
+	 * leaves. Clusters on disk are emptied as their pages come back.
 	 */
 	uint64_t max = params->nr_pages / 4 + 4096;
 	if (params->nr_pages == 0 || params->nr_pages > 1ull << 32 || max > UINT32_MAX)
@@ -298,7 +303,8 @@ void cluster_free(struct store *s, uint32_t number, size_t len, bool keep)
 }
 
 /*
- * Takes the cluster away from readers and out of the queues: RELEASING. Returns how much RAM its buffer still has. The lock is released meanwhile.
+ * Takes the cluster away from readers and out of the queues: RELEASING. Returns how much RAM its buffer still has. The lock is
+ * released meanwhile.
  */
 static size_t retire(struct store *s, uint32_t number)
 {

@@ -1,10 +1,10 @@
 /*
  * The tiers below RAM's pages: compressed pages of one guest, gathered in clusters that lie in RAM, in the swap file, or in both.
  *
- * A page that is put is compressed and appended to an open cluster (CLUSTER_BYTES); its reference (cluster and slot) is kept in the page
- * table and never changes while the cluster moves between RAM and disk. Pages put one after the other lie beside each other, so that
- * what was evicted together comes back together. A cluster knows of each slot which page it holds, how many of its bytes live, and is freed with its
- * last page. Sparse clusters are emptied by putting their live pages again (store_pick_sparse).
+ * A page that is put is compressed and appended to an open cluster (CLUSTER_BYTES); its reference (cluster and slot) is kept in the
+ * page table and never changes while the cluster moves between RAM and disk. Pages put one after the other lie beside each other,
+ * so that what was evicted together comes back together. A cluster knows of each slot which page it holds, how many of its bytes
+ * live, and is freed with its last page. Sparse clusters are emptied by putting their live pages again (store_pick_sparse).
  *
  * The page table decides which references are alive. For one reference store_get(), store_drop() and what repeats a page must not
  * race (the caller's chunk lock); otherwise everything may be called from any thread.
@@ -49,13 +49,17 @@ void store_writer_destroy(struct store_writer *w);
 void store_writer_flush(struct store_writer *w);
 
 /*
- * Compresses the page (4096 bytes, aligned to 8, which nobody changes meanwhile) and keeps it. Returns 0 with *ref, -E2BIG when it does not compress to less than
- * STORE_WORTHWHILE bytes (not with STORE_RAW), -ENOSPC over the limit, -ENOMEM. A page of zeroes takes its slot and no bytes.
+ * Compresses the page (4096 bytes, aligned to 8, which nobody changes meanwhile) and keeps it. Returns 0 with *ref, -E2BIG when it
+ * does not compress to less than STORE_WORTHWHILE bytes (not with STORE_RAW), -ENOSPC over the limit, -ENOMEM. A page of zeroes
+ * takes its slot and no bytes.
  */
 #define STORE_WORTHWHILE 3584
 int store_put(struct store_writer *w, uint32_t page_nr, const void *page, enum store_method method, store_ref *ref);
 
-/* The page's bytes. Returns 0, -EAGAIN when its cluster lies on disk alone (store_load_begin), -EIO when the data is damaged, -ENOMEM. */
+/*
+ * The page's bytes. Returns 0, -EAGAIN when its cluster lies on disk alone (store_load_begin), -EIO when the data is damaged,
+ * -ENOMEM.
+ */
 int store_get(struct store *s, store_ref ref, void *page);
 /* Tells that the page is not needed any more. */
 void store_drop(struct store *s, store_ref ref);
@@ -67,13 +71,17 @@ struct store_item {
 	uint32_t page_nr;
 	store_ref ref;
 };
-/* The slots of ref's cluster, in the order in which they were put; *self is ref's own place among them. Returns how many, at most max. */
+/*
+ * The slots of ref's cluster, in the order in which they were put; *self is ref's own place among them. Returns how many, at most
+ * max.
+ */
 #define STORE_CLUSTER_SLOTS 256
 size_t store_cluster_items(struct store *s, store_ref ref, struct store_item *items, size_t max, size_t *self);
 
 /*
- * Clusters in the order in which they were opened for putting (clusters that are freed are left out): any ref of the next or previous one, 0 when there is none. The
- * pager brings pages back in this order. Cheap (no locks that are held long); ref may be of a cluster that has just died: then 0.
+ * Clusters in the order in which they were opened for putting (clusters that are freed are left out): any ref of the next or
+ * previous one, 0 when there is none. The pager brings pages back in this order. Cheap (no locks that are held long); ref may be of
+ * a cluster that has just died: then 0.
  */
 #define STORE_SLOT_BITS 8 /* ref >> STORE_SLOT_BITS is the same for all slots of a cluster, and differs between clusters */
 store_ref store_cluster_next(struct store *s, store_ref ref);
@@ -86,8 +94,8 @@ void store_set_mark(struct store *s, store_ref ref, uint32_t mark);
 bool store_is_on_disk(struct store *s, store_ref ref);
 
 /*
- * A closed cluster in RAM whose dead bytes are the most, and more than percent of it: its live items, to be put again and dropped. Returns
- * how many, 0 when there is none. in_order: also one that was put with STORE_FAST at least min_age_ms ago, for STORE_DENSE.
+ * A closed cluster in RAM whose dead bytes are the most, and more than percent of it: its live items, to be put again and dropped.
+ * Returns how many, 0 when there is none. in_order: also one that was put with STORE_FAST at least min_age_ms ago, for STORE_DENSE.
  */
 size_t store_pick_sparse(struct store *s, unsigned percent, struct store_item *items, size_t max);
 size_t store_pick_cold(struct store *s, uint64_t min_age_ms, struct store_item *items, size_t max);
@@ -104,13 +112,14 @@ int store_io_fd(const struct store_io *io);
 unsigned store_io_pending(const struct store_io *io);
 
 /*
- * Begins to load the cluster of ref into RAM. Returns 0 when begun, -EALREADY when somebody is at it (ask store_get() again later), -EEXIST when it
- * is in RAM already, -EBUSY when the queue is full (reap first), -ENOMEM.
+ * Begins to load the cluster of ref into RAM. Returns 0 when begun, -EALREADY when somebody is at it (ask store_get() again later),
+ * -EEXIST when it is in RAM already, -EBUSY when the queue is full (reap first), -ENOMEM.
  */
 int store_load_begin(struct store_io *io, store_ref ref);
 /*
- * Begins to write up to max closed clusters that lie in RAM alone to the swap file, oldest first; or gives the RAM of those back at once that the
- * swap file still holds unchanged. Returns how many were begun or given back, -ENOSPC when the file is full, or -EIO after writes have failed.
+ * Begins to write up to max closed clusters that lie in RAM alone to the swap file, oldest first; or gives the RAM of those back at
+ * once that the swap file still holds unchanged. Returns how many were begun or given back, -ENOSPC when the file is full, or -EIO
+ * after writes have failed.
  */
 int store_write_begin(struct store_io *io, unsigned max);
 /* What completed: for loads any ref of the cluster. A written cluster's RAM has been given back when it is reported with 0. */
@@ -119,7 +128,9 @@ struct store_done {
 	store_ref ref; /* of the cluster's first slot */
 	int result;    /* 0, -EIO, -ENOSPC, -ENOMEM */
 };
-/* Reaps up to max, waiting for one when wait and something is pending. Returns how many. Hands what was begun to the kernel first. */
+/*
+ * Reaps up to max, waiting for one when wait and something is pending. Returns how many. Hands what was begun to the kernel first.
+ */
 size_t store_io_reap(struct store_io *io, bool wait, struct store_done *done, size_t max);
 
 struct store_stats {

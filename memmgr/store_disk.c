@@ -1,8 +1,9 @@
 /*
  * Clusters to the swap file and back: see store.h, and store.c for states and invariants.
  *
- * A cluster is written from a copy, in which each record is sealed, so that it is read from meanwhile. It is loaded into its own buffer as it
- * lies on disk, and each record is unsealed when its page is wanted: the first one, for which somebody waits, does not wait for the others.
+ * A cluster is written from a copy, in which each record is sealed, so that it is read from meanwhile. It is loaded into its own
+ * buffer as it lies on disk, and each record is unsealed when its page is wanted: the first one, for which somebody waits, does not
+ * wait for the others.
  */
 #include <errno.h>
 #include <sys/mman.h>

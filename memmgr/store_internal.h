@@ -1,4 +1,7 @@
-/* What the files of the store share: clusters, and who may touch what of them. The algorithm and its invariants are at the top of store.c. */
+/*
+ * What the files of the store share: clusters, and who may touch what of them. The algorithm and its invariants are at the top of
+ * store.c.
+ */
 #ifndef MEMMGR_STORE_INTERNAL_H
 #define MEMMGR_STORE_INTERNAL_H
 
@@ -9,13 +12,16 @@
 #include "memmgr/store.h"
 
 #define PAGE_BYTES 4096u
-/* Data and table of slots of a cluster in RAM. Its records on disk take a tag each: so much further apart are the clusters' buffers. */
+/*
+ * Data and table of slots of a cluster in RAM. Its records on disk take a tag each: so much further apart are the clusters'
+ * buffers.
+ */
 #define CLUSTER_BYTES 65536u
 #define CLUSTER_STRIDE (CLUSTER_BYTES + PAGE_BYTES)
 
 /*
- * A slot, in one word: whether the page lives (bit 0), how it is compressed (3 bits), bytes - 1 (12), offset in the cluster's data (16), page (32).
- * Only the first bit changes once the page is in.
+ * A slot, in one word: whether the page lives (bit 0), how it is compressed (3 bits), bytes - 1 (12), offset in the cluster's data
+ * (16), page (32). Only the first bit changes once the page is in.
  */
 typedef _Atomic uint64_t slot_word;
 #define SLOT_LIVE 1ull
@@ -171,7 +177,10 @@ static inline size_t whole_pages(size_t bytes)
 void cluster_set_state(struct cluster *c, enum cluster_state state);
 void cluster_list_append(struct store *s, struct cluster_list *list, enum cluster_link which, uint32_t number);
 void cluster_list_remove(struct store *s, struct cluster_list *list, enum cluster_link which, uint32_t number);
-/* Puts the cluster into the queue, or takes it out of all (QUEUE_NONE); and into the bucket that its dead bytes say, if it is in RAM alone. */
+/*
+ * Puts the cluster into the queue, or takes it out of all (QUEUE_NONE); and into the bucket that its dead bytes say, if it is in
+ * RAM alone.
+ */
 void cluster_enqueue(struct store *s, uint32_t number, enum cluster_queue queue);
 void cluster_update_bucket(struct store *s, uint32_t number);
 enum cluster_queue cluster_home_queue(const struct cluster *c);
@@ -180,9 +189,15 @@ struct disk_table *cluster_disk_table(const struct store *s, const struct cluste
 /* Bytes of RAM that the buffer of a closed cluster takes. */
 size_t cluster_ram(const struct store *s, uint32_t number);
 size_t store_ram_bytes(const struct store *s);
-/* A number that is free, or 0: there is none, or no RAM for it. Its buffer counts as CLUSTER_BYTES from then on, and holds any bytes. */
+/*
+ * A number that is free, or 0: there is none, or no RAM for it. Its buffer counts as CLUSTER_BYTES from then on, and holds any
+ * bytes.
+ */
 uint32_t cluster_allocate(struct store *s, bool limited);
-/* Frees a number whose buffer counts as len bytes of RAM. The next cluster may get them (keep), else the kernel: then the lock is released meanwhile. */
+/*
+ * Frees a number whose buffer counts as len bytes of RAM. The next cluster may get them (keep), else the kernel: then the lock is
+ * released meanwhile.
+ */
 void cluster_free(struct store *s, uint32_t number, size_t len, bool keep);
 
 /* With the lock held, which they release. The cluster is not pinned by the caller. */
@@ -192,7 +207,10 @@ void cluster_release(struct store *s, uint32_t number);
 /* Gives back the RAM of a cluster that its extent holds, too: it is on disk alone afterwards, or freed when it has no page left. */
 void cluster_give_back(struct store *s, uint32_t number);
 
-/* Waits until no reader is within the cluster's buffer or table. Without the lock, in a state or after a change that keeps new ones from what matters. */
+/*
+ * Waits until no reader is within the cluster's buffer or table. Without the lock, in a state or after a change that keeps new ones
+ * from what matters.
+ */
 void cluster_wait_unpinned(struct cluster *c);
 
 uint32_t store_now_ms(void);

@@ -1,10 +1,12 @@
 /*
  * Putting pages into the store: see store.h, and store.c for clusters.
  *
- * A writer has a few open clusters for each method. A page goes to the fullest that it fits in, so that small pages fill what large ones leave;
- * but what counts is the RAM of whole pages that a cluster takes: past CLUSTER_CLOSES it is closed as soon as hardly anything of its last page is left.
+ * A writer has a few open clusters for each method. A page goes to the fullest that it fits in, so that small pages fill what large
+ * ones leave; but what counts is the RAM of whole pages that a cluster takes: past CLUSTER_CLOSES it is closed as soon as hardly
+ * anything of its last page is left.
  *
- * The first writer that puts pages densely trains the dictionary: it keeps copies of every other page that compressed, until it has enough.
+ * The first writer that puts pages densely trains the dictionary: it keeps copies of every other page that compressed, until it has
+ * enough.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /*
  * The free space of a swap file.
  *
- * Problem: runs of 4 to 256 KiB, in any order, in a file that may grow to hundreds of GiB. It should stay short, its holes should stay
- * usable, and neither time nor memory may grow with its size.
+ * Problem: runs of 4 to 256 KiB, in any order, in a file that may grow to hundreds of GiB. It should stay short, its holes should
+ * stay usable, and neither time nor memory may grow with its size.
  *
  * Idea: a bit a block, in groups of 32 MiB, and the lowest place that fits (address-ordered first fit, which fragments least:
  * Wilson et al., "Dynamic Storage Allocation", 1995). Two hints keep that from being a search: each group knows a bound of its

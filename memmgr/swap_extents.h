@@ -1,4 +1,7 @@
-/* Which blocks of a swap file are in use: takes and gives back runs of 1 to 64 blocks. Bookkeeping only; the swap file's lock guards it. */
+/*
+ * Which blocks of a swap file are in use: takes and gives back runs of 1 to 64 blocks. Bookkeeping only; the swap file's lock
+ * guards it.
+ */
 #ifndef MEMMGR_SWAP_EXTENTS_H
 #define MEMMGR_SWAP_EXTENTS_H
 
@@ -27,8 +30,8 @@ void swap_extents_fini(struct swap_extents *x);
 int swap_extents_grow(struct swap_extents *x, unsigned nr_usable);
 
 /*
- * Takes the first free run of nr blocks (1 to SWAP_RUN_MAX). Returns 0, -ENOSPC: there is none, or -EAGAIN: so many groups were searched in
- * vain, but there may be one further on. A search costs up to some microseconds.
+ * Takes the first free run of nr blocks (1 to SWAP_RUN_MAX). Returns 0, -ENOSPC: there is none, or -EAGAIN: so many groups were
+ * searched in vain, but there may be one further on. A search costs up to some microseconds.
  */
 int swap_extents_take(struct swap_extents *x, unsigned nr, size_t max_vain, uint64_t *block);
 /* The same in the last group alone. Returns 0 or -ENOSPC. */

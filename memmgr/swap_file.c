@@ -277,7 +277,10 @@ static int set_flags(struct swap_file *sf, struct error *err)
 	return 0;
 }
 
-/* Makes room for another group, as far as the process may write. Keeps invariant 3. Needs the lock, or a file that nobody else has yet. */
+/*
+ * Makes room for another group, as far as the process may write. Keeps invariant 3. Needs the lock, or a file that nobody else has
+ * yet.
+ */
 static int grow(struct swap_file *sf)
 {
 	uint64_t start = sf->extents.nr_groups * GROUP_BYTES;
@@ -426,8 +429,8 @@ static uint64_t stale_max(const struct swap_file *sf)
 }
 
 /*
- * Gives the stale blocks around block back to the file system. Called with the lock, which it lets go meanwhile (invariant 1). Returns
- * false if it cannot.
+ * Gives the stale blocks around block back to the file system. Called with the lock, which it lets go meanwhile (invariant 1).
+ * Returns false if it cannot.
  */
 static bool discard_around(struct swap_file *sf, uint64_t block)
 {

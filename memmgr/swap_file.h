@@ -1,5 +1,6 @@
 /*
- * One guest's swap file: encrypted extents in a file without a name, so that nothing is left of it when the VMM dies, in whichever way.
+ * One guest's swap file: encrypted extents in a file without a name, so that nothing is left of it when the VMM dies, in whichever
+ * way.
  *
  * An extent holds the records of one cluster. Records are sealed one by one by an AEAD cipher of libsodium (AES-256-GCM where the
  * CPU has it, else ChaCha20-Poly1305) with a key that is made at the start and never leaves the process: the tag is the checksum,
@@ -23,7 +24,9 @@ struct swap_file_params {
 	uint64_t limit_bytes; /* 0: as the file system has it */
 };
 
-/* Returns 0, or -errno with a sentence: no such directory, no right to write, not an empty regular file, no space, out of memory. */
+/*
+ * Returns 0, or -errno with a sentence: no such directory, no right to write, not an empty regular file, no space, out of memory.
+ */
 int swap_file_open(const struct swap_file_params *params, struct swap_file **sf, struct error *err);
 /* Wipes the key and closes the file, whatever is in it. No ring of it may be left. */
 void swap_file_close(struct swap_file *sf);
@@ -48,7 +51,10 @@ struct swap_extent {
 	uint64_t serial;   /* differs for each extent ever allocated: part of the nonce */
 };
 
-/* len bytes (1 to SWAP_EXTENT_MAX), rounded up. Returns 0, -ENOSPC at the limit, -ENOMEM, -EINVAL. Thread-safe, as is swap_file_free(). */
+/*
+ * len bytes (1 to SWAP_EXTENT_MAX), rounded up. Returns 0, -ENOSPC at the limit, -ENOMEM, -EINVAL. Thread-safe, as is
+ * swap_file_free().
+ */
 int swap_file_allocate(struct swap_file *sf, size_t len, struct swap_extent *extent);
 /*
  * Frees the extent, on which no transfer may be pending. Its blocks are discarded, save for 16 MiB (or a sixteenth of the limit,

@@ -1,6 +1,7 @@
 /*
- * userfaultfd (Linux, Documentation/admin-guide/mm/userfaultfd.rst), as the memory manager uses it: private anonymous memory of this process,
- * missing pages told by messages, moves in both directions. Functions return 0 or -errno unless said otherwise; callable from any thread.
+ * userfaultfd (Linux, Documentation/admin-guide/mm/userfaultfd.rst), as the memory manager uses it: private anonymous memory of
+ * this process, missing pages told by messages, moves in both directions. Functions return 0 or -errno unless said otherwise;
+ * callable from any thread.
  *
  * No events (fork, remap, remove) are asked for: the only one who drops or remaps guest memory is the memory manager itself, under
  * the lock of the chunk. So UFFDIO_COPY never fails with EAGAIN because of an event that waits to be read, and none can be lost.
@@ -15,14 +16,15 @@
 #include "base/error.h"
 
 /*
- * Opens it by /dev/userfaultfd or the system call; faults of the kernel on behalf of the process (KVM, io_uring) are told, too. Returns the descriptor,
- * which blocks, or -errno with a sentence that says what to do: an old kernel (6.8 is needed), or a lack of rights.
+ * Opens it by /dev/userfaultfd or the system call; faults of the kernel on behalf of the process (KVM, io_uring) are told, too.
+ * Returns the descriptor, which blocks, or -errno with a sentence that says what to do: an old kernel (6.8 is needed), or a lack of
+ * rights.
  */
 int uffd_open(struct error *err);
 
 /*
- * What is told of a range (both multiples of 4096). Modes are added to those that the range has: the kernel does not take one away from a registered range (tried on
- * Linux 6.18), only uffd_unregister() does, which takes all, and wakes who waits.
+ * What is told of a range (both multiples of 4096). Modes are added to those that the range has: the kernel does not take one away
+ * from a registered range (tried on Linux 6.18), only uffd_unregister() does, which takes all, and wakes who waits.
  */
 enum uffd_mode {
 	UFFD_TRACK = 1,         /* it can be the target of moves, and writes can be tracked (write_track.h) */
@@ -36,12 +38,15 @@ struct uffd_fault {
 	bool is_write;
 	int thread_id;
 };
-/* Waits for faults and reads up to max (at most 32). Returns how many, 0 after a signal, or -errno. Others (events) are left out. */
+/*
+ * Waits for faults and reads up to max (at most 32). Returns how many, 0 after a signal, or -errno. Others (events) are left out.
+ */
 int uffd_read(int fd, struct uffd_fault *faults, unsigned max);
 
 /*
- * Moves pages: from must be private anonymous memory of this process, to registered and missing. Returns bytes moved (0 < moved <= len) or
- * -errno when the first page could not be: -EBUSY pinned or not exclusive, -EEXIST, -ENOENT nothing there, -EAGAIN try again, -ENOMEM. wake: whoever waits for the pages.
+ * Moves pages: from must be private anonymous memory of this process, to registered and missing. Returns bytes moved (0 < moved <=
+ * len) or -errno when the first page could not be: -EBUSY pinned or not exclusive, -EEXIST, -ENOENT nothing there, -EAGAIN try
+ * again, -ENOMEM. wake: whoever waits for the pages.
  */
 int64_t uffd_move(int fd, void *to, const void *from, uint64_t len, bool wake);
 /* Copies into missing pages, and wakes who waits. Returns bytes copied or -errno as above (-EEXIST: there is a page). */

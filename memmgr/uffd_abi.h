@@ -1,6 +1,6 @@
 /*
- * What Linux has added to userfaultfd and pagemap since the headers of Debian 12 (6.1): UFFDIO_MOVE (6.8), asynchronous write protection and
- * PAGEMAP_SCAN (6.7). Names and values are the kernel's (include/uapi/linux/userfaultfd.h, fs.h).
+ * What Linux has added to userfaultfd and pagemap since the headers of Debian 12 (6.1): UFFDIO_MOVE (6.8), asynchronous write
+ * protection and PAGEMAP_SCAN (6.7). Names and values are the kernel's (include/uapi/linux/userfaultfd.h, fs.h).
  */
 #ifndef MEMMGR_UFFD_ABI_H
 #define MEMMGR_UFFD_ABI_H

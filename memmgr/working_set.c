@@ -1,18 +1,20 @@
 /*
  * The working set, estimated from pages that were taken away and come back when they are touched.
  *
- * What is sampled. Let F(t) be the fraction of all pages whose next touch is at most t away, seen from a random moment. Then W(t) = nr_pages * F(t) is
- * Denning's working set, the distinct pages touched in a window of t, and dW/dt is the rate of faults of a memory that holds just the working set
- * of window t (Denning, Schwartz, "Properties of the working-set model", CACM 15:3, 1972). LRU with W(t) pages behaves nearly the same. A sample that was
- * taken at a random moment and touched at age t is one observation of F; VMware ESX samples so with one window (Waldspurger, "Memory resource management in VMware ESX
- * Server", OSDI 2002), here all ages are kept.
+ * What is sampled. Let F(t) be the fraction of all pages whose next touch is at most t away, seen from a random moment. Then W(t) =
+ * nr_pages * F(t) is Denning's working set, the distinct pages touched in a window of t, and dW/dt is the rate of faults of a
+ * memory that holds just the working set of window t (Denning, Schwartz, "Properties of the working-set model", CACM 15:3, 1972).
+ * LRU with W(t) pages behaves nearly the same. A sample that was taken at a random moment and touched at age t is one observation
+ * of F; VMware ESX samples so with one window (Waldspurger, "Memory resource management in VMware ESX Server", OSDI 2002), here all
+ * ages are kept.
  *
- * Which pages. Page numbers are cut into strata of equal size, a round visits them in random order and takes one random page of each. The rate is kept by
- * a credit that grows with time and is capped, so that no burst follows a pause. A page that is out already is sampled again without being taken
- * again: leaving it out would prefer pages that are touched. It then has several entries, which one touch ends.
+ * Which pages. Page numbers are cut into strata of equal size, a round visits them in random order and takes one random page of
+ * each. The rate is kept by a credit that grows with time and is capped, so that no burst follows a pause. A page that is out
+ * already is sampled again without being taken again: leaving it out would prefer pages that are touched. It then has several
+ * entries, which one touch ends.
  *
- * How long. Samples wait in two rings: most of them for 10 s, a few each second for 164 s, in the order in which they were taken. Ages fall into buckets whose
- * upper edges double from 10 ms. Each ring has a hand for each edge:
+ * How long. Samples wait in two rings: most of them for 10 s, a few each second for 164 s, in the order in which they were taken.
+ * Ages fall into buckets whose upper edges double from 10 ms. Each ring has a hand for each edge:
  *
  *   working_set_taken() --> tail ... hand 0 ... hand 1 ... last hand ... head --> working_set_expire()
  *                           young                                          told, and free
@@ -23,14 +25,15 @@
  *  3. An entry is in the table of pages, or in the chain of a younger entry of its page that is, if and only if it is OUT.
  *  4. Entries between head and tail are in use: at most a ring's size, so memory is bounded; a full ring takes no samples.
  *
- * The estimate is the product-limit one (Kaplan, Meier, "Nonparametric estimation from incomplete observations", JASA 53, 1958) with Greenwood's variance: the chance
- * to survive all buckets is the product of the chances to survive each. What is counted goes into epochs of 5 s by the time of counting, and up to 32
- * epochs are added up. At the end of each, every way to split them into older and newer ones is tried: where the two differ by more than chance explains, the
- * older ones are forgotten (after Bifet, Gavalda, "Learning from time-changing data with adaptive windowing", SDM 2007). So a steady guest is known
- * exactly, and a change is seen at once.
+ * The estimate is the product-limit one (Kaplan, Meier, "Nonparametric estimation from incomplete observations", JASA 53, 1958)
+ * with Greenwood's variance: the chance to survive all buckets is the product of the chances to survive each. What is counted goes
+ * into epochs of 5 s by the time of counting, and up to 32 epochs are added up. At the end of each, every way to split them into
+ * older and newer ones is tried: where the two differ by more than chance explains, the older ones are forgotten (after Bifet,
+ * Gavalda, "Learning from time-changing data with adaptive windowing", SDM 2007). So a steady guest is known exactly, and a change
+ * is seen at once.
  *
- * Evicted pages are not sampled; their refaults are all known instead. One of age a is a touch that each memory with a window below a would have
- * missed: it adds 1 to the faults of windows below a, and min(t, a) page seconds to W(t) (Little's law).
+ * Evicted pages are not sampled; their refaults are all known instead. One of age a is a touch that each memory with a window below
+ * a would have missed: it adds 1 to the faults of windows below a, and min(t, a) page seconds to W(t) (Little's law).
  */
 #include "memmgr/working_set.h"
 
@@ -402,7 +405,9 @@ int working_set_active(const struct working_set *ws, uint32_t window_ms, uint64_
 	return 0;
 }
 
-/* Makes slopes (per ms) fall, where chance has let them rise, by joining neighbours: pool adjacent violators (Ayer et al., 1955). */
+/*
+ * Makes slopes (per ms) fall, where chance has let them rise, by joining neighbours: pool adjacent violators (Ayer et al., 1955).
+ */
 static void make_fall(double *slopes, unsigned nr)
 {
 	double sums[NR_BUCKETS], widths[NR_BUCKETS];

@@ -1,9 +1,10 @@
 /*
  * See write_track.h.
  *
- * A hole is not protected, and so the kernel may count it as written (fs/proc/task_mmu.c: it did so in some paths only at first, in more of them later; 6.18 does here). It
- * would then be reported, and be protected by a marker, which costs page tables and never becomes part of a huge page. So what is asked for is there, present or
- * swapped out, besides being written; and there is always a place for results, since without one all of the range is protected, holes included.
+ * A hole is not protected, and so the kernel may count it as written (fs/proc/task_mmu.c: it did so in some paths only at first, in
+ * more of them later; 6.18 does here). It would then be reported, and be protected by a marker, which costs page tables and never
+ * becomes part of a huge page. So what is asked for is there, present or swapped out, besides being written; and there is always a
+ * place for results, since without one all of the range is protected, holes included.
  */
 #include "memmgr/write_track.h"
 

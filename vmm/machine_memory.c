@@ -1,5 +1,6 @@
 /*
- * The machine and its memory manager: how a guest starts with one, stops when a page of its memory cannot be brought back, and goes on.
+ * The machine and its memory manager: how a guest starts with one, stops when a page of its memory cannot be brought back, and goes
+ * on.
  *
  *   running --hear: failed--> io-error      vCPUs are paused, device threads are not waited for: one may stand in that page's fault
  *   io-error --hear: recovered--> running   the manager tries again each second
@@ -8,13 +9,13 @@
  *   running, io-error, paused --hear: failed, the page is lost--> internal-error
  *   any --machine_reset, machine_quit: forget--> running, shutdown
  *
- * The main thread must not stand in such a fault itself, nor wait for ever for a thread that does: monitors would be dead. So what touches
- * guest RAM, and what waits for device threads, is done by a thread made for it (machine_memory_run), and waits for vCPUs have an end
- * (vcpus_pause). Both look now and then whether pages fail (machine_memory_wait_on). A wait that was left off is taken up again by
- * machine_settle() when the memory or the thread is back.
+ * The main thread must not stand in such a fault itself, nor wait for ever for a thread that does: monitors would be dead. So what
+ * touches guest RAM, and what waits for device threads, is done by a thread made for it (machine_memory_run), and waits for vCPUs
+ * have an end (vcpus_pause). Both look now and then whether pages fail (machine_memory_wait_on). A wait that was left off is taken
+ * up again by machine_settle() when the memory or the thread is back.
  *
- * A page that is forgotten reads as zero. A device that waits for it, for a write to its disk perhaps, would write zeros; so it is let go
- * only for a reset, which cannot do without. When the VMM ends, such a thread ends with the process, and writes nothing.
+ * A page that is forgotten reads as zero. A device that waits for it, for a write to its disk perhaps, would write zeros; so it is
+ * let go only for a reset, which cannot do without. When the VMM ends, such a thread ends with the process, and writes nothing.
  */
 #include <errno.h>
 #include <signal.h>

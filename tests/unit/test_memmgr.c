@@ -1,4 +1,7 @@
-/* The whole memory manager with threads in the guest's place: what pages go through, what stands in their way, and that no byte is ever wrong. */
+/*
+ * The whole memory manager with threads in the guest's place: what pages go through, what stands in their way, and that no byte is
+ * ever wrong.
+ */
 #include "tests/unit/memmgr_world.h"
 
 #include <fcntl.h>

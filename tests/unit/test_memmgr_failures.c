@@ -1,4 +1,7 @@
-/* The memory manager when something fails: the kernel, the disk, the host's memory. The guest waits or goes on, and never reads a wrong byte. */
+/*
+ * The memory manager when something fails: the kernel, the disk, the host's memory. The guest waits or goes on, and never reads a
+ * wrong byte.
+ */
 #include "tests/unit/memmgr_world.h"
 
 /* --- pages that cannot come back --- */

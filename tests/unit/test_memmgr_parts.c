@@ -1,4 +1,7 @@
-/* Parts of the memory manager that stand beside the tiers: where handlers run, host nodes, the kernel's swap as the compressed tier, samples. */
+/*
+ * Parts of the memory manager that stand beside the tiers: where handlers run, host nodes, the kernel's swap as the compressed
+ * tier, samples.
+ */
 #include <check.h>
 #include <errno.h>
 #include <sched.h>

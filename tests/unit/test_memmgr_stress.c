@@ -1,9 +1,10 @@
 /*
- * The memory manager under stress: threads in the guest's place read, write and verify all memory, devices do direct I/O into it, while others evict,
- * prewarm, drop and change settings, and the kernel refuses what it may refuse. No byte may be wrong, and nobody may wait for ever.
+ * The memory manager under stress: threads in the guest's place read, write and verify all memory, devices do direct I/O into it,
+ * while others evict, prewarm, drop and change settings, and the kernel refuses what it may refuse. No byte may be wrong, and
+ * nobody may wait for ever.
  *
- * A page's content is known to whoever holds its stripe: shared to read, exclusive to change it. Those who take pages away hold nothing. The
- * first pages are racy: each thread has a word of its own in each of them, which it counts up without any lock.
+ * A page's content is known to whoever holds its stripe: shared to read, exclusive to change it. Those who take pages away hold
+ * nothing. The first pages are racy: each thread has a word of its own in each of them, which it counts up without any lock.
  */
 #include <fcntl.h>
 
