@@ -94,8 +94,8 @@ void store_set_mark(struct store *s, store_ref ref, uint32_t mark);
 bool store_is_on_disk(struct store *s, store_ref ref);
 
 /*
- * A closed cluster in RAM whose dead bytes are the most, and more than percent of it: its live items, to be put again and dropped.
- * Returns how many, 0 when there is none. in_order: also one that was put with STORE_FAST at least min_age_ms ago, for STORE_DENSE.
+ * The live items of a closed cluster in RAM, to be put again and dropped: of the one whose dead bytes are the most, and more than percent
+ * of it; or of one that was put with STORE_FAST at least min_age_ms ago, for STORE_DENSE. Return how many, 0 when there is none.
  */
 size_t store_pick_sparse(struct store *s, unsigned percent, struct store_item *items, size_t max);
 size_t store_pick_cold(struct store *s, uint64_t min_age_ms, struct store_item *items, size_t max);
