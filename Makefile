@@ -59,6 +59,7 @@ $(BUILD)/vmm/dsdt_table.o: $(BUILD)/vmm/dsdt_table.c
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 include tests/guests/guests.mk
+include tests/native/soak.mk
 
 # --- tests ---
 
@@ -159,7 +160,7 @@ clean: ## remove build/
 	rm -rf build
 
 help: ## list the targets
-	@sed -nE 's/^([a-z%-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
+	@sed -nE 's/^([a-z%-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile tests/native/soak.mk | expand -t 24
 
 .PHONY: all unit-tests native-tests check check-unit check-native check-rig fuzzers fuzz bench demo setup lint format install uninstall clean help
 .SECONDARY:
