@@ -28,27 +28,14 @@ static const uint8_t zeros[GUEST_PAGE_SIZE] __attribute__((aligned(GUEST_PAGE_SI
 int bring_buffer_init(struct bring_buffer *b)
 {
 	b->pages = mem_map(BRING_BATCH * GUEST_PAGE_SIZE);
-	b->stage = mem_map(BRING_STAGE * GUEST_PAGE_SIZE);
-	b->staged = 0;
-	if (b->pages && b->stage)
-		return 0;
-	bring_buffer_fini(b);
-	return -ENOMEM;
+	return b->pages ? 0 : -ENOMEM;
 }
 
 void bring_buffer_fini(struct bring_buffer *b)
 {
 	if (b->pages)
 		munmap(b->pages, BRING_BATCH * GUEST_PAGE_SIZE);
-	if (b->stage)
-		munmap(b->stage, BRING_STAGE * GUEST_PAGE_SIZE);
-	b->pages = b->stage = NULL;
-}
-
-void bring_buffer_refill(struct bring_buffer *b)
-{
-	if (b->staged == 0 && mem_madvise(b->stage, BRING_STAGE * GUEST_PAGE_SIZE, MADV_POPULATE_WRITE) == 0)
-		b->staged = BRING_STAGE;
+	b->pages = NULL;
 }
 
 /* --- arming --- */
@@ -140,15 +127,10 @@ static int bring_limbo(struct memmgr *mm, uint32_t page, page_entry e)
 
 static int bring_compressed(struct memmgr *mm, struct bring_buffer *b, uint32_t page, page_entry e)
 {
-	uint8_t *bytes = b->staged ? b->stage + (BRING_STAGE - b->staged) * GUEST_PAGE_SIZE : b->pages;
-	int ret = store_get(mm->store, page_ref(e), bytes);
+	int ret = store_get(mm->store, page_ref(e), b->pages);
 	if (ret)
 		return ret == -EIO ? -EBADMSG : ret;
-	if (b->staged && uffd_move(mm->uffd, page_hva(&mm->pt, page), bytes, GUEST_PAGE_SIZE, true) > 0) {
-		b->staged--;
-		return 0;
-	}
-	return copy_page_in(mm, page, bytes);
+	return copy_page_in(mm, page, b->pages);
 }
 
 /* The page is in place: writes it down. */

@@ -18,7 +18,7 @@
 #include "memmgr/uffd.h"
 
 #define WAKE_SIGNAL SIGUSR2 /* ends a handler's read(2); its own handler does nothing */
-enum { READ_BATCH = 8, FREE_NS = 1000000000 };
+enum { READ_BATCH = 8, LOOKS = 8, CHECK_TURNS = 32, FREE_NS = 100000000, CROWDED_NS = 50000 };
 
 static void do_nothing(int signal)
 {
@@ -30,7 +30,9 @@ static void do_nothing(int signal)
 static void serve(struct handler *h, const struct uffd_fault *fault)
 {
 	struct memmgr *mm = h->mm;
-	uint64_t start = memmgr_now_ns();
+	/* The clock costs as much as a lock: one in LOOKS stands for the others. */
+	bool looked_at = h->served++ % LOOKS == 0;
+	uint64_t start = looked_at ? memmgr_now_ns() : 0;
 	uint32_t page;
 	COUNT(mm, faults, 1);
 	if (!page_table_find(&mm->pt, fault->hva, &page)) {
@@ -62,8 +64,8 @@ static void serve(struct handler *h, const struct uffd_fault *fault)
 	} else if (ret) {
 		pager_failed(mm, page, ret);
 	}
-	uint64_t end = memmgr_now_ns();
-	COUNT(mm, stall_ns, end - start);
+	if (looked_at)
+		COUNT(mm, stall_ns, (memmgr_now_ns() - start) * LOOKS);
 	if (e & PAGE_SAMPLED || (mm->sampling && page_state(e) != PAGE_RESIDENT && page_state(e) != PAGE_BALLOONED))
 		sample_touched(mm, page, e);
 	/* What follows it is wanted next, sooner than the pager gets there. */
@@ -76,14 +78,13 @@ static void serve(struct handler *h, const struct uffd_fault *fault)
 /* Whether the CPU where it is bound makes the handler wait, as one that others use does: it then runs anywhere for a while. */
 static bool is_crowded(struct handler *h, uint64_t now_ns)
 {
-	uint64_t wait_ns = follow_own_wait_ns();
-	/* A fifth of the time since the last look, and more than a single slice of somebody else's. */
-	bool crowded =
-		h->looked_ns && h->cpu >= 0 && wait_ns - h->wait_ns > (now_ns - h->looked_ns) / 5 && wait_ns - h->wait_ns > 1000000;
-	h->wait_ns = wait_ns;
-	h->looked_ns = now_ns;
-	if (crowded)
+	uint64_t wait_ns, turns;
+	follow_own_wait(&wait_ns, &turns);
+	/* Until the one who faults has gone to sleep, which is some microseconds, it always waits. */
+	if (h->cpu >= 0 && turns - h->turns >= CHECK_TURNS && (wait_ns - h->wait_ns) / (turns - h->turns) > CROWDED_NS)
 		h->free_until_ns = now_ns + FREE_NS;
+	h->wait_ns = wait_ns;
+	h->turns = turns;
 	return now_ns < h->free_until_ns;
 }
 
@@ -153,8 +154,7 @@ static void *handler_main(void *arg)
 		}
 		for (int i = 0; i < nr; i++)
 			serve(h, &faults[i]);
-		bring_buffer_refill(&h->buffer);
-		if (nr)
+		if (nr && h->served % LOOKS == 0)
 			place(h, faults[nr - 1].thread_id, memmgr_now_ns());
 	}
 	return NULL;

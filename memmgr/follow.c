@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CHECK_FAULTS = 64, CHECK_NS = 2000000, RECENT_NS = 100000000 };
+enum { CHECK_NOTES = 64, CHECK_NS = 2000000, RECENT_NS = 100000000 };
 
 void follow_note(struct follow *f, int thread_id, uint64_t now_ns)
 {
@@ -27,7 +27,7 @@ void follow_note(struct follow *f, int thread_id, uint64_t now_ns)
 	f->threads[oldest].faults = 1;
 	f->threads[oldest].last_ns = now_ns;
 	/* A new one is looked at soon. */
-	f->since_check += CHECK_FAULTS / 4;
+	f->since_check += CHECK_NOTES / 4;
 }
 
 int follow_thread_cpu(int thread_id)
@@ -49,25 +49,29 @@ int follow_thread_cpu(int thread_id)
 	return at ? atoi(at + 1) : -EPROTO;
 }
 
-uint64_t follow_own_wait_ns(void)
+void follow_own_wait(uint64_t *wait_ns, uint64_t *turns)
 {
 	char text[128];
-	unsigned long long run, wait;
+	unsigned long long run, wait, nr;
+	*wait_ns = *turns = 0;
 	int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return 0;
+		return;
 	ssize_t len = read(fd, text, sizeof(text) - 1);
 	close(fd);
 	if (len <= 0)
-		return 0;
+		return;
 	text[len] = '\0';
-	return sscanf(text, "%llu %llu", &run, &wait) == 2 ? wait : 0; /* NOLINT(cert-err34-c) */
+	if (sscanf(text, "%llu %llu %llu", &run, &wait, &nr) != 3) /* NOLINT(cert-err34-c) */
+		return;
+	*wait_ns = wait;
+	*turns = nr;
 }
 
 unsigned follow_cpus(struct follow *f, uint64_t now_ns, int *cpus, unsigned max)
 {
 	unsigned nr = 0;
-	if (f->since_check < CHECK_FAULTS || now_ns - f->checked_ns < CHECK_NS)
+	if (f->since_check < CHECK_NOTES || now_ns - f->checked_ns < CHECK_NS)
 		return 0;
 	f->since_check = 0;
 	f->checked_ns = now_ns;

@@ -20,17 +20,20 @@ struct follow {
 	uint64_t checked_ns;
 };
 
-/* A fault of that thread was served. */
+/* A fault of that thread was served. It need not be told of each. */
 void follow_note(struct follow *f, int thread_id, uint64_t now_ns);
 /*
  * The CPUs, each once, on which the threads that faulted within the last 100 ms ran last, those with most faults first; at most
- * max. Returns how many; 0 when it is not time to look again (every 64 faults, at most each 2 ms: it costs a read of /proc for each
+ * max. Returns how many; 0 when it is not time to look again (every 64 notes, at most each 2 ms: it costs a read of /proc for each
  * thread).
  */
 unsigned follow_cpus(struct follow *f, uint64_t now_ns, int *cpus, unsigned max);
 /* The CPU where a thread of this process ran last, or -errno. */
 int follow_thread_cpu(int thread_id);
-/* How long the calling thread has waited for a CPU in all, in ns (proc(5), schedstat); 0 where the kernel does not tell. */
-uint64_t follow_own_wait_ns(void);
+/*
+ * How long the calling thread has waited for a CPU in all, in ns, and how often it was given one (Linux,
+ * Documentation/scheduler/sched-stats.rst); both 0 where the kernel does not tell.
+ */
+void follow_own_wait(uint64_t *wait_ns, uint64_t *turns);
 
 #endif

@@ -20,13 +20,9 @@
 #define MAX_HANDLERS 8
 #define BRING_BATCH 32 /* pages that are brought back together at most */
 
-#define BRING_STAGE 128 /* pages that are ready to be moved into the guest */
-
 /* A thread's means to bring pages back. */
 struct bring_buffer {
-	uint8_t *pages;  /* BRING_BATCH pages to decompress into, and copy from */
-	uint8_t *stage;  /* BRING_STAGE pages to decompress into, and move: saves the copy */
-	unsigned staged; /* of those, that are there: the last ones */
+	uint8_t *pages; /* BRING_BATCH pages to decompress into */
 };
 
 /* A huge page to put a chunk together in; one thread's. */
@@ -42,10 +38,10 @@ struct handler {
 	bool started;
 	struct bring_buffer buffer;
 	struct bring_stage stage;
-	int cpu;          /* where it is bound to, -1: nowhere */
-	uint64_t wait_ns; /* what follow_own_wait_ns() said at looked_ns */
-	uint64_t looked_ns;
-	uint64_t free_until_ns; /* it has waited too long where it was bound */
+	int cpu;                 /* where it is bound to, -1: nowhere */
+	uint64_t wait_ns, turns; /* what follow_own_wait() said last */
+	unsigned served;         /* faults, for those that are looked at closer */
+	uint64_t free_until_ns;  /* it has waited too long where it was bound */
 };
 
 struct pager;
@@ -115,8 +111,6 @@ static inline uint64_t memmgr_time_stamp(uint64_t now_ns)
 
 int bring_buffer_init(struct bring_buffer *b);
 void bring_buffer_fini(struct bring_buffer *b);
-/* Gets new pages for those that were moved out of the stage, when none is left: when nobody waits. */
-void bring_buffer_refill(struct bring_buffer *b);
 
 /* --- bring_chunk.c: whole chunks come back --- */
 

@@ -343,7 +343,9 @@ void pager_failed(struct memmgr *mm, uint32_t page, int error)
 	}
 	if (p->nr_failed == 1 || !p->retry_ns)
 		p->retry_ns = memmgr_now_ns() + (error == -EAGAIN ? RETRY_NS / 100 : RETRY_NS);
-	if (error != -EAGAIN && !p->told) {
+	/* Once; and again when it turns out that waiting will not help. */
+	bool is_lost = error == -EBADMSG && p->failure != MEMMGR_FAILURE_DAMAGED;
+	if (error != -EAGAIN && (!p->told || is_lost)) {
 		p->told = true;
 		p->failure = failure_of(error);
 		tell = true;

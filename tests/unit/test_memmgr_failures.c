@@ -117,6 +117,27 @@ START_TEST(a_damaged_record_is_never_read_and_is_zero_after_a_reset)
 }
 END_TEST
 
+START_TEST(a_lost_page_is_told_of_also_after_another_failure)
+{
+	struct toucher t = {.first = page_on_disk(), .nr = 1};
+	world.contents[t.first].generation = 0;
+	door_fail(DOOR_READ, 1000, EIO);
+	touch_start(&t);
+	wait_for(&world.failed, 1, "the owner is told of the failure");
+	ck_assert_int_eq(atomic_load(&world.failure), MEMMGR_FAILURE_IO);
+	atomic_store(&damage_reads, true);
+	door_fail(DOOR_READ, 0, 0);
+	memmgr_retry(world.mm);
+	wait_for(&world.failed, 2, "the owner is told of the lost page");
+	ck_assert_int_eq(atomic_load(&world.failure), MEMMGR_FAILURE_DAMAGED);
+	memmgr_retry(world.mm);
+	usleep(20000);
+	ck_assert_uint_eq(atomic_load(&world.failed), 2);
+	memmgr_forget_failed(world.mm);
+	touch_join(&t);
+}
+END_TEST
+
 START_TEST(a_disk_that_cannot_be_written_costs_nothing)
 {
 	fill_all();
@@ -190,11 +211,25 @@ START_TEST(without_a_disk_tier_eviction_to_it_is_refused)
 }
 END_TEST
 
+/* What fails is tried again each second by itself; tests have less patience. */
+static void *retry_main(void *arg)
+{
+	atomic_bool *stop = arg;
+	while (!atomic_load(stop)) {
+		memmgr_retry(world.mm);
+		usleep(5000);
+	}
+	return NULL;
+}
+
 /* One call in ten of one door fails, whichever. */
 START_TEST(whatever_the_kernel_refuses_no_byte_is_wrong)
 {
 	fill_all();
+	pthread_t retrier;
+	atomic_bool stop = false;
 	door_fail((enum door)_i, 100, 0);
+	ck_assert_int_eq(pthread_create(&retrier, NULL, retry_main, &stop), 0);
 	for (unsigned round = 0; round < 6; round++) {
 		uint32_t first = (uint32_t)random_below(REGION_PAGES);
 		evict(first, (uint32_t)random_below(REGION_PAGES - first) + 1, tiers[round % 3]);
@@ -207,8 +242,9 @@ START_TEST(whatever_the_kernel_refuses_no_byte_is_wrong)
 		memmgr_prewarm(world.mm);
 	}
 	door_fail((enum door)_i, 0, 0);
-	memmgr_retry(world.mm);
 	check_all();
+	atomic_store(&stop, true);
+	pthread_join(retrier, NULL);
 	/* Only bytes that could not be discarded may lie where none should. */
 	if (_i != DOOR_DISCARD)
 		check_table(false);
@@ -315,6 +351,7 @@ int main(void)
 	add_test(tests, what_failed_is_tried_again_without_being_asked_for, 1);
 	add_test(tests, many_threads_that_fail_all_go_on, 1);
 	add_test(tests, a_damaged_record_is_never_read_and_is_zero_after_a_reset, 1);
+	add_test(tests, a_lost_page_is_told_of_also_after_another_failure, 1);
 	add_test(tests, a_dropped_page_that_was_waited_for_comes_as_zero, 1);
 	add_test(tests, a_guest_that_ends_while_a_thread_waits_is_taken_down, 1);
 
