@@ -82,7 +82,14 @@ struct config_monitor {
 	bool pretty;
 };
 
+/* On which of the host's nodes RAM lies. */
+struct config_binding {
+	uint64_t host_nodes; /* bit mask; 0: wherever the host likes */
+	enum { CONFIG_POLICY_DEFAULT, CONFIG_POLICY_PREFERRED, CONFIG_POLICY_BIND, CONFIG_POLICY_INTERLEAVE } policy;
+};
+
 struct config_node {
+	struct config_binding binding;
 	uint64_t memory_bytes;
 	uint64_t cpus[(CONFIG_MAX_CPUS + 64) / 64]; /* bitmap */
 	uint8_t distance[CONFIG_MAX_NODES];         /* SLIT: 10 is itself, 20 by default */
@@ -107,6 +114,7 @@ struct config {
 
 	uint64_t memory_bytes; /* multiple of 4096, at least 1 MiB */
 	struct config_memory memory;
+	struct config_binding binding; /* of a guest without nodes */
 	unsigned nr_cpus, sockets, dies, cores, threads;
 	char *cpu_model; /* "host,-avx" as given */
 	char *kernel, *initrd, *append;

@@ -356,6 +356,8 @@ int machine_create(struct ev_loop *loop, struct config *config, struct machine *
 	if (ret == 0)
 		ret = machine_memory_create(m, err);
 	if (ret == 0)
+		ret = machine_memory_bind(m, err);
+	if (ret == 0)
 		ret = hv_kvm_open("/dev/kvm", &m->kvm, err);
 	if (ret == 0)
 		ret = hv_vm_create(m->kvm, &m->vm, err);

@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "memmgr/memmgr.h"
+#include "memmgr/numa.h"
 #include "vmm/config.h"
 
 struct chardev;
@@ -100,6 +101,10 @@ int machine_memory_sample(struct machine *m, struct machine_memory_sample *now, 
 			  struct error *err);
 /* As memmgr_curve(). Returns points, or -errno. */
 ssize_t machine_memory_curve(struct machine *m, struct memmgr_curve_point *points, size_t max, struct error *err);
+/* See memmgr/node_binding.h; -ENOTSUP without a memory manager. */
+int machine_memory_bind_node(struct machine *m, unsigned node, uint64_t host_nodes, enum numa_policy policy, uint32_t rate,
+			     struct error *err);
+int machine_memory_count_node(struct machine *m, unsigned node, struct numa_count *count, struct error *err);
 int machine_memory_prewarm(struct machine *m, struct error *err);
 /*
  * Takes up to that many bytes (0: all) of the guest's resident memory at once, up to the tier. It stops after half a second, so that monitors

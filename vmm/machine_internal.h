@@ -118,6 +118,8 @@ bool machine_at_rest(const struct machine *m);
 
 /* RAM is there, KVM is not told of it. */
 int machine_memory_create(struct machine *m, struct error *err);
+/* Binds RAM to host nodes as the configuration says; with a memory manager or without. */
+int machine_memory_bind(struct machine *m, struct error *err);
 /* No thread touches RAM any more. */
 void machine_memory_destroy(struct machine *m);
 

@@ -25,6 +25,7 @@
 
 #include "base/container_of.h"
 #include "base/log.h"
+#include "memmgr/node_binding.h"
 #include "vmm/machine_internal.h"
 
 #define RECHECK_S 1.5         /* the manager's own pace, and some more */
@@ -98,6 +99,39 @@ int machine_memory_create(struct machine *m, struct error *err)
 		return 0;
 	}
 	return error_set(err, -ret, "%s%s", c->required ? "-memory: " : "", why.text);
+}
+
+/* Where the RAM of one guest node lies on the host. */
+static int bind_node(struct machine *m, unsigned node, const struct config_binding *binding, struct error *err)
+{
+	static const enum numa_policy policies[] = {
+		[CONFIG_POLICY_DEFAULT] = NUMA_POLICY_DEFAULT,
+		[CONFIG_POLICY_PREFERRED] = NUMA_POLICY_PREFER,
+		[CONFIG_POLICY_BIND] = NUMA_POLICY_BIND,
+		[CONFIG_POLICY_INTERLEAVE] = NUMA_POLICY_INTERLEAVE,
+	};
+	enum numa_policy policy = policies[binding->policy];
+	size_t nr;
+	int ret = 0;
+	if (!binding->host_nodes)
+		return 0;
+	if (m->managed.mm)
+		return memmgr_bind_node(m->managed.mm, node, binding->host_nodes, policy, 0, err);
+	const struct guest_ram_region *regions = guest_ram_regions(m->ram, &nr);
+	for (size_t i = 0; ret == 0 && i < nr; i++)
+		if (regions[i].node == node)
+			ret = numa_range_bind(&(struct numa_range){regions[i].hva, regions[i].size}, binding->host_nodes, policy,
+					      err);
+	return ret;
+}
+
+int machine_memory_bind(struct machine *m, struct error *err)
+{
+	const struct config *c = m->config;
+	int ret = c->nr_nodes ? 0 : bind_node(m, 0, &c->binding, err);
+	for (unsigned node = 0; ret == 0 && node < c->nr_nodes; node++)
+		ret = bind_node(m, node, &c->nodes[node].binding, err);
+	return ret;
 }
 
 void machine_memory_destroy(struct machine *m)
@@ -368,6 +402,31 @@ ssize_t machine_memory_curve(struct machine *m, struct memmgr_curve_point *point
 {
 	int ret = check_managed(m, err);
 	return ret ? ret : (ssize_t)memmgr_curve(m->managed.mm, points, max);
+}
+
+static int need_manager(struct machine *m, struct error *err)
+{
+	if (m->managed.mm)
+		return 0;
+	*err = m->managed.why_none;
+	return -err->code;
+}
+
+int machine_memory_bind_node(struct machine *m, unsigned node, uint64_t host_nodes, enum numa_policy policy, uint32_t rate,
+			     struct error *err)
+{
+	int ret = need_manager(m, err);
+	return ret ? ret : memmgr_bind_node(m->managed.mm, node, host_nodes, policy, rate, err);
+}
+
+int machine_memory_count_node(struct machine *m, unsigned node, struct numa_count *count, struct error *err)
+{
+	enum { LOOKS = 16384 };
+	int ret = need_manager(m, err);
+	if (ret)
+		return ret;
+	ret = memmgr_count_node(m->managed.mm, node, LOOKS, count);
+	return ret ? error_set(err, -ret, "node %u cannot be counted: %s", node, strerror(-ret)) : 0;
 }
 
 int machine_memory_prewarm(struct machine *m, struct error *err)

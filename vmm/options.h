@@ -201,7 +201,8 @@ struct option_chardev {
 /* -object */
 struct option_object {
 	const char *kind, *id, *filename;
-	struct option_number size;
+	struct option_number size, policy;
+	struct option_list host_nodes;
 	bool used;
 };
 
@@ -356,6 +357,8 @@ struct option_device *options_add_device(struct options *o, const char *driver, 
 /* For a device that wants the chardev: its index in config. Fails if there is none, or it is taken and does not share (mux). */
 int options_use_chardev(struct options *o, const char *id, const char *user, unsigned *index, struct error *err);
 /* Finds an -object by id, and marks it used; NULL with a sentence when there is none. */
+/* On which host nodes the RAM of a memory-backend-ram lies. */
+int options_resolve_binding(const struct option_object *backend, struct config_binding *binding, struct error *err);
 struct option_object *options_use_object(struct options *o, const char *id, struct error *err);
 
 /* strdup that reports. from may be NULL: then *to is NULL. */

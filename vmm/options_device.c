@@ -191,6 +191,9 @@ static const struct property memory_rows[] = {
 	PROPERTY_ROW_STRING(struct option_object, kind, "qom-type", NULL),
 	PROPERTY_ROW_STRING(struct option_object, id, "id", NULL),
 	PROPERTY_ROW_SIZE(struct option_object, size, "size", 1, MAX_BYTES, NULL),
+	PROPERTY_ROW_LIST(struct option_object, host_nodes, "host-nodes",
+			  "N or N-M of the host's nodes; may be given several times"),
+	PROPERTY_ROW_WORD(struct option_object, policy, "policy", "default|preferred|bind|interleave", "how host-nodes are used"),
 	PROPERTY_ROW_FIXED("share", "off", NULL),
 	PROPERTY_ROW_FIXED("prealloc", "off", NULL),
 };

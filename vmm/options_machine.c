@@ -277,6 +277,9 @@ static int resolve_memory(struct options *o, struct error *err)
 		if (memory->size.set && backend->size.value != bytes)
 			return error_set(err, EINVAL, "-machine memory-backend=%s: its size is not that of -m", backend->id);
 		bytes = backend->size.value;
+		int ret = options_resolve_binding(backend, &o->config->binding, err);
+		if (ret)
+			return ret;
 	}
 	if (memory->maxmem.set && memory->maxmem.value != bytes)
 		return error_set(err, EINVAL, "-m: maxmem is not the size; memory cannot be added later, so leave maxmem out");

@@ -101,6 +101,39 @@ static int give_cpu_range(struct config *c, const char *range, unsigned node, st
 	return ret;
 }
 
+int options_resolve_binding(const struct option_object *backend, struct config_binding *binding, struct error *err)
+{
+	for (unsigned i = 0; i < backend->host_nodes.nr; i++) {
+		const char *range = backend->host_nodes.items[i];
+		unsigned first, last;
+		int used = 0;
+		if (sscanf(range, "%2u%n", &first, &used) != 1 || used == 0) /* NOLINT(cert-err34-c) */
+			used = 0;
+		last = first;
+		if (used && range[used] == '-') {
+			int more = 0;
+			if (sscanf(range + used + 1, "%2u%n", &last, &more) != 1) /* NOLINT(cert-err34-c) */
+				more = 0;
+			used = more ? used + 1 + more : 0;
+		}
+		if (!used || range[used] || first > last || last >= 64)
+			return error_set(
+				err, EINVAL,
+				"-object memory-backend-ram,id=%s: host-nodes=%.40s is not a node, or a range of nodes, below 64",
+				backend->id, range);
+		binding->host_nodes |= (last == 63 ? ~0ull : (1ull << (last + 1)) - 1) & ~((1ull << first) - 1);
+	}
+	static const int policies[] = {CONFIG_POLICY_DEFAULT, CONFIG_POLICY_PREFERRED, CONFIG_POLICY_BIND,
+				       CONFIG_POLICY_INTERLEAVE};
+	binding->policy = policies[backend->policy.set ? backend->policy.value : 0];
+	if (!binding->host_nodes != (binding->policy == CONFIG_POLICY_DEFAULT))
+		return error_set(
+			err, EINVAL,
+			"-object memory-backend-ram,id=%s: host-nodes and a policy (preferred, bind or interleave) go together",
+			backend->id);
+	return 0;
+}
+
 static int resolve_node(struct options *o, const struct option_numa *line, unsigned node, struct error *err)
 {
 	struct config_node *n = &o->config->nodes[node];
@@ -113,6 +146,9 @@ static int resolve_node(struct options *o, const struct option_numa *line, unsig
 		if (strcmp(backend->kind, "memory-backend-ram") != 0)
 			return error_set(err, EINVAL, "-numa node: memdev=%s: that is a %s", backend->id, backend->kind);
 		n->memory_bytes = backend->size.value;
+		int bound = options_resolve_binding(backend, &n->binding, err);
+		if (bound)
+			return bound;
 	} else {
 		n->memory_bytes = line->mem.value;
 	}

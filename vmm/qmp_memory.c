@@ -162,6 +162,73 @@ static int evict(struct machine *m, const json_t *arguments, json_t **result, st
 	return ret ? ret : answer(json_pack("{s:o, s:b}", "taken", number(taken), "complete", complete), result, err);
 }
 
+/* --- host nodes --- */
+
+static const struct qmp_argument bind_arguments[] = {
+	{"node", QMP_ARGUMENT_INTEGER, true},
+	{"host-nodes", QMP_ARGUMENT_ARRAY, false},
+	{"policy", QMP_ARGUMENT_STRING, true},
+	{"migrate-rate", QMP_ARGUMENT_INTEGER, true},
+};
+
+static int bind_node(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
+{
+	static const char *const names[] = {"default", "bind", "preferred", "interleave"};
+	static const enum numa_policy policies[] = {NUMA_POLICY_DEFAULT, NUMA_POLICY_BIND, NUMA_POLICY_PREFER,
+						    NUMA_POLICY_INTERLEAVE};
+	const char *word = json_string_value(json_object_get(arguments, "policy"));
+	json_int_t node = json_integer_value(json_object_get(arguments, "node"));
+	json_int_t rate = json_integer_value(json_object_get(arguments, "migrate-rate"));
+	const json_t *list = json_object_get(arguments, "host-nodes"), *item;
+	enum numa_policy policy = NUMA_POLICY_BIND;
+	uint64_t mask = 0;
+	size_t i;
+	(void)result;
+	json_array_foreach(list, i, item)
+	{
+		if (!json_is_integer(item) || json_integer_value(item) < 0 || json_integer_value(item) >= NUMA_HOST_NODES)
+			return error_set(err, EINVAL, "host-nodes: must be numbers of nodes, 0 to %d", NUMA_HOST_NODES - 1);
+		mask |= 1ull << json_integer_value(item);
+	}
+	if (word) {
+		for (i = 0; i < 4 && strcmp(word, names[i]) != 0; i++)
+			;
+		if (i == 4)
+			return error_set(err, EINVAL,
+					 "policy: \"%.40s\" is none; there are default, bind, preferred and interleave", word);
+		policy = policies[i];
+	}
+	if (node < 0 || node >= CONFIG_MAX_NODES)
+		return error_set(err, EINVAL, "node: must be 0 to %d", CONFIG_MAX_NODES - 1);
+	if (rate < 0 || rate > UINT32_MAX)
+		return error_set(err, EINVAL, "migrate-rate: must be pages/s, 0 to %u", UINT32_MAX);
+	return machine_memory_bind_node(m, (unsigned)node, mask, policy, (uint32_t)rate, err);
+}
+
+static int query_nodes(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
+{
+	unsigned nr = machine_config(m)->nr_nodes ? machine_config(m)->nr_nodes : 1;
+	json_t *list = json_array();
+	(void)arguments;
+	for (unsigned node = 0; node < nr; node++) {
+		struct numa_count count;
+		json_t *on = json_array();
+		int ret = machine_memory_count_node(m, node, &count, err);
+		for (unsigned n = 0; ret == 0 && n < NUMA_HOST_NODES; n++)
+			if (count.nr_pages[n])
+				json_array_append_new(on, json_pack("{s:i, s:o}", "host-node", (int)n, "pages",
+								    number(count.nr_pages[n])));
+		if (ret) {
+			json_decref(on);
+			json_decref(list);
+			return ret;
+		}
+		json_array_append_new(list, json_pack("{s:i, s:o, s:o}", "node", (int)node, "on", on, "absent-pages",
+						      number(count.nr_absent)));
+	}
+	return answer(list, result, err);
+}
+
 int qmp_memory_tier(const char *word, enum memmgr_tier *tier, struct error *err)
 {
 	static const char *const words[] = {
@@ -187,6 +254,8 @@ static const struct qmp_command commands[] = {
 	 .arguments = set_arguments,
 	 .nr_arguments = sizeof(set_arguments) / sizeof(set_arguments[0])},
 	{.name = "memory-prewarm", .run = prewarm},
+	{.name = "memory-bind-node", .run = bind_node, .arguments = bind_arguments, .nr_arguments = 4},
+	{.name = "query-memory-nodes", .run = query_nodes},
 	{.name = "memory-evict", .run = evict, .arguments = evict_arguments, .nr_arguments = 2},
 };
 const struct qmp_command_table qmp_memory_commands = {commands, sizeof(commands) / sizeof(commands[0])};

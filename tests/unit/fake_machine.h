@@ -181,6 +181,20 @@ ssize_t machine_memory_curve(struct machine *m, struct memmgr_curve_point *point
 	return m->no_manager ? fake_check_managed(m, err) : (ssize_t)nr;
 }
 
+int machine_memory_bind_node(struct machine *m, unsigned node, uint64_t host_nodes, enum numa_policy policy, uint32_t rate,
+			     struct error *err)
+{
+	(void)m, (void)policy, (void)rate;
+	return node || host_nodes != 5 ? error_set(err, EINVAL, "memory: the guest has no node %u", node) : 0;
+}
+
+int machine_memory_count_node(struct machine *m, unsigned node, struct numa_count *count, struct error *err)
+{
+	(void)m, (void)node, (void)err;
+	*count = (struct numa_count){.nr_pages = {[2] = 7}, .nr_absent = 3, .nr_looked_at = 10};
+	return 0;
+}
+
 int machine_memory_prewarm(struct machine *m, struct error *err)
 {
 	m->nr_prewarms++;

@@ -591,6 +591,30 @@ START_TEST(numa_nodes_share_memory_and_vcpus)
 }
 END_TEST
 
+START_TEST(memory_is_bound_to_host_nodes)
+{
+	good("-kernel k -m 1G -object memory-backend-ram,id=m,size=1G,host-nodes=1-2,host-nodes=63,policy=bind -machine "
+	     "memory-backend=m");
+	ck_assert_uint_eq(config.binding.host_nodes, 1ull << 63 | 6);
+	ck_assert_int_eq(config.binding.policy, CONFIG_POLICY_BIND);
+	good("-kernel k -m 1G -object memory-backend-ram,id=m0,size=512M,host-nodes=0-63,policy=interleave "
+	     "-object memory-backend-ram,id=m1,size=512M -numa node,memdev=m0 -numa node,memdev=m1");
+	ck_assert_uint_eq(config.nodes[0].binding.host_nodes, ~0ull);
+	ck_assert_int_eq(config.nodes[0].binding.policy, CONFIG_POLICY_INTERLEAVE);
+	ck_assert_uint_eq(config.nodes[1].binding.host_nodes, 0);
+#define BACKEND "-kernel k -m 1G -machine memory-backend=m -object memory-backend-ram,id=m,size=1G,"
+	bad(BACKEND "host-nodes=64,policy=bind", "below 64");
+	bad(BACKEND "host-nodes=2-1,policy=bind", "not a node");
+	bad(BACKEND "host-nodes=-1,policy=bind", "not a node");
+	bad(BACKEND "host-nodes=1-,policy=bind", "not a node");
+	bad(BACKEND "host-nodes=1x,policy=bind", "not a node");
+	bad(BACKEND "host-nodes=1", "go together");
+	bad(BACKEND "policy=bind", "go together");
+	bad(BACKEND "host-nodes=1,policy=glue", "policy");
+#undef BACKEND
+}
+END_TEST
+
 START_TEST(numa_nodes_without_words_get_even_parts)
 {
 	good("-kernel k -m 1000M -smp 4,sockets=4 -numa node -numa node -numa node");
@@ -850,6 +874,7 @@ int main(void)
 	tcase_add_test(tc, other_devices_are_set_up_by_their_words);
 	tcase_add_test(tc, devices_that_are_wrong_are_refused);
 	tcase_add_test(tc, numa_nodes_share_memory_and_vcpus);
+	tcase_add_test(tc, memory_is_bound_to_host_nodes);
 	tcase_add_test(tc, numa_nodes_without_words_get_even_parts);
 	tcase_add_test(tc, numa_that_contradicts_itself_is_refused);
 	tcase_add_test(tc, memory_is_managed_without_a_limit_unless_told_otherwise);

@@ -476,6 +476,29 @@ START_TEST(memory_is_warmed_evicted_and_drawn_as_a_curve)
 }
 END_TEST
 
+START_TEST(memory_is_bound_to_host_nodes_and_counted_there)
+{
+	set_up_memory();
+	negotiate();
+	send("{\"execute\": \"memory-bind-node\", \"arguments\": {\"host-nodes\": [0, 2], \"policy\": \"interleave\"}}");
+	expect("{\"return\":{}}");
+	send("{\"execute\": \"memory-bind-node\", \"arguments\": {\"node\": 1, \"host-nodes\": [0, 2]}}");
+	expect_error("GenericError", "memory: the guest has no node 1");
+	send("{\"execute\": \"memory-bind-node\", \"arguments\": {\"host-nodes\": [64]}}");
+	expect_error("GenericError", "host-nodes: must be numbers of nodes, 0 to 63");
+	send("{\"execute\": \"memory-bind-node\", \"arguments\": {\"host-nodes\": [\"0\"]}}");
+	expect_error("GenericError", "host-nodes: must be numbers of nodes, 0 to 63");
+	send("{\"execute\": \"memory-bind-node\", \"arguments\": {\"node\": -1, \"host-nodes\": [0]}}");
+	expect_error("GenericError", "node: must be 0 to 7");
+	send("{\"execute\": \"memory-bind-node\", \"arguments\": {\"host-nodes\": [0], \"policy\": \"glue\"}}");
+	expect_error("GenericError", "policy: \\\"glue\\\" is none; there are default, bind, preferred and interleave");
+	send("{\"execute\": \"memory-bind-node\", \"arguments\": {\"host-nodes\": [0], \"migrate-rate\": -5}}");
+	expect_error("GenericError", "migrate-rate: must be pages/s, 0 to 4294967295");
+	send("{\"execute\": \"query-memory-nodes\"}");
+	expect("{\"return\":[{\"absent-pages\":3,\"node\":0,\"on\":[{\"host-node\":2,\"pages\":7}]}]}");
+}
+END_TEST
+
 START_TEST(a_guest_without_a_memory_manager_says_so)
 {
 	static const char *const names[] = {"query-memory", "query-memory-curve", "set-memory", "memory-prewarm", "memory-evict"};
@@ -621,6 +644,7 @@ int main(void)
 	tcase_add_test(tc, memory_settings_change_one_by_one);
 	tcase_add_test(tc, memory_settings_that_are_wrong_change_nothing);
 	tcase_add_test(tc, memory_is_warmed_evicted_and_drawn_as_a_curve);
+	tcase_add_test(tc, memory_is_bound_to_host_nodes_and_counted_there);
 	tcase_add_test(tc, a_guest_without_a_memory_manager_says_so);
 	tcase_add_test(tc, a_failure_of_memory_is_an_event);
 	tcase_add_test(tc, pretty_answers_are_the_same_on_many_lines);
