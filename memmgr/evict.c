@@ -334,13 +334,22 @@ static size_t mark_busy(struct memmgr *mm, const struct victim *victims, size_t 
 	return marked;
 }
 
+/* A page that cannot be put waits on in limbo: an incompressible one for the disk, others for room. */
+static void wait_on(struct evictor *ev, uint32_t page, bool raw)
+{
+	struct limbo_queue *queue = raw ? &ev->raw : &ev->queue;
+	/* Without memory for its place it waits until it is touched, or evicted by range. */
+	if (limbo_queue_reserve(queue) == 0)
+		limbo_queue_push(queue, page, 1, 0);
+}
+
 /* Puts victims into the store in their order. Returns pages that left limbo; *full is set when the store takes no more. */
 static size_t put_victims(struct memmgr *mm, const struct victim *victims, size_t nr, enum store_method method, bool *full)
 {
 	struct evictor *ev = mm->evictor;
 	struct put puts[SLICE];
-	size_t left = 0;
-	for (size_t at = 0; at < nr && !*full; at += SLICE) {
+	size_t left = 0, at = 0;
+	for (; at < nr && !*full; at += SLICE) {
 		size_t n = mark_busy(mm, victims + at, nr - at < SLICE ? nr - at : SLICE, puts);
 		uint64_t compressed = 0, incompressible = 0;
 		for (size_t i = 0; i < n; i++) {
@@ -353,15 +362,15 @@ static size_t put_victims(struct memmgr *mm, const struct victim *victims, size_
 				incompressible++;
 			else
 				*full = true;
-			/* What cannot be put waits on: incompressible pages for the disk, others for room. */
-			struct limbo_queue *queue = puts[i].result == -E2BIG ? &ev->raw : &ev->queue;
-			if (puts[i].result && limbo_queue_reserve(queue) == 0)
-				limbo_queue_push(queue, puts[i].page, 1, 0);
+			if (puts[i].result)
+				wait_on(ev, puts[i].page, method == STORE_RAW || puts[i].result == -E2BIG);
 		}
 		COUNT(mm, compressed, compressed);
 		COUNT(mm, incompressible, incompressible);
 		left += finish_slice(mm, puts, n);
 	}
+	for (; at < nr; at++)
+		wait_on(ev, victims[at].page, method == STORE_RAW);
 	return left;
 }
 

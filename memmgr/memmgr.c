@@ -198,6 +198,8 @@ int memmgr_create(const struct memmgr_params *params, struct memmgr **out, struc
 		mm->other_bytes = reclaim_process_anon();
 		ret = start_threads(mm, params, err);
 	}
+	if (ret && !mm->swap && !params->swap_directory && params->swap_fd >= 0)
+		close(params->swap_fd);
 	if (ret)
 		memmgr_destroy(mm);
 	else
@@ -352,7 +354,9 @@ ssize_t memmgr_evict_range(struct memmgr *mm, uint64_t gpa, uint64_t len, enum m
 	size_t taken = 0;
 	if (!find_range(mm, gpa, len, &first, &end))
 		return -EINVAL;
-	if (tier == MEMMGR_TIER_DISK && (!mm->swap || mm->kernel_tier))
+	if (tier == MEMMGR_TIER_DISK && mm->kernel_tier)
+		return -EOPNOTSUPP; /* where its pages lie is the kernel's affair */
+	if (tier == MEMMGR_TIER_DISK && !mm->swap)
 		return -ENODEV;
 	int64_t ret = 0;
 	lock_take(&mm->evict_lock);

@@ -58,7 +58,7 @@ struct memmgr_params {
 	struct memmgr_owner *owner;
 	struct memmgr_settings settings;
 	const char *swap_directory; /* NULL: no disk tier, unless */
-	int swap_fd;                /* >= 0: an open file for it, owned by the manager from then on */
+	int swap_fd;                /* >= 0: an open file for it; the manager closes it, also when it cannot be made */
 	unsigned nr_handlers;       /* threads that serve faults; 0: by the number of CPUs */
 };
 
