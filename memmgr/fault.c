@@ -88,16 +88,18 @@ static bool is_crowded(struct handler *h, uint64_t now_ns)
 	return now_ns < h->free_until_ns;
 }
 
-/* cpu -1: anywhere. */
+/* cpu -1: anywhere that the process may run. */
 static void bind_to(struct handler *h, int cpu)
 {
+	cpu_set_t set = h->mm->cpus;
+	if (cpu >= 0 && !CPU_ISSET((unsigned)cpu, &set))
+		cpu = -1;
 	if (cpu == h->cpu)
 		return;
-	cpu_set_t set;
-	CPU_ZERO(&set);
-	for (unsigned i = 0; i < CPU_SETSIZE; i++)
-		if (cpu < 0 || i == (unsigned)cpu)
-			CPU_SET(i, &set);
+	if (cpu >= 0) {
+		CPU_ZERO(&set);
+		CPU_SET((unsigned)cpu, &set);
+	}
 	/* Where it may not run there, it stays where it is. */
 	sched_setaffinity(0, sizeof(set), &set);
 	h->cpu = cpu;
@@ -173,6 +175,8 @@ int fault_start(struct memmgr *mm, unsigned nr_handlers, struct error *err)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	mm->active_handlers = 1;
 	mm->nr_handlers = nr_handlers;
+	if (sched_getaffinity(0, sizeof(mm->cpus), &mm->cpus) != 0)
+		memset(&mm->cpus, 0xff, sizeof(mm->cpus));
 	for (unsigned i = 0; ret == 0 && i < nr_handlers; i++) {
 		struct handler *h = &mm->handlers[i];
 		h->mm = mm;

@@ -5,6 +5,7 @@
 #define MEMMGR_MEMMGR_INTERNAL_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "memmgr/follow.h"
@@ -77,6 +78,7 @@ struct memmgr {
 	_Atomic unsigned active_handlers; /* handlers 0 to that - 1 serve; read without the lock */
 	int handler_cpus[MAX_HANDLERS];   /* where they are to be bound to, -1: anywhere */
 	struct follow follow;
+	cpu_set_t cpus; /* where the process was allowed to run when the handlers were started: they stay there */
 	struct pager *pager;
 
 	/* The evictor is used by the reclaimer thread, and by who asks for evictions at once; under evict_lock. */
