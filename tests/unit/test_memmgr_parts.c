@@ -22,7 +22,6 @@ enum { PAGES = 4096 };
 #define RAM_BYTES ((uint64_t)PAGES * GUEST_PAGE_SIZE)
 #define SECOND_NS 1000000000ull
 
-static const char *skip;
 static struct guest_ram *ram;
 static struct memmgr *mm;
 static uint8_t *memory;
@@ -203,12 +202,11 @@ int main(void)
 	TCase *alone = tcase_create("follow"), *whole = tcase_create("manager");
 	struct error err;
 	int fd = uffd_open(&err);
+	bool skip = fd < 0;
 	tcase_add_test(alone, a_thread_is_found_on_the_cpu_where_it_runs);
 	tcase_add_test(alone, cpus_are_looked_for_seldom_and_each_is_named_once);
 	suite_add_tcase(suite, alone);
-	if (fd < 0)
-		skip = err.text;
-	else
+	if (!skip)
 		close(fd);
 	tcase_add_checked_fixture(whole, start, stop);
 	tcase_add_test(whole, pages_of_a_node_are_counted_where_they_lie);
@@ -216,7 +214,7 @@ int main(void)
 	tcase_add_test(whole, the_kernels_swap_is_refused_where_there_is_none_and_keeps_bytes_where_there_is);
 	tcase_add_test(whole, samples_come_back_and_leave_memory_as_it_was);
 	if (skip)
-		printf("skipped: %s\n", skip);
+		printf("skipped: %s\n", err.text);
 	else
 		suite_add_tcase(suite, whole);
 	SRunner *runner = srunner_create(suite);

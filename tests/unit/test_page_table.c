@@ -129,7 +129,7 @@ START_TEST(counts_are_right_whatever_becomes_of_pages)
 	random_start();
 	ck_assert_int_eq(page_table_create(ram, &pt, &err), 0);
 	uint32_t nr = pt.nr_chunks * CHUNK_PAGES;
-	ck_assert_uint_le(nr, MOST_PAGES);
+	ck_assert(nr > 0 && nr <= MOST_PAGES);
 	for (uint32_t i = 0; i < nr; i++)
 		model[i] = page_state(pt.entries[i]);
 	for (unsigned step = 0; step < 200000; step++) {
