@@ -22,7 +22,7 @@ struct memmgr;
 /* All may be changed while the guest runs. Sizes in bytes, multiples of 4096. */
 struct memmgr_settings {
 	uint64_t target;           /* host memory that the guest may take; 0: no limit, nothing is taken away */
-	uint64_t floor;            /* resident guest memory is not pushed below this, whatever the target */
+	uint64_t floor;            /* resident guest memory is not pushed below this, nor below an eighth of the target */
 	uint64_t compressed_limit; /* RAM of the compressed tier; 0: no limit */
 	uint64_t swap_limit;       /* bytes of the swap file; 0: as the file system has it */
 	uint32_t evict_rate;       /* pages/s at most that are taken while reclaiming; 0: no limit */

@@ -112,11 +112,13 @@ static void decide(struct memmgr *mm, struct reclaim_state *state, const struct 
 		   struct reclaim_decision *decision)
 {
 	struct memmgr_stats now;
+	/* A guest that has less than that resident does nothing but fault: seen with a target that a full disk made unreachable. */
+	uint64_t floor = set->floor > set->target / 8 ? set->floor : set->target / 8;
 	reclaim_fill_stats(mm, &now);
 	struct reclaim_input in = {
 		.now_ns = memmgr_now_ns(),
 		.target_pages = set->target / GUEST_PAGE_SIZE,
-		.floor_pages = set->floor / GUEST_PAGE_SIZE,
+		.floor_pages = floor / GUEST_PAGE_SIZE,
 		.compressed_limit_bytes = set->compressed_limit,
 		.evict_rate = set->evict_rate,
 		.limbo_ms = set->limbo_ms,
