@@ -18,7 +18,7 @@
 #include "memmgr/uffd.h"
 
 #define WAKE_SIGNAL SIGUSR2 /* ends a handler's read(2); its own handler does nothing */
-enum { READ_BATCH = 8, LOOKS = 8, CHECK_TURNS = 32, FREE_NS = 100000000, CROWDED_NS = 50000 };
+enum { READ_BATCH = 8, LOOKS = 8, CHECK_TURNS = 32, FREE_NS = 20000000, CROWDED_NS = 200000 };
 
 static void do_nothing(int signal)
 {
@@ -156,7 +156,7 @@ static void *handler_main(void *arg)
 		}
 		for (int i = 0; i < nr; i++)
 			serve(h, &faults[i]);
-		if (nr && h->served % LOOKS == 0)
+		if (nr && (h->cpu < 0 || h->served % LOOKS == 0))
 			place(h, faults[nr - 1].thread_id, memmgr_now_ns());
 	}
 	return NULL;

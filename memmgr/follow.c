@@ -27,7 +27,7 @@ void follow_note(struct follow *f, int thread_id, uint64_t now_ns)
 	f->threads[oldest].faults = 1;
 	f->threads[oldest].last_ns = now_ns;
 	/* A new one is looked at soon. */
-	f->since_check += CHECK_NOTES / 4;
+	f->since_check += CHECK_NOTES / 2;
 }
 
 int follow_thread_cpu(int thread_id)
