@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 
 #include "base/log.h"
+#include "memmgr/compress.h"
 #include "memmgr/memmgr_internal.h"
 #include "memmgr/os.h"
 #include "memmgr/page_scan.h"
@@ -225,15 +226,6 @@ size_t evict_by_clock(struct memmgr *mm, size_t nr)
 
 /* --- into the store --- */
 
-static bool is_zero(const void *page)
-{
-	const uint64_t *words = page;
-	/* Most pages that are not zero show it early. */
-	if (words[0] | words[1] | words[64] | words[300])
-		return false;
-	return memcmp(page, (const uint8_t *)page + 8, GUEST_PAGE_SIZE - 8) == 0;
-}
-
 /* A page on its way: what it has become. */
 struct put {
 	uint32_t page;
@@ -354,7 +346,7 @@ static size_t put_victims(struct memmgr *mm, const struct victim *victims, size_
 		uint64_t compressed = 0, incompressible = 0;
 		for (size_t i = 0; i < n; i++) {
 			const uint8_t *bytes = page_limbo(&mm->pt, puts[i].page);
-			puts[i].zero = is_zero(bytes);
+			puts[i].zero = page_is_zero(bytes);
 			puts[i].result = *full ? -ENOSPC : store_put(ev->writer, puts[i].page, bytes, method, &puts[i].ref);
 			if (puts[i].result == 0)
 				compressed++;
@@ -506,11 +498,20 @@ size_t evict_repack(struct memmgr *mm, const struct store_item *items, size_t nr
 
 /* --- to disk --- */
 
+/* Waits for some writes; *error is set by one that failed. */
+static void reap_writes(struct evictor *ev, int *error)
+{
+	struct store_done done[WRITE_BATCH];
+	size_t nr = store_io_reap(ev->io, true, done, WRITE_BATCH);
+	for (size_t i = 0; i < nr; i++)
+		if (done[i].result)
+			*error = done[i].result;
+}
+
 int64_t evict_write(struct memmgr *mm, uint64_t bytes)
 {
 	struct evictor *ev = mm->evictor;
 	struct store_stats before, now;
-	struct store_done done[WRITE_BATCH];
 	int error = 0;
 	if (!ev->io)
 		return -ENODEV;
@@ -525,19 +526,13 @@ int64_t evict_write(struct memmgr *mm, uint64_t bytes)
 			error = begun;
 			break;
 		}
-		size_t nr = store_io_reap(ev->io, true, done, WRITE_BATCH);
-		for (size_t i = 0; i < nr; i++)
-			if (done[i].result)
-				error = done[i].result;
+		reap_writes(ev, &error);
 		store_get_stats(mm->store, &now);
 		if (now.ram_bytes > before.ram_bytes)
 			now.ram_bytes = before.ram_bytes;
 	}
 	while (store_io_pending(ev->io)) {
-		size_t nr = store_io_reap(ev->io, true, done, WRITE_BATCH);
-		for (size_t i = 0; i < nr; i++)
-			if (done[i].result)
-				error = done[i].result;
+		reap_writes(ev, &error);
 	}
 	store_get_stats(mm->store, &now);
 	if (now.ram_bytes >= before.ram_bytes)
