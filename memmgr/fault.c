@@ -60,7 +60,7 @@ static void serve(struct handler *h, const struct uffd_fault *fault)
 	lock_release(&c->lock);
 	if (ret == -EAGAIN && page_state(e) == PAGE_COMPRESSED) {
 		COUNT(mm, major_faults, 1);
-		pager_load(mm, page, page_ref(e));
+		pager_load(mm, page);
 	} else if (ret) {
 		pager_failed(mm, page, ret);
 	}

@@ -151,7 +151,7 @@ void fault_stop(struct memmgr *mm);
 int pager_start(struct memmgr *mm, struct error *err);
 void pager_stop(struct memmgr *mm);
 /* A page on disk is waited for. */
-void pager_load(struct memmgr *mm, uint32_t page, uint64_t ref);
+void pager_load(struct memmgr *mm, uint32_t page);
 /* A page could not be brought back: tell the owner, try again. */
 void pager_failed(struct memmgr *mm, uint32_t page, int error);
 /* A page of the store is touched by a fault: its companions may follow. Called without locks. Says what is known of it: */

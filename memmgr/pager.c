@@ -62,7 +62,6 @@ struct stream {
 
 struct request {
 	uint32_t page;
-	store_ref ref;
 };
 
 struct failed_page {
@@ -268,7 +267,7 @@ void pager_prewarm(struct memmgr *mm)
 
 /* --- requests --- */
 
-void pager_load(struct memmgr *mm, uint32_t page, uint64_t ref)
+void pager_load(struct memmgr *mm, uint32_t page)
 {
 	struct pager *p = mm->pager;
 	bool full = false;
@@ -281,7 +280,7 @@ void pager_load(struct memmgr *mm, uint32_t page, uint64_t ref)
 		}
 	}
 	if (p->nr_requests < MOST_REQUESTS)
-		p->requests[p->nr_requests++] = (struct request){page, ref};
+		p->requests[p->nr_requests++] = (struct request){page};
 	else
 		full = true;
 	lock_release(&p->lock);
