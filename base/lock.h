@@ -32,6 +32,7 @@ enum lock_rank {
 	LOCK_MEMORY_NEWS,   /* vmm/machine_memory.c: what the memory manager said last */
 	LOCK_BUS,           /* vmm/bus.c: who claims which addresses */
 	LOCK_HV_VM,         /* hv/: slots and routes */
+	LOCK_THREAD_CPU,    /* base/thread_cpu.c: whose CPU may be read */
 	LOCK_NR_RANKS,
 };
 

@@ -71,11 +71,11 @@ void chunk_disarm_if_whole(struct memmgr *mm, struct chunk *c)
 /* --- one page --- */
 
 /* Copies len bytes into missing pages. Returns bytes that are in place, whole pages from the first on, or -errno when none is. */
-static int64_t copy_in(struct memmgr *mm, uint8_t *to, const void *from, uint64_t len)
+static int64_t copy_in(struct memmgr *mm, uint8_t *to, const void *from, uint64_t len, bool wake)
 {
 	uint64_t done = 0;
 	for (unsigned tries = 0; done < len;) {
-		int64_t ret = uffd_copy(mm->uffd, to + done, (const uint8_t *)from + done, len - done);
+		int64_t ret = uffd_copy(mm->uffd, to + done, (const uint8_t *)from + done, len - done, wake);
 		if (ret > 0) {
 			done += (uint64_t)ret;
 		} else if (ret == -EAGAIN && tries++ < TRIES) {
@@ -87,31 +87,31 @@ static int64_t copy_in(struct memmgr *mm, uint8_t *to, const void *from, uint64_
 	return (int64_t)done;
 }
 
-static int copy_page_in(struct memmgr *mm, uint32_t page, const void *from)
+static int copy_page_in(struct memmgr *mm, uint32_t page, const void *from, bool wake)
 {
-	int64_t ret = copy_in(mm, page_hva(&mm->pt, page), from, GUEST_PAGE_SIZE);
+	int64_t ret = copy_in(mm, page_hva(&mm->pt, page), from, GUEST_PAGE_SIZE, wake);
 	return ret > 0 ? 0 : (int)ret;
 }
 
-static int zero_in(struct memmgr *mm, uint32_t page, bool is_write)
+static int zero_in(struct memmgr *mm, uint32_t page, bool is_write, bool wake)
 {
 	uint8_t *to = page_hva(&mm->pt, page);
 	/* A write would break the kernel's zero page in a second fault. */
-	int ret = is_write ? copy_page_in(mm, page, zeros) : uffd_zero(mm->uffd, to, GUEST_PAGE_SIZE);
+	int ret = is_write ? copy_page_in(mm, page, zeros, wake) : uffd_zero(mm->uffd, to, GUEST_PAGE_SIZE, wake);
 	for (unsigned tries = 0; ret == -EAGAIN && tries < TRIES; tries++) {
 		COUNT(mm, retried, 1);
-		ret = uffd_zero(mm->uffd, to, GUEST_PAGE_SIZE);
+		ret = uffd_zero(mm->uffd, to, GUEST_PAGE_SIZE, wake);
 	}
 	return ret;
 }
 
-static int bring_limbo(struct memmgr *mm, uint32_t page, page_entry e)
+static int bring_limbo(struct memmgr *mm, uint32_t page, page_entry e, bool wake)
 {
 	uint8_t *to = page_hva(&mm->pt, page), *from = page_limbo(&mm->pt, page);
 	if (e & PAGE_BUSY)
-		return copy_page_in(mm, page, from);
+		return copy_page_in(mm, page, from, wake);
 	for (unsigned tries = 0; tries < TRIES; tries++) {
-		int64_t ret = uffd_move(mm->uffd, to, from, GUEST_PAGE_SIZE, true);
+		int64_t ret = uffd_move(mm->uffd, to, from, GUEST_PAGE_SIZE, wake);
 		if (ret > 0)
 			return 0;
 		if (ret != -EAGAIN && ret != -EBUSY)
@@ -119,7 +119,7 @@ static int bring_limbo(struct memmgr *mm, uint32_t page, page_entry e)
 		COUNT(mm, retried, 1);
 	}
 	/* The kernel will not let go of the page where it is. */
-	int ret = copy_page_in(mm, page, from);
+	int ret = copy_page_in(mm, page, from, wake);
 	if (ret == 0)
 		mem_madvise(from, GUEST_PAGE_SIZE, MADV_DONTNEED);
 	return ret;
@@ -130,7 +130,7 @@ static int bring_compressed(struct memmgr *mm, struct bring_buffer *b, uint32_t 
 	int ret = store_get(mm->store, page_ref(e), b->pages);
 	if (ret)
 		return ret == -EIO ? -EBADMSG : ret;
-	return copy_page_in(mm, page, b->pages);
+	return copy_page_in(mm, page, b->pages, !b->wake_later);
 }
 
 /* The page is in place: writes it down. */
@@ -159,20 +159,20 @@ int bring_page(struct memmgr *mm, struct bring_buffer *b, uint32_t page, enum br
 		/* Never touched, or brought since the fault was told. */
 		if (why != BRING_FAULT)
 			return 0;
-		ret = page_chunk(&mm->pt, page)->armed ? zero_in(mm, page, is_write) : -EEXIST;
+		ret = page_chunk(&mm->pt, page)->armed ? zero_in(mm, page, is_write, !b->wake_later) : -EEXIST;
 		if (ret == -EEXIST)
 			ret = uffd_wake(mm->uffd, page_hva(&mm->pt, page), GUEST_PAGE_SIZE);
 		else if (ret == 0)
 			COUNT(mm, zero_filled, 1);
 		return ret;
 	case PAGE_ZERO:
-		ret = zero_in(mm, page, is_write);
+		ret = zero_in(mm, page, is_write, !b->wake_later);
 		if (ret)
 			return ret;
 		COUNT(mm, zero_filled, 1);
 		break;
 	case PAGE_LIMBO:
-		ret = bring_limbo(mm, page, e);
+		ret = bring_limbo(mm, page, e, !b->wake_later);
 		if (ret)
 			return ret;
 		COUNT(mm, copied_from_limbo, 1);
@@ -252,7 +252,7 @@ static size_t bring_run(struct memmgr *mm, struct bring_buffer *b, const struct 
 			i++;
 			continue;
 		}
-		int64_t placed = copy_in(mm, page_hva(&mm->pt, page), b->pages, n * GUEST_PAGE_SIZE);
+		int64_t placed = copy_in(mm, page_hva(&mm->pt, page), b->pages, n * GUEST_PAGE_SIZE, true);
 		if (placed <= 0)
 			break;
 		n = (size_t)placed / GUEST_PAGE_SIZE;

@@ -142,7 +142,7 @@ static uint32_t place(struct whole *w)
 		} else if (ret == -EAGAIN && tries++ < TRIES) {
 			COUNT(mm, retried, 1);
 		} else {
-			ret = uffd_copy(mm->uffd, w->c->hva + done, w->stage + done, CHUNK_SIZE - done);
+			ret = uffd_copy(mm->uffd, w->c->hva + done, w->stage + done, CHUNK_SIZE - done, true);
 			if (ret <= 0)
 				break;
 			done += (uint64_t)ret;

@@ -2,23 +2,23 @@
  * The threads that serve faults: they read who waits for which page, and bring it back.
  *
  * One handler serves until faults come from several CPUs; then as many are awake as there are such CPUs, each bound to one of them
- * (follow.h). The others sleep on a condition, since the kernel wakes every reader of the descriptor for each fault. A handler
+ * (handler_place.h). The others sleep on a condition, since the kernel wakes every reader of the descriptor for each fault. A handler
  * takes only locks of the memory manager and touches no memory of the guest, so that whoever faults, holding whatever lock, is
  * served.
  */
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/log.h"
+#include "memmgr/handler_place.h"
 #include "memmgr/memmgr_internal.h"
 #include "memmgr/uffd.h"
 
 #define WAKE_SIGNAL SIGUSR2 /* ends a handler's read(2); its own handler does nothing */
-enum { READ_BATCH = 8, LOOKS = 8, CHECK_TURNS = 32, FREE_NS = 20000000, CROWDED_NS = 200000 };
+enum { READ_BATCH = 8, LOOKS = 8 };
 
 static void do_nothing(int signal)
 {
@@ -49,7 +49,11 @@ static void serve(struct handler *h, const struct uffd_fault *fault)
 		return; /* it comes with its chunk: bring_chunk() wakes the waiters after it has taken this back */
 	lock_take(&c->lock);
 	page_entry e = mm->pt.entries[page];
+	/* Who is woken may take the CPU from a handler that gives way: not while it holds the lock. */
+	bool wake_later = h->place.gives_way;
+	h->buffer.wake_later = wake_later;
 	int ret = bring_page(mm, &h->buffer, page, BRING_FAULT, fault->is_write);
+	h->buffer.wake_later = false;
 	if (ret) {
 		page_table_set(&mm->pt, page, mm->pt.entries[page] | PAGE_LOADING);
 	} else {
@@ -58,6 +62,8 @@ static void serve(struct handler *h, const struct uffd_fault *fault)
 		chunk_disarm_if_whole(mm, c);
 	}
 	lock_release(&c->lock);
+	if (wake_later && ret == 0)
+		uffd_wake(mm->uffd, page_hva(&mm->pt, page), GUEST_PAGE_SIZE);
 	if (ret == -EAGAIN && page_state(e) == PAGE_COMPRESSED) {
 		COUNT(mm, major_faults, 1);
 		pager_load(mm, page);
@@ -73,60 +79,7 @@ static void serve(struct handler *h, const struct uffd_fault *fault)
 		pager_bring_companions(mm, &h->buffer, ref);
 }
 
-/* --- where handlers run --- */
-
-/* Whether the CPU where it is bound makes the handler wait, as one that others use does: it then runs anywhere for a while. */
-static bool is_crowded(struct handler *h, uint64_t now_ns)
-{
-	uint64_t wait_ns, turns;
-	follow_own_wait(&wait_ns, &turns);
-	/* Until the one who faults has gone to sleep, which is some microseconds, it always waits. */
-	if (h->cpu >= 0 && turns - h->turns >= CHECK_TURNS && (wait_ns - h->wait_ns) / (turns - h->turns) > CROWDED_NS)
-		h->free_until_ns = now_ns + FREE_NS;
-	h->wait_ns = wait_ns;
-	h->turns = turns;
-	return now_ns < h->free_until_ns;
-}
-
-/* cpu -1: anywhere that the process may run. */
-static void bind_to(struct handler *h, int cpu)
-{
-	cpu_set_t set = h->mm->cpus;
-	if (cpu >= 0 && !CPU_ISSET((unsigned)cpu, &set))
-		cpu = -1;
-	if (cpu == h->cpu)
-		return;
-	if (cpu >= 0) {
-		CPU_ZERO(&set);
-		CPU_SET((unsigned)cpu, &set);
-	}
-	/* Where it may not run there, it stays where it is. */
-	sched_setaffinity(0, sizeof(set), &set);
-	h->cpu = cpu;
-}
-
-/* Looks now and then where faults come from, and makes as many handlers serve as there are CPUs. */
-static void place(struct handler *h, int thread_id, uint64_t now_ns)
-{
-	struct memmgr *mm = h->mm;
-	int cpus[MAX_HANDLERS];
-	lock_take(&mm->fault_lock);
-	follow_note(&mm->follow, thread_id, now_ns);
-	unsigned nr = follow_cpus(&mm->follow, now_ns, cpus, mm->nr_handlers);
-	for (unsigned i = 0; i < nr; i++)
-		mm->handler_cpus[i] = cpus[i];
-	if (nr && nr != mm->active_handlers) {
-		if (nr > mm->active_handlers)
-			pthread_cond_broadcast(&mm->more_handlers);
-		mm->active_handlers = nr;
-	}
-	int cpu = mm->handler_cpus[h->index];
-	lock_release(&mm->fault_lock);
-	if (nr && is_crowded(h, now_ns))
-		cpu = -1;
-	if (nr || h->free_until_ns < now_ns)
-		bind_to(h, cpu);
-}
+/* --- the thread --- */
 
 static void sleep_while_idle(struct handler *h)
 {
@@ -156,8 +109,8 @@ static void *handler_main(void *arg)
 		}
 		for (int i = 0; i < nr; i++)
 			serve(h, &faults[i]);
-		if (nr && (h->cpu < 0 || h->served % LOOKS == 0))
-			place(h, faults[nr - 1].thread_id, memmgr_now_ns());
+		if (nr)
+			handler_place_after(h, faults[nr - 1].thread_id);
 	}
 	return NULL;
 }
@@ -175,14 +128,12 @@ int fault_start(struct memmgr *mm, unsigned nr_handlers, struct error *err)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	mm->active_handlers = 1;
 	mm->nr_handlers = nr_handlers;
-	if (sched_getaffinity(0, sizeof(mm->cpus), &mm->cpus) != 0)
-		memset(&mm->cpus, 0xff, sizeof(mm->cpus));
+	handler_places_open(&mm->places);
 	for (unsigned i = 0; ret == 0 && i < nr_handlers; i++) {
 		struct handler *h = &mm->handlers[i];
 		h->mm = mm;
 		h->index = i;
-		h->cpu = -1;
-		mm->handler_cpus[i] = -1;
+		h->place.cpu = -1;
 		ret = bring_buffer_init(&h->buffer);
 		if (ret == 0)
 			ret = bring_stage_init(&h->stage);
@@ -224,4 +175,5 @@ void fault_stop(struct memmgr *mm)
 		bring_stage_fini(&h->stage);
 		bring_buffer_fini(&h->buffer);
 	}
+	handler_places_close(&mm->places);
 }

@@ -68,10 +68,10 @@ void follow_own_wait(uint64_t *wait_ns, uint64_t *turns)
 	*turns = nr;
 }
 
-unsigned follow_cpus(struct follow *f, uint64_t now_ns, int *cpus, unsigned max)
+unsigned follow_cpus(struct follow *f, uint64_t now_ns, bool now, int *cpus, unsigned max)
 {
 	unsigned nr = 0;
-	if (f->since_check < CHECK_NOTES || now_ns - f->checked_ns < CHECK_NS)
+	if (!now && (f->since_check < CHECK_NOTES || now_ns - f->checked_ns < CHECK_NS))
 		return 0;
 	f->since_check = 0;
 	f->checked_ns = now_ns;

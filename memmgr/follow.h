@@ -1,11 +1,8 @@
-/*
- * Keeps a thread that serves faults on the CPU where the faults come from. A thread that faults sleeps until it is served: a
- * handler on the same CPU starts with a plain switch, one on another CPU with an interrupt between CPUs, which costs several times
- * as much (much more in a virtual machine).
- */
+/* From which CPUs faults come lately, and how long a thread waits for its CPU. handler_place.c puts handlers there. */
 #ifndef MEMMGR_FOLLOW_H
 #define MEMMGR_FOLLOW_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { FOLLOW_MOST_THREADS = 8 };
@@ -25,9 +22,9 @@ void follow_note(struct follow *f, int thread_id, uint64_t now_ns);
 /*
  * The CPUs, each once, on which the threads that faulted within the last 100 ms ran last, those with most faults first; at most
  * max. Returns how many; 0 when it is not time to look again (every 64 notes, at most each 2 ms: it costs a read of /proc for each
- * thread).
+ * thread; now: whenever it was last).
  */
-unsigned follow_cpus(struct follow *f, uint64_t now_ns, int *cpus, unsigned max);
+unsigned follow_cpus(struct follow *f, uint64_t now_ns, bool now, int *cpus, unsigned max);
 /* The CPU where a thread of this process ran last, or -errno. */
 int follow_thread_cpu(int thread_id);
 /*

@@ -145,6 +145,7 @@ int memmgr_create(const struct memmgr_params *params, struct memmgr **out, struc
 	mm->uffd = -1;
 	mm->pagemap = -1;
 	mm->stats_fd = -1;
+	mm->places.loadavg = -1;
 	mm->headroom = INT64_MAX / 2;
 	lock_init(&mm->lock, LOCK_MEMMGR);
 	lock_init(&mm->evict_lock, LOCK_MEMMGR_EVICT);

@@ -5,10 +5,9 @@
 #define MEMMGR_MEMMGR_INTERNAL_H
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 
-#include "memmgr/follow.h"
+#include "memmgr/handler_place.h"
 #include "memmgr/limbo_queue.h"
 #include "memmgr/memmgr.h"
 #include "memmgr/numa.h"
@@ -18,12 +17,12 @@
 #include "memmgr/swap_file.h"
 #include "memmgr/working_set.h"
 
-#define MAX_HANDLERS 8
 #define BRING_BATCH 32 /* pages that are brought back together at most */
 
 /* A thread's means to bring pages back. */
 struct bring_buffer {
-	uint8_t *pages; /* BRING_BATCH pages to decompress into */
+	uint8_t *pages;  /* BRING_BATCH pages to decompress into */
+	bool wake_later; /* bring_page() leaves it to its caller to wake who waits for the page */
 };
 
 /* A huge page to put a chunk together in; one thread's. */
@@ -39,10 +38,8 @@ struct handler {
 	bool started;
 	struct bring_buffer buffer;
 	struct bring_stage stage;
-	int cpu;                 /* where it is bound to, -1: nowhere */
-	uint64_t wait_ns, turns; /* what follow_own_wait() said last */
-	unsigned served;         /* faults, for those that are looked at closer */
-	uint64_t free_until_ns;  /* it has waited too long where it was bound */
+	unsigned served; /* faults, for those that are looked at closer */
+	struct handler_place place;
 };
 
 struct pager;
@@ -73,12 +70,10 @@ struct memmgr {
 
 	struct handler handlers[MAX_HANDLERS];
 	unsigned nr_handlers;
-	struct lock fault_lock; /* guards the next four */
+	struct lock fault_lock; /* guards the next two, and what places says */
 	pthread_cond_t more_handlers;
 	_Atomic unsigned active_handlers; /* handlers 0 to that - 1 serve; read without the lock */
-	int handler_cpus[MAX_HANDLERS];   /* where they are to be bound to, -1: anywhere */
-	struct follow follow;
-	cpu_set_t cpus; /* where the process was allowed to run when the handlers were started: they stay there */
+	struct handler_places places;
 	struct pager *pager;
 
 	/* The evictor is used by the reclaimer thread, and by who asks for evictions at once; under evict_lock. */
@@ -145,6 +140,11 @@ void chunk_disarm_if_whole(struct memmgr *mm, struct chunk *c);
 
 int fault_start(struct memmgr *mm, unsigned nr_handlers, struct error *err);
 void fault_stop(struct memmgr *mm);
+
+/* --- handler_place.c: where they run --- */
+
+/* The calling handler has served faults, the last one of that thread: looks now and then whether it runs in the right place. */
+void handler_place_after(struct handler *h, int thread_id);
 
 /* --- pager.c: what comes back without a fault of its own, and what lies on disk --- */
 

@@ -103,12 +103,13 @@ int64_t uffd_move(int fd, void *to, const void *from, uint64_t len, bool wake)
 	return arg.move > 0 ? arg.move : ret;
 }
 
-int64_t uffd_copy(int fd, void *to, const void *from, uint64_t len)
+int64_t uffd_copy(int fd, void *to, const void *from, uint64_t len, bool wake)
 {
 	struct uffdio_copy arg = {
 		.dst = (uint64_t)(uintptr_t)to,
 		.src = (uint64_t)(uintptr_t)from,
 		.len = len,
+		.mode = wake ? 0 : UFFDIO_COPY_MODE_DONTWAKE,
 	};
 	int ret = mem_ioctl(fd, UFFDIO_COPY, &arg);
 	if (ret == 0)
@@ -116,9 +117,12 @@ int64_t uffd_copy(int fd, void *to, const void *from, uint64_t len)
 	return arg.copy > 0 ? arg.copy : ret;
 }
 
-int uffd_zero(int fd, void *to, uint64_t len)
+int uffd_zero(int fd, void *to, uint64_t len, bool wake)
 {
-	struct uffdio_zeropage arg = {.range = {(uint64_t)(uintptr_t)to, len}};
+	struct uffdio_zeropage arg = {
+		.range = {(uint64_t)(uintptr_t)to, len},
+		.mode = wake ? 0 : UFFDIO_ZEROPAGE_MODE_DONTWAKE,
+	};
 	return mem_ioctl(fd, UFFDIO_ZEROPAGE, &arg);
 }
 

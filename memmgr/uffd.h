@@ -49,9 +49,9 @@ int uffd_read(int fd, struct uffd_fault *faults, unsigned max);
  * again, -ENOMEM. wake: whoever waits for the pages.
  */
 int64_t uffd_move(int fd, void *to, const void *from, uint64_t len, bool wake);
-/* Copies into missing pages, and wakes who waits. Returns bytes copied or -errno as above (-EEXIST: there is a page). */
-int64_t uffd_copy(int fd, void *to, const void *from, uint64_t len);
-int uffd_zero(int fd, void *to, uint64_t len);
+/* Copies into missing pages. Returns bytes copied or -errno as above (-EEXIST: there is a page). wake: whoever waits for them. */
+int64_t uffd_copy(int fd, void *to, const void *from, uint64_t len, bool wake);
+int uffd_zero(int fd, void *to, uint64_t len, bool wake);
 /* Wakes who waits for a page of the range: the fault is tried again. */
 int uffd_wake(int fd, void *start, uint64_t len);
 

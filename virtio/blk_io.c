@@ -34,6 +34,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread_cpu.h"
 
 #define SQ_ENTRIES 128u
 #define CQ_ENTRIES_MAX 4096u
@@ -371,6 +372,7 @@ static void *thread_main(void *arg)
 	char name[16];
 	snprintf(name, sizeof(name), "%.15s", io->blk->dev.name);
 	pthread_setname_np(pthread_self(), name);
+	thread_cpu_publish();
 
 	if (open_ring(io, io->start_error)) {
 		set_state(io, BLK_IO_GONE);

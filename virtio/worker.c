@@ -6,6 +6,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/thread_cpu.h"
+
 static void on_stop(struct ev_loop *loop, ev_async *watcher, int revents)
 {
 	(void)watcher;
@@ -44,6 +46,7 @@ int worker_init(struct worker *w)
 static void *run(void *arg)
 {
 	struct worker *w = arg;
+	thread_cpu_publish();
 	ev_run(w->loop, 0);
 	return NULL;
 }

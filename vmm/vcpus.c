@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread_cpu.h"
 
 enum wanted { WANT_PAUSE, WANT_RUN, WANT_END };
 
@@ -111,6 +112,7 @@ static void *vcpu_thread(void *arg)
 	struct vcpu *cpu = arg;
 	struct vcpus *v = cpu->group;
 	cpu->thread_id = (int)syscall(SYS_gettid);
+	thread_cpu_publish();
 	hv_vcpu_attach_thread(cpu->hv);
 	lock_take(&v->lock);
 	while (v->wanted != WANT_END) {

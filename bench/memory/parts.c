@@ -61,13 +61,13 @@ static void serve(struct parts *p, const struct uffd_fault *fault, struct parts_
 	s->decompressed = stalls_cycles();
 	switch (p->resolve) {
 	case PARTS_COPY:
-		ret = uffd_copy(p->uffd, to, staging, PAGE_SIZE);
+		ret = uffd_copy(p->uffd, to, staging, PAGE_SIZE, true);
 		break;
 	case PARTS_MOVE:
 		ret = uffd_move(p->uffd, to, staging, PAGE_SIZE, false);
 		break;
 	default:
-		ret = uffd_zero(p->uffd, to, PAGE_SIZE);
+		ret = uffd_zero(p->uffd, to, PAGE_SIZE, true);
 		break;
 	}
 	s->resolved = stalls_cycles();

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/thread_cpu.h"
 #include "bench/memory/order.h"
 #include "bench/memory/place.h"
 #include "bench/memory/stalls.h"
@@ -63,6 +64,7 @@ static void run_untimed(struct refault *r, uint64_t draw)
 static void run_timed(struct refault *r, uint64_t draw)
 {
 	double ns_per_cycle = stalls_ns_per_cycle();
+	thread_cpu_publish(); /* as a vCPU's thread does */
 	open_order(r, draw);
 	for (uint64_t i = 0; i < r->touches; i++) {
 		uint64_t page = order_next(&r->order), start = stalls_cycles();

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/thread_cpu.h"
 #include "bench/memory/order.h"
 #include "bench/memory/place.h"
 #include "bench/memory/stalls.h"
@@ -36,6 +37,7 @@ static void *run_toucher(void *argument)
 {
 	struct toucher *t = argument;
 	double ns_per_cycle = stalls_ns_per_cycle();
+	thread_cpu_publish(); /* as a vCPU's thread does */
 	pthread_barrier_wait(t->start);
 	t->start_ns = place_now_ns();
 	for (uint64_t i = 0; i < t->nr; i++) {

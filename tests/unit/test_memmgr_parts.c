@@ -95,7 +95,7 @@ START_TEST(cpus_are_looked_for_seldom_and_each_is_named_once)
 	unsigned looks = 0;
 	for (unsigned fault = 0; fault < 1000; fault++, now += 1000) {
 		follow_note(&f, self, now);
-		unsigned nr = follow_cpus(&f, now, cpus, 4);
+		unsigned nr = follow_cpus(&f, now, false, cpus, 4);
 		ck_assert_uint_le(nr, 1);
 		looks += nr;
 	}
@@ -105,7 +105,19 @@ START_TEST(cpus_are_looked_for_seldom_and_each_is_named_once)
 	/* Who has not faulted for long is not followed. */
 	for (unsigned fault = 0; fault < 100; fault++)
 		follow_note(&f, 0x7ffffffe, now + SECOND_NS);
-	ck_assert_uint_eq(follow_cpus(&f, now + SECOND_NS, cpus, 4), 0);
+	ck_assert_uint_eq(follow_cpus(&f, now + SECOND_NS, false, cpus, 4), 0);
+}
+END_TEST
+
+START_TEST(a_host_is_calm_that_has_a_cpu_for_each_runnable_thread)
+{
+	ck_assert(handler_places_is_calm("0.20 0.18 0.12 1/80 11206\n", 2));
+	ck_assert(handler_places_is_calm("0.20 0.18 0.12 2/80 11206\n", 2));
+	ck_assert(!handler_places_is_calm("0.20 0.18 0.12 3/80 11206\n", 2));
+	ck_assert(handler_places_is_calm("112.20 90.18 80.12 64/4080 11206\n", 64));
+	/* What cannot be read says nothing. */
+	ck_assert(!handler_places_is_calm("", 2));
+	ck_assert(!handler_places_is_calm("1 ", 2));
 }
 END_TEST
 
@@ -205,6 +217,7 @@ int main(void)
 	bool skip = fd < 0;
 	tcase_add_test(alone, a_thread_is_found_on_the_cpu_where_it_runs);
 	tcase_add_test(alone, cpus_are_looked_for_seldom_and_each_is_named_once);
+	tcase_add_test(alone, a_host_is_calm_that_has_a_cpu_for_each_runnable_thread);
 	suite_add_tcase(suite, alone);
 	if (!skip)
 		close(fd);

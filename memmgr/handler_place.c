@@ -1,0 +1,176 @@
+/* See handler_place.h. */
+#include "memmgr/handler_place.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/thread_cpu.h"
+#include "memmgr/memmgr_internal.h"
+
+enum {
+	LOOK_TURNS = 8,      /* faults between looks, where nothing says that a thread has moved */
+	MOVED_NS = 100000,   /* between looks because a thread has moved */
+	CHECK_TURNS = 32,    /* turns on the CPU over which waiting is averaged */
+	CROWDED_NS = 200000, /* waiting for each turn that is too much, */
+	FREE_NS = 20000000,  /* and how long a handler is free then */
+	LOAD_NS = 2000000,   /* between looks at the host's load */
+	CALM_LOOKS = 16,     /* that find it calm let handlers give way, */
+	BUSY_LOOK = 4,       /* of which one that does not takes back so many, until none is left */
+};
+
+/* --- the host's load --- */
+
+bool handler_places_is_calm(const char *loadavg, unsigned nr_cpus)
+{
+	/* "0.20 0.18 0.12 1/80 11206": runnable threads, the reader among them (proc(5)). */
+	const char *at = loadavg;
+	for (unsigned field = 0; at && field < 3; field++) {
+		at = strchr(at, ' ');
+		at = at ? at + 1 : NULL;
+	}
+	return at && strtoul(at, NULL, 10) <= nr_cpus;
+}
+
+/* Whether handlers shall give way now. fault_lock is held. */
+static bool look_at_load(struct handler_places *places, uint64_t now_ns)
+{
+	char text[64];
+	if (!places->may_give_way)
+		return false;
+	if (now_ns - places->load_ns >= LOAD_NS) {
+		places->load_ns = now_ns;
+		ssize_t len = pread(places->loadavg, text, sizeof(text) - 1, 0);
+		text[len > 0 ? len : 0] = '\0';
+		if (!handler_places_is_calm(text, (unsigned)CPU_COUNT(&places->allowed)))
+			places->calm -= places->calm < BUSY_LOOK ? places->calm : BUSY_LOOK;
+		else if (places->calm < CALM_LOOKS)
+			places->calm++;
+		places->give_way = places->calm == CALM_LOOKS || (places->give_way && places->calm > 0);
+	}
+	return places->give_way;
+}
+
+static int set_class(int class)
+{
+	struct sched_param none = {.sched_priority = 0};
+	return sched_setscheduler(0, class, &none);
+}
+
+static void *try_class(void *arg)
+{
+	bool *works = arg;
+	*works = set_class(SCHED_IDLE) == 0 && set_class(SCHED_OTHER) == 0;
+	return NULL;
+}
+
+/* --- one handler --- */
+
+/* Whether the CPU where it is bound makes the handler wait, as one that others use does: it then runs anywhere for a while. */
+static bool is_crowded(struct handler_place *at, uint64_t now_ns)
+{
+	uint64_t wait_ns, turns;
+	follow_own_wait(&wait_ns, &turns);
+	/* Until the one who faults has gone to sleep, which is some microseconds, it always waits. One that gives way waits gladly. */
+	if (at->cpu >= 0 && !at->gives_way && turns - at->turns >= CHECK_TURNS &&
+	    (wait_ns - at->wait_ns) / (turns - at->turns) > CROWDED_NS)
+		at->free_until_ns = now_ns + FREE_NS;
+	at->wait_ns = wait_ns;
+	at->turns = turns;
+	return now_ns < at->free_until_ns;
+}
+
+/* cpu -1: anywhere that the process may run. */
+static void bind_to(const struct handler_places *places, struct handler_place *at, int cpu)
+{
+	cpu_set_t set = places->allowed;
+	if (cpu >= 0 && !CPU_ISSET((unsigned)cpu, &set))
+		cpu = -1;
+	if (cpu == at->cpu)
+		return;
+	if (cpu >= 0) {
+		CPU_ZERO(&set);
+		CPU_SET((unsigned)cpu, &set);
+	}
+	/* Where it may not run there, it stays where it is. */
+	sched_setaffinity(0, sizeof(set), &set);
+	at->cpu = cpu;
+}
+
+/* Whether this thread publishes another CPU than when that was last found out. */
+static bool has_moved(struct handler_places *places, struct handler_place *at, int thread_id, uint64_t *now_ns)
+{
+	int cpu = thread_cpu_of(thread_id);
+	_Atomic int *seen = &places->seen[(unsigned)thread_id % PLACE_SEEN_THREADS];
+	if (cpu < 0 || cpu == atomic_load_explicit(seen, memory_order_relaxed))
+		return false;
+	*now_ns = memmgr_now_ns();
+	if (*now_ns - at->moved_ns < MOVED_NS)
+		return false;
+	at->moved_ns = *now_ns;
+	atomic_store_explicit(seen, cpu, memory_order_relaxed);
+	return true;
+}
+
+void handler_place_after(struct handler *h, int thread_id)
+{
+	struct memmgr *mm = h->mm;
+	struct handler_places *places = &mm->places;
+	struct handler_place *at = &h->place;
+	uint64_t now_ns = 0;
+	bool moved = has_moved(places, at, thread_id, &now_ns);
+	if (++at->turns_since < LOOK_TURNS && at->cpu >= 0 && !moved)
+		return;
+	if (!now_ns)
+		now_ns = memmgr_now_ns();
+	at->turns_since = 0;
+	lock_take(&mm->fault_lock);
+	follow_note(&places->follow, thread_id, now_ns);
+	int cpus[MAX_HANDLERS];
+	unsigned nr = follow_cpus(&places->follow, now_ns, moved, cpus, mm->nr_handlers);
+	for (unsigned i = 0; i < nr; i++)
+		places->cpus[i] = cpus[i];
+	if (nr && nr != mm->active_handlers) {
+		if (nr > mm->active_handlers)
+			pthread_cond_broadcast(&mm->more_handlers);
+		mm->active_handlers = nr;
+	}
+	int cpu = places->cpus[h->index];
+	bool give_way = look_at_load(places, now_ns);
+	lock_release(&mm->fault_lock);
+	if (give_way != at->gives_way && set_class(give_way ? SCHED_IDLE : SCHED_OTHER) == 0)
+		at->gives_way = give_way;
+	if (nr && is_crowded(at, now_ns))
+		cpu = -1;
+	if (nr || at->free_until_ns < now_ns)
+		bind_to(places, at, cpu);
+}
+
+/* --- all of them --- */
+
+void handler_places_open(struct handler_places *places)
+{
+	pthread_t thread;
+	memset(places, 0, sizeof(*places));
+	for (unsigned i = 0; i < MAX_HANDLERS; i++)
+		places->cpus[i] = -1;
+	for (unsigned i = 0; i < PLACE_SEEN_THREADS; i++)
+		places->seen[i] = -1;
+	if (sched_getaffinity(0, sizeof(places->allowed), &places->allowed) != 0)
+		memset(&places->allowed, 0xff, sizeof(places->allowed));
+	/* One look is enough for the first time. */
+	places->calm = CALM_LOOKS - 1;
+	places->loadavg = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+	/* A thread that cannot leave the class again is lost: one of its own finds out. */
+	if (places->loadavg >= 0 && pthread_create(&thread, NULL, try_class, &places->may_give_way) == 0)
+		pthread_join(thread, NULL);
+}
+
+void handler_places_close(struct handler_places *places)
+{
+	if (places->loadavg >= 0)
+		close(places->loadavg);
+	places->loadavg = -1;
+}
