@@ -37,6 +37,8 @@ void lock_note_released(enum lock_rank rank)
 }
 #endif
 
+enum { TRIES = 100, PAUSES = 8 }; /* about 30 us */
+
 void lock_init(struct lock *lock, enum lock_rank rank)
 {
 	pthread_mutex_init(&lock->mutex, NULL);
@@ -51,6 +53,18 @@ void lock_fini(struct lock *lock)
 void lock_take(struct lock *lock)
 {
 	lock_note_taken(lock->rank);
+	pthread_mutex_lock(&lock->mutex);
+}
+
+void lock_take_soon(struct lock *lock)
+{
+	lock_note_taken(lock->rank);
+	for (unsigned tries = 0; tries < TRIES; tries++) {
+		if (pthread_mutex_trylock(&lock->mutex) == 0)
+			return;
+		for (unsigned i = 0; i < PAUSES; i++)
+			__builtin_ia32_pause();
+	}
 	pthread_mutex_lock(&lock->mutex);
 }
 

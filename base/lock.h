@@ -44,6 +44,8 @@ struct lock {
 void lock_init(struct lock *lock, enum lock_rank rank);
 void lock_fini(struct lock *lock);
 void lock_take(struct lock *lock);
+/* The same, trying for some microseconds before it sleeps: where a lock is held for no longer, and waking up takes longer. */
+void lock_take_soon(struct lock *lock);
 void lock_release(struct lock *lock);
 /* Waits for the condition, the lock released meanwhile; it must be the only one held. */
 void lock_wait(struct lock *lock, pthread_cond_t *condition);

@@ -21,7 +21,8 @@
 #include "memmgr/os.h"
 #include "memmgr/uffd.h"
 
-enum { TRIES = 100 }; /* of an ioctl that says EAGAIN: somebody else holds the page for a moment */
+enum { LOCKED_RUN = 8 };  /* pages brought while a chunk's lock is held: faults wait for it */
+enum { TRIES = 100 };     /* of an ioctl that says EAGAIN: somebody else holds the page for a moment */
 
 static const uint8_t zeros[GUEST_PAGE_SIZE] __attribute__((aligned(GUEST_PAGE_SIZE)));
 
@@ -218,7 +219,7 @@ void bring_limbo_around(struct memmgr *mm, uint32_t page)
 static size_t run_length(const struct store_item *items, size_t nr)
 {
 	size_t n = 1;
-	while (n < nr && n < BRING_BATCH && items[n].page_nr == items[0].page_nr + n && items[n].page_nr % CHUNK_PAGES != 0)
+	while (n < nr && n < LOCKED_RUN && items[n].page_nr == items[0].page_nr + n && items[n].page_nr % CHUNK_PAGES != 0)
 		n++;
 	return n;
 }

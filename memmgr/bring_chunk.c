@@ -22,7 +22,10 @@
 #include "memmgr/page_scan.h"
 #include "memmgr/uffd.h"
 
-enum { TRIES = 100 };
+enum {
+	TRIES = 100,
+	RUN_PAGES = 24, /* pages that can be copied in while one run is moved out */
+};
 
 /* One chunk on its way. */
 struct whole {
@@ -53,18 +56,23 @@ void bring_stage_fini(struct bring_stage *stage)
 	stage->mapping = NULL;
 }
 
-/* How many missing pages of the chunk are like this one: used again since they were first taken, or never. */
-static unsigned count_alike(const struct memmgr *mm, uint32_t page)
+/*
+ * Whether at least half of the chunk's pages are missing and like this one (used again since they were first taken, or never), and
+ * what the guest has of it can be moved out in few runs: each takes a move and an interrupt of all CPUs that run the guest.
+ */
+static bool is_worth_it(const struct memmgr *mm, uint32_t page)
 {
 	uint32_t first = page - page % CHUNK_PAGES;
-	bool used = mm->pt.order[page] != 0;
-	unsigned alike = 0;
+	bool used = mm->pt.order[page] != 0, in_run = false;
+	unsigned alike = 0, runs = 0;
 	for (uint32_t i = first; i < first + CHUNK_PAGES; i++) {
 		enum page_state state = page_state(mm->pt.entries[i]);
-		if ((state == PAGE_COMPRESSED || state == PAGE_ZERO || state == PAGE_LIMBO) && (mm->pt.order[i] != 0) == used)
-			alike++;
+		bool missing = state == PAGE_COMPRESSED || state == PAGE_ZERO || state == PAGE_LIMBO;
+		alike += missing && (mm->pt.order[i] != 0) == used;
+		runs += !missing && !in_run;
+		in_run = !missing;
 	}
-	return alike;
+	return alike >= CHUNK_PAGES / 2 && runs <= alike / RUN_PAGES;
 }
 
 /* Whether some of the chunk can only be had from disk. A hint: a cluster may be written out the next moment. */
@@ -199,7 +207,7 @@ size_t bring_chunk(struct memmgr *mm, struct bring_stage *stage, uint32_t page)
 	/* Gets the huge page before anybody waits. */
 	*(volatile uint8_t *)stage->chunk = 0;
 	lock_take(&w.c->lock);
-	if (w.c->armed && count_alike(mm, page) >= CHUNK_PAGES / 2 && !lies_on_disk(mm, page)) {
+	if (w.c->armed && is_worth_it(mm, page) && !lies_on_disk(mm, page)) {
 		atomic_store(&w.c->whole, true);
 		uint32_t placed = 0;
 		if (gather_resident(&w) == 0 && assemble(&w) == 0)

@@ -257,6 +257,16 @@ static void drop_limbo(struct memmgr *mm, uint32_t first, uint32_t nr)
 		page_table_set(&mm->pt, first + i, mm->pt.entries[first + i] & ~(uint64_t)PAGE_BUSY);
 }
 
+/* Gives limbo pages back for which there is no place but RAM: without a disk nothing is gained by keeping them. The chunk's lock is held. */
+static void give_back(struct memmgr *mm, uint32_t first, uint32_t nr)
+{
+	int64_t moved =
+		uffd_move(mm->uffd, page_hva(&mm->pt, first), page_limbo(&mm->pt, first), (uint64_t)nr * GUEST_PAGE_SIZE, true);
+	/* What could not be moved waits in limbo until it is touched. */
+	for (uint32_t i = 0; moved > 0 && i < moved / GUEST_PAGE_SIZE; i++)
+		page_table_set(&mm->pt, first + i, PAGE_RESIDENT | PAGE_INCOMPRESSIBLE);
+}
+
 /* Writes down what became of one page. Returns whether its limbo page is to be dropped. The chunk's lock is held. */
 static bool finish(struct memmgr *mm, const struct put *p, size_t *left)
 {
@@ -277,26 +287,43 @@ static bool finish(struct memmgr *mm, const struct put *p, size_t *left)
 	return true;
 }
 
+static bool has_no_place(const struct memmgr *mm, const struct put *p)
+{
+	page_entry e = mm->pt.entries[p->page];
+	return p->result == -E2BIG && !mm->swap && page_state(e) == PAGE_LIMBO && !(e & PAGE_SAMPLED);
+}
+
 static size_t finish_slice(struct memmgr *mm, struct put *puts, size_t nr)
 {
 	size_t left = 0;
 	qsort(puts, nr, sizeof(*puts), by_page);
 	for (size_t i = 0; i < nr;) {
 		struct chunk *c = page_chunk(&mm->pt, puts[i].page);
-		uint32_t first = 0, n = 0;
+		uint32_t first = 0, n = 0, back = 0, nr_back = 0;
 		lock_take(&c->lock);
 		for (; i < nr && page_chunk(&mm->pt, puts[i].page) == c; i++) {
-			if (n && puts[i].page != first + n) {
+			uint32_t page = puts[i].page;
+			if (n && page != first + n) {
 				drop_limbo(mm, first, n);
 				n = 0;
 			}
+			if (nr_back && page != back + nr_back) {
+				give_back(mm, back, nr_back);
+				nr_back = 0;
+			}
 			if (finish(mm, &puts[i], &left)) {
-				first = n ? first : puts[i].page;
+				first = n ? first : page;
 				n++;
+			} else if (has_no_place(mm, &puts[i])) {
+				back = nr_back ? back : page;
+				nr_back++;
 			}
 		}
 		if (n)
 			drop_limbo(mm, first, n);
+		if (nr_back)
+			give_back(mm, back, nr_back);
+		chunk_disarm_if_whole(mm, c);
 		lock_release(&c->lock);
 	}
 	return left;
@@ -354,7 +381,7 @@ static size_t put_victims(struct memmgr *mm, const struct victim *victims, size_
 				incompressible++;
 			else
 				*full = true;
-			if (puts[i].result)
+			if (puts[i].result && (puts[i].result != -E2BIG || mm->swap))
 				wait_on(ev, puts[i].page, method == STORE_RAW || puts[i].result == -E2BIG);
 		}
 		COUNT(mm, compressed, compressed);

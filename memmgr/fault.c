@@ -47,7 +47,7 @@ static void serve(struct handler *h, const struct uffd_fault *fault)
 		return;
 	if (atomic_load(&c->whole))
 		return; /* it comes with its chunk: bring_chunk() wakes the waiters after it has taken this back */
-	lock_take(&c->lock);
+	lock_take_soon(&c->lock);
 	page_entry e = mm->pt.entries[page];
 	/* Who is woken may take the CPU from a handler that gives way: not while it holds the lock. */
 	bool wake_later = h->place.gives_way;
@@ -76,7 +76,7 @@ static void serve(struct handler *h, const struct uffd_fault *fault)
 		sample_touched(mm, page, e);
 	/* What follows it is wanted next, sooner than the pager gets there. */
 	if (hint != PAGER_ALONE)
-		pager_bring_companions(mm, &h->buffer, ref);
+		pager_bring_companions(mm, &h->buffer, ref, hint);
 }
 
 /* --- the thread --- */
@@ -128,7 +128,6 @@ int fault_start(struct memmgr *mm, unsigned nr_handlers, struct error *err)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	mm->active_handlers = 1;
 	mm->nr_handlers = nr_handlers;
-	handler_places_open(&mm->places);
 	for (unsigned i = 0; ret == 0 && i < nr_handlers; i++) {
 		struct handler *h = &mm->handlers[i];
 		h->mm = mm;
@@ -175,5 +174,4 @@ void fault_stop(struct memmgr *mm)
 		bring_stage_fini(&h->stage);
 		bring_buffer_fini(&h->buffer);
 	}
-	handler_places_close(&mm->places);
 }

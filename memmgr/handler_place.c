@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/thread_cpu.h"
@@ -64,6 +65,49 @@ static void *try_class(void *arg)
 	bool *works = arg;
 	*works = set_class(SCHED_IDLE) == 0 && set_class(SCHED_OTHER) == 0;
 	return NULL;
+}
+
+/* --- background threads --- */
+
+static int own_id(void)
+{
+	return (int)syscall(SYS_gettid);
+}
+
+static void replace_background(struct handler_places *places, int old, int new)
+{
+	for (unsigned i = 0; i < PLACE_BACKGROUND; i++) {
+		int expected = old;
+		if (atomic_compare_exchange_strong(&places->background[i], &expected, new))
+			return;
+	}
+}
+
+void handler_places_enter_background(struct handler_places *places)
+{
+	replace_background(places, 0, own_id());
+}
+
+void handler_places_leave_background(struct handler_places *places)
+{
+	replace_background(places, own_id(), 0);
+}
+
+/* Keeps them off the CPUs of the first nr handlers, if another CPU is left. fault_lock is held. */
+static void keep_off(struct handler_places *places, unsigned nr)
+{
+	cpu_set_t set = places->allowed;
+	for (unsigned i = 0; i < nr; i++)
+		if (places->cpus[i] >= 0)
+			CPU_CLR((unsigned)places->cpus[i], &set);
+	if (CPU_COUNT(&set) == 0)
+		set = places->allowed;
+	for (unsigned i = 0; i < PLACE_BACKGROUND; i++) {
+		int id = atomic_load(&places->background[i]);
+		if (id)
+			sched_setaffinity(id, sizeof(set), &set);
+	}
+	places->kept_off = nr;
 }
 
 /* --- one handler --- */
@@ -130,8 +174,11 @@ void handler_place_after(struct handler *h, int thread_id)
 	follow_note(&places->follow, thread_id, now_ns);
 	int cpus[MAX_HANDLERS];
 	unsigned nr = follow_cpus(&places->follow, now_ns, moved, cpus, mm->nr_handlers);
-	for (unsigned i = 0; i < nr; i++)
+	bool elsewhere = nr != places->kept_off;
+	for (unsigned i = 0; i < nr; i++) {
+		elsewhere |= places->cpus[i] != cpus[i];
 		places->cpus[i] = cpus[i];
+	}
 	if (nr && nr != mm->active_handlers) {
 		if (nr > mm->active_handlers)
 			pthread_cond_broadcast(&mm->more_handlers);
@@ -139,6 +186,8 @@ void handler_place_after(struct handler *h, int thread_id)
 	}
 	int cpu = places->cpus[h->index];
 	bool give_way = look_at_load(places, now_ns);
+	if (give_way ? nr && elsewhere : places->kept_off > 0)
+		keep_off(places, give_way ? nr : 0);
 	lock_release(&mm->fault_lock);
 	if (give_way != at->gives_way && set_class(give_way ? SCHED_IDLE : SCHED_OTHER) == 0)
 		at->gives_way = give_way;

@@ -10,6 +10,8 @@
  *     SCHED_IDLE: they give way to the thread that they wake, at once, and it stays where it is.
  *   - On a host that is not calm, SCHED_IDLE would starve: handlers are then like any thread, and none is bound to a CPU where it has to
  *     wait for long.
+ *   - A CPU that counts as idle attracts others. The manager's own threads that work for long are kept off the CPUs of handlers that
+ *     give way; what else is woken there mostly runs for a moment.
  *   - The thread moves nevertheless. Threads that publish their CPU (base/thread_cpu.h) are followed at their next fault, others within
  *     some dozens of faults.
  */
@@ -23,7 +25,7 @@
 
 #include "memmgr/follow.h"
 
-enum { MAX_HANDLERS = 8, PLACE_SEEN_THREADS = 256 };
+enum { MAX_HANDLERS = 8, PLACE_SEEN_THREADS = 256, PLACE_BACKGROUND = 2 };
 
 /* Of one handler, which alone uses it. */
 struct handler_place {
@@ -45,6 +47,8 @@ struct handler_places {
 	uint64_t load_ns;  /* when it was read */
 	unsigned calm;     /* looks that have found the host calm, less those that have not */
 	bool give_way;     /* handlers shall be SCHED_IDLE */
+	_Atomic int background[PLACE_BACKGROUND]; /* numbers of threads that work for long, 0: none */
+	unsigned kept_off;                        /* of how many CPUs they are kept off now */
 	/* The CPU that a thread published at its last fault, by the thread's number; two threads may share a place. */
 	_Atomic int seen[PLACE_SEEN_THREADS];
 };
@@ -52,6 +56,9 @@ struct handler_places {
 /* Before the handlers start, and after they have ended. */
 void handler_places_open(struct handler_places *places);
 void handler_places_close(struct handler_places *places);
+/* The calling thread works for long; until it says that it ends. */
+void handler_places_enter_background(struct handler_places *places);
+void handler_places_leave_background(struct handler_places *places);
 /* Whether this text of /proc/loadavg says that at most nr_cpus threads are runnable. */
 bool handler_places_is_calm(const char *loadavg, unsigned nr_cpus);
 

@@ -127,6 +127,7 @@ static int start_threads(struct memmgr *mm, const struct memmgr_params *params, 
 	unsigned nr = params->nr_handlers;
 	if (nr == 0)
 		nr = cpus < 1 ? 1 : cpus < DEFAULT_HANDLERS ? (unsigned)cpus : DEFAULT_HANDLERS;
+	handler_places_open(&mm->places);
 	int ret = pager_start(mm, err);
 	if (ret == 0)
 		ret = fault_start(mm, nr < MAX_HANDLERS ? nr : MAX_HANDLERS, err);
@@ -216,6 +217,7 @@ void memmgr_destroy(struct memmgr *mm)
 	reclaim_stop(mm);
 	fault_stop(mm);
 	pager_stop(mm);
+	handler_places_close(&mm->places);
 	/* Whoever still waits for a page, as KVM's workers may, goes on with a zero page: nothing of the guest runs any more. */
 	if (mm->uffd >= 0)
 		close(mm->uffd);

@@ -157,12 +157,13 @@ void pager_failed(struct memmgr *mm, uint32_t page, int error);
 /* A page of the store is touched by a fault: its companions may follow. Called without locks. Says what is known of it: */
 enum pager_hint {
 	PAGER_ALONE,    /* nothing */
+	PAGER_NEAR,     /* it is part of a stream, but the guest does not follow its order: what lies near may be wanted */
 	PAGER_FOLLOWED, /* it belongs to a stream: the rest of its cluster is wanted soon */
 	PAGER_SURE,     /* to one that was followed for long: so is the rest of its chunk */
 };
 enum pager_hint pager_touched(struct memmgr *mm, uint64_t ref);
 /* Brings back what follows in the cluster. */
-void pager_bring_companions(struct memmgr *mm, struct bring_buffer *b, uint64_t ref);
+void pager_bring_companions(struct memmgr *mm, struct bring_buffer *b, uint64_t ref, enum pager_hint hint);
 void pager_prewarm(struct memmgr *mm);
 enum memmgr_failure pager_failure(struct memmgr *mm);
 void pager_retry(struct memmgr *mm);

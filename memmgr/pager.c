@@ -37,7 +37,9 @@ enum {
 	LOOK_AHEAD = 48,      /* clusters that one chunk, brought as a whole, may empty */
 	MOST_REQUESTS = 1024, /* pages waited for on disk, and failed ones */
 	RETRY_NS = 1000000000,
-	NEAR = 8, /* touches of other pages between two of one stream */
+	NEAR = 8,    /* touches of other pages between two of one stream */
+	GOES_ON = 4, /* clusters from one touch to the next */
+	NEAR_PAGES = 16,
 	WAKE_TOUCHES = 128,
 	WAKE_NS = 50000000,
 };
@@ -149,6 +151,18 @@ static struct stream *stream_start(struct pager *p, store_ref ref, uint32_t clus
 	return s;
 }
 
+/* Whether the touch goes on where the last one of the stream was: what comes next is known then. */
+static bool stream_goes_on(struct pager *p, const struct stream *s, store_ref ref)
+{
+	store_ref at = s->last_touch;
+	for (unsigned i = 0; at && i < GOES_ON; i++) {
+		if (cluster_of(at) == cluster_of(ref))
+			return true;
+		at = store_cluster_next(p->mm->store, at);
+	}
+	return false;
+}
+
 static void stream_followed(struct pager *p, struct stream *s, store_ref ref, uint64_t now_ns)
 {
 	bool near = p->touches - s->touched <= NEAR, same = cluster_of(s->last_touch) == cluster_of(ref);
@@ -188,9 +202,9 @@ enum pager_hint pager_touched(struct memmgr *mm, uint64_t ref)
 	struct stream *s = mark & MARK_STREAM ? stream_find(p, mark & ~MARK_STREAM) : NULL;
 	p->touches++;
 	if (s) {
-		bool near = p->touches - s->touched <= NEAR;
+		bool goes_on = p->touches - s->touched <= NEAR && stream_goes_on(p, s, ref);
 		stream_followed(p, s, ref, now_ns);
-		hint = !near ? PAGER_ALONE : s->window < WHOLE_WINDOW ? PAGER_FOLLOWED : PAGER_SURE;
+		hint = !goes_on ? PAGER_NEAR : s->window < WHOLE_WINDOW ? PAGER_FOLLOWED : PAGER_SURE;
 		work = s->left > 0;
 	} else if (mark && !(mark & MARK_STREAM) && ((p->touches - mark) & ~MARK_STREAM) <= NEAR) {
 		stream_start(p, ref, 1, now_ns);
@@ -206,41 +220,50 @@ enum pager_hint pager_touched(struct memmgr *mm, uint64_t ref)
 	return hint;
 }
 
-void pager_bring_companions(struct memmgr *mm, struct bring_buffer *b, uint64_t ref)
+void pager_bring_companions(struct memmgr *mm, struct bring_buffer *b, uint64_t ref, enum pager_hint hint)
 {
 	struct store_item items[STORE_CLUSTER_SLOTS];
 	size_t self, nr = store_cluster_items(mm->store, ref, items, STORE_CLUSTER_SLOTS, &self);
+	size_t most = hint == PAGER_NEAR ? NEAR_PAGES : BRING_BATCH;
 	if (self + 1 < nr)
-		bring_pages(mm, b, items + self + 1, nr - self - 1 < BRING_BATCH ? nr - self - 1 : BRING_BATCH);
+		bring_pages(mm, b, items + self + 1, nr - self - 1 < most ? nr - self - 1 : most);
 }
 
 /*
- * Starts a stream over what the guest has used before: it lies last in the store, in the order of its use. The lock is held, and
- * released meanwhile.
+ * Starts a stream over all, if there is room for it; else over what the guest has used before: it lies last in the store, in the
+ * order of its use. The lock is held, and released meanwhile.
  */
 static void start_waking(struct pager *p)
 {
 	struct memmgr *mm = p->mm;
 	uint64_t pages = 0;
-	uint32_t clusters = 0;
+	uint32_t clusters = 0, used_clusters = 0;
+	bool is_used = true;
 	p->waking = false;
 	lock_release(&p->lock);
-	store_ref ref = store_cluster_last(mm->store), from = 0;
+	store_ref ref = store_cluster_last(mm->store), from = 0, used_from = 0;
 	while (ref && (int64_t)pages < mm->headroom) {
 		struct store_item items[STORE_CLUSTER_SLOTS];
 		size_t self, nr = store_cluster_items(mm->store, ref, items, STORE_CLUSTER_SLOTS, &self), used = 0;
 		for (size_t i = 0; i < nr; i++)
 			used += __atomic_load_n(&mm->pt.order[items[i].page_nr], __ATOMIC_RELAXED) != 0;
-		if (used < nr / 2)
-			break;
+		is_used = is_used && used >= nr / 2;
 		pages += nr;
+		if ((int64_t)pages >= mm->headroom)
+			break;
 		from = ref;
 		clusters++;
+		if (is_used) {
+			used_from = from;
+			used_clusters = clusters;
+		}
 		ref = store_cluster_prev(mm->store, ref);
 	}
 	lock_take(&p->lock);
-	if (from && (int64_t)pages < mm->headroom)
+	if (!ref && from)
 		stream_start(p, from, clusters, memmgr_now_ns());
+	else if (!is_used && used_from)
+		stream_start(p, used_from, used_clusters, memmgr_now_ns());
 }
 
 void pager_prewarm(struct memmgr *mm)
@@ -667,6 +690,7 @@ static void wait_for_work(struct pager *p)
 static void *pager_main(void *arg)
 {
 	struct pager *p = arg;
+	handler_places_enter_background(&p->mm->places);
 	while (!p->mm->stopping) {
 		bool worked = serve_requests(p);
 		worked |= work_on_streams(p);
@@ -676,6 +700,7 @@ static void *pager_main(void *arg)
 		if (!worked)
 			wait_for_work(p);
 	}
+	handler_places_leave_background(&p->mm->places);
 	return NULL;
 }
 

@@ -211,6 +211,7 @@ static void *reclaimer_main(void *arg)
 {
 	struct memmgr *mm = arg;
 	struct reclaim_state state = {.disk = mm->swap ? RECLAIM_DISK_OK : RECLAIM_DISK_NONE};
+	handler_places_enter_background(&mm->places);
 	while (!mm->stopping) {
 		struct memmgr_settings set;
 		struct reclaim_decision decision;
@@ -231,6 +232,7 @@ static void *reclaimer_main(void *arg)
 		publish(mm, memmgr_now_ns());
 		wait_for_tick(mm, next_ms);
 	}
+	handler_places_leave_background(&mm->places);
 	return NULL;
 }
 
