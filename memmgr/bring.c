@@ -21,8 +21,8 @@
 #include "memmgr/os.h"
 #include "memmgr/uffd.h"
 
-enum { LOCKED_RUN = 8 };  /* pages brought while a chunk's lock is held: faults wait for it */
-enum { TRIES = 100 };     /* of an ioctl that says EAGAIN: somebody else holds the page for a moment */
+enum { LOCKED_RUN = 8 }; /* pages brought while a chunk's lock is held: faults wait for it */
+enum { TRIES = 100 };    /* of an ioctl that says EAGAIN: somebody else holds the page for a moment */
 
 static const uint8_t zeros[GUEST_PAGE_SIZE] __attribute__((aligned(GUEST_PAGE_SIZE)));
 
@@ -191,6 +191,31 @@ int bring_page(struct memmgr *mm, struct bring_buffer *b, uint32_t page, enum br
 	return 0;
 }
 
+bool bring_from_disk(struct memmgr *mm, struct bring_buffer *b, uint32_t page)
+{
+	struct chunk *c = page_chunk(&mm->pt, page);
+	page_entry before = __atomic_load_n(&mm->pt.entries[page], __ATOMIC_RELAXED); /* looked at again under the lock */
+	if (page_state(before) != PAGE_COMPRESSED ||
+	    store_get_from_disk(mm->store, page_ref(before), b->pages + GUEST_PAGE_SIZE, b->pages) != 0)
+		return false;
+	lock_take(&c->lock);
+	page_entry e = mm->pt.entries[page];
+	/* Where nobody waits for it any more, it was brought by the pager, or dropped. */
+	bool served = !(e & PAGE_LOADING);
+	if (!served && page_state(e) == PAGE_COMPRESSED && page_ref(e) == page_ref(before) &&
+	    copy_page_in(mm, page, b->pages, false) == 0) {
+		note_brought(mm, page, e, BRING_FAULT);
+		COUNT(mm, decompressed, 1);
+		COUNT(mm, swap_in, 1);
+		chunk_disarm_if_whole(mm, c);
+		served = true;
+	}
+	lock_release(&c->lock);
+	if (served)
+		uffd_wake(mm->uffd, page_hva(&mm->pt, page), GUEST_PAGE_SIZE);
+	return served;
+}
+
 /* --- many --- */
 
 void bring_limbo_around(struct memmgr *mm, uint32_t page)
@@ -253,7 +278,7 @@ static size_t bring_run(struct memmgr *mm, struct bring_buffer *b, const struct 
 			i++;
 			continue;
 		}
-		int64_t placed = copy_in(mm, page_hva(&mm->pt, page), b->pages, n * GUEST_PAGE_SIZE, true);
+		int64_t placed = copy_in(mm, page_hva(&mm->pt, page), b->pages, n * GUEST_PAGE_SIZE, !b->wake_later);
 		if (placed <= 0)
 			break;
 		n = (size_t)placed / GUEST_PAGE_SIZE;
@@ -266,13 +291,41 @@ static size_t bring_run(struct memmgr *mm, struct bring_buffer *b, const struct 
 	return brought;
 }
 
+static void note_wake(struct bring_buffer *b, uint32_t first, uint32_t nr)
+{
+	if (first < b->wake_first)
+		b->wake_first = first;
+	if (first + nr > b->wake_end)
+		b->wake_end = first + nr;
+}
+
+void bring_begin_quietly(struct bring_buffer *b)
+{
+	b->wake_later = true;
+	b->wake_first = UINT32_MAX;
+	b->wake_end = 0;
+}
+
+void bring_end_quietly(struct memmgr *mm, struct bring_buffer *b)
+{
+	b->wake_later = false;
+	/* By region, since there may be others' memory between two. Who waits for another page asks again. */
+	for (uint32_t first = b->wake_first; first < b->wake_end;) {
+		uint32_t end = first - first % CHUNK_PAGES + CHUNK_PAGES;
+		uffd_wake(mm->uffd, page_hva(&mm->pt, first),
+			  (uint64_t)((end < b->wake_end ? end : b->wake_end) - first) * GUEST_PAGE_SIZE);
+		first = end;
+	}
+}
+
 size_t bring_pages(struct memmgr *mm, struct bring_buffer *b, const struct store_item *items, size_t nr)
 {
 	size_t brought = 0;
 	for (size_t i = 0; i < nr;) {
 		size_t n = run_length(items + i, nr - i);
+		note_wake(b, items[i].page_nr, (uint32_t)n);
 		struct chunk *c = page_chunk(&mm->pt, items[i].page_nr);
-		lock_take(&c->lock);
+		lock_take_soon(&c->lock);
 		brought += bring_run(mm, b, items + i, n);
 		chunk_disarm_if_whole(mm, c);
 		lock_release(&c->lock);

@@ -27,7 +27,8 @@ static void do_nothing(int signal)
 
 /* --- one fault --- */
 
-static void serve(struct handler *h, const struct uffd_fault *fault)
+/* is_alone: no other fault waits meanwhile, as far as is known. */
+static void serve(struct handler *h, const struct uffd_fault *fault, bool is_alone)
 {
 	struct memmgr *mm = h->mm;
 	/* The clock costs as much as a lock: one in LOOKS stands for the others. */
@@ -42,7 +43,8 @@ static void serve(struct handler *h, const struct uffd_fault *fault)
 	}
 	struct chunk *c = page_chunk(&mm->pt, page);
 	uint64_t ref = page_ref(__atomic_load_n(&mm->pt.entries[page], __ATOMIC_RELAXED)); /* a hint, without the lock */
-	enum pager_hint hint = ref ? pager_touched(mm, ref) : PAGER_ALONE;
+	unsigned clusters = 1;
+	enum pager_hint hint = ref ? pager_touched(mm, page, ref, &clusters) : PAGER_ALONE;
 	if (hint == PAGER_SURE && bring_chunk(mm, &h->stage, page) > 0)
 		return;
 	if (atomic_load(&c->whole))
@@ -66,7 +68,10 @@ static void serve(struct handler *h, const struct uffd_fault *fault)
 		uffd_wake(mm->uffd, page_hva(&mm->pt, page), GUEST_PAGE_SIZE);
 	if (ret == -EAGAIN && page_state(e) == PAGE_COMPRESSED) {
 		COUNT(mm, major_faults, 1);
-		pager_load(mm, page);
+		/* Not while others wait to be served, nor where a stream brings it soon. */
+		bool at_once = is_alone && (hint == PAGER_ALONE || hint == PAGER_NEAR);
+		if (!at_once || !bring_from_disk(mm, &h->buffer, page))
+			pager_load(mm, page);
 	} else if (ret) {
 		pager_failed(mm, page, ret);
 	}
@@ -76,7 +81,7 @@ static void serve(struct handler *h, const struct uffd_fault *fault)
 		sample_touched(mm, page, e);
 	/* What follows it is wanted next, sooner than the pager gets there. */
 	if (hint != PAGER_ALONE)
-		pager_bring_companions(mm, &h->buffer, ref, hint);
+		pager_bring_companions(mm, &h->buffer, ref, hint, clusters);
 }
 
 /* --- the thread --- */
@@ -95,6 +100,7 @@ static void *handler_main(void *arg)
 	struct handler *h = arg;
 	struct memmgr *mm = h->mm;
 	struct uffd_fault faults[READ_BATCH];
+	handler_place_begin(&h->place);
 	while (!mm->stopping) {
 		if (h->index >= mm->active_handlers) {
 			sleep_while_idle(h);
@@ -108,7 +114,7 @@ static void *handler_main(void *arg)
 			break;
 		}
 		for (int i = 0; i < nr; i++)
-			serve(h, &faults[i]);
+			serve(h, &faults[i], nr == 1);
 		if (nr)
 			handler_place_after(h, faults[nr - 1].thread_id);
 	}
@@ -132,7 +138,6 @@ int fault_start(struct memmgr *mm, unsigned nr_handlers, struct error *err)
 		struct handler *h = &mm->handlers[i];
 		h->mm = mm;
 		h->index = i;
-		h->place.cpu = -1;
 		ret = bring_buffer_init(&h->buffer);
 		if (ret == 0)
 			ret = bring_stage_init(&h->stage);

@@ -8,12 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CHECK_NOTES = 64, CHECK_NS = 2000000, RECENT_NS = 100000000 };
+enum { CHECK_NS = 5000000, RECENT_NS = 100000000 };
 
 void follow_note(struct follow *f, int thread_id, uint64_t now_ns)
 {
 	unsigned oldest = 0;
-	f->since_check++;
 	for (unsigned i = 0; i < FOLLOW_MOST_THREADS; i++) {
 		if (f->threads[i].thread_id == thread_id) {
 			f->threads[i].faults++;
@@ -26,8 +25,6 @@ void follow_note(struct follow *f, int thread_id, uint64_t now_ns)
 	f->threads[oldest].thread_id = thread_id;
 	f->threads[oldest].faults = 1;
 	f->threads[oldest].last_ns = now_ns;
-	/* A new one is looked at soon. */
-	f->since_check += CHECK_NOTES / 2;
 }
 
 int follow_thread_cpu(int thread_id)
@@ -71,9 +68,8 @@ void follow_own_wait(uint64_t *wait_ns, uint64_t *turns)
 unsigned follow_cpus(struct follow *f, uint64_t now_ns, bool now, int *cpus, unsigned max)
 {
 	unsigned nr = 0;
-	if (!now && (f->since_check < CHECK_NOTES || now_ns - f->checked_ns < CHECK_NS))
+	if (!now && now_ns - f->checked_ns < CHECK_NS)
 		return 0;
-	f->since_check = 0;
 	f->checked_ns = now_ns;
 	for (unsigned taken = 0; nr < max;) {
 		int best = -1;

@@ -13,7 +13,6 @@ struct follow {
 		int thread_id;
 		uint64_t faults, last_ns;
 	} threads[FOLLOW_MOST_THREADS]; /* thread_id 0: free */
-	unsigned since_check;
 	uint64_t checked_ns;
 };
 
@@ -21,8 +20,8 @@ struct follow {
 void follow_note(struct follow *f, int thread_id, uint64_t now_ns);
 /*
  * The CPUs, each once, on which the threads that faulted within the last 100 ms ran last, those with most faults first; at most
- * max. Returns how many; 0 when it is not time to look again (every 64 notes, at most each 2 ms: it costs a read of /proc for each
- * thread; now: whenever it was last).
+ * max. Returns how many; 0 when it is not time to look again (each 5 ms: it costs a read of /proc for each thread; now: whenever it
+ * was last).
  */
 unsigned follow_cpus(struct follow *f, uint64_t now_ns, bool now, int *cpus, unsigned max);
 /* The CPU where a thread of this process ran last, or -errno. */

@@ -12,19 +12,20 @@
 #include "memmgr/memmgr_internal.h"
 
 enum {
-	LOOK_TURNS = 8,      /* faults between looks, where nothing says that a thread has moved */
+	LOOK_NS = 1000000,    /* between looks, where nothing says that a thread has moved */
 	MOVED_NS = 100000,   /* between looks because a thread has moved */
 	CHECK_TURNS = 32,    /* turns on the CPU over which waiting is averaged */
 	CROWDED_NS = 200000, /* waiting for each turn that is too much, */
 	FREE_NS = 20000000,  /* and how long a handler is free then */
+	SLICE_NS = 100000,
 	LOAD_NS = 2000000,   /* between looks at the host's load */
 	CALM_LOOKS = 16,     /* that find it calm let handlers give way, */
-	BUSY_LOOK = 4,       /* of which one that does not takes back so many, until none is left */
+	BUSY_LOOK = 3,       /* of which one that does not takes back so many, until none is left */
 };
 
 /* --- the host's load --- */
 
-bool handler_places_is_calm(const char *loadavg, unsigned nr_cpus)
+bool handler_places_is_calm(const char *loadavg, unsigned nr)
 {
 	/* "0.20 0.18 0.12 1/80 11206": runnable threads, the reader among them (proc(5)). */
 	const char *at = loadavg;
@@ -32,7 +33,7 @@ bool handler_places_is_calm(const char *loadavg, unsigned nr_cpus)
 		at = strchr(at, ' ');
 		at = at ? at + 1 : NULL;
 	}
-	return at && strtoul(at, NULL, 10) <= nr_cpus;
+	return at && strtoul(at, NULL, 10) <= nr;
 }
 
 /* Whether handlers shall give way now. fault_lock is held. */
@@ -45,7 +46,8 @@ static bool look_at_load(struct handler_places *places, uint64_t now_ns)
 		places->load_ns = now_ns;
 		ssize_t len = pread(places->loadavg, text, sizeof(text) - 1, 0);
 		text[len > 0 ? len : 0] = '\0';
-		if (!handler_places_is_calm(text, (unsigned)CPU_COUNT(&places->allowed)))
+		/* This handler and the thread that it has just woken share a CPU. */
+		if (!handler_places_is_calm(text, (unsigned)CPU_COUNT(&places->allowed) + 1))
 			places->calm -= places->calm < BUSY_LOOK ? places->calm : BUSY_LOOK;
 		else if (places->calm < CALM_LOOKS)
 			places->calm++;
@@ -54,10 +56,25 @@ static bool look_at_load(struct handler_places *places, uint64_t now_ns)
 	return places->give_way;
 }
 
+/* struct sched_attr of the kernel; its header and the C library's <sched.h> cannot both be included (glibc 2.36). */
+struct class_attributes {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime_ns, deadline_ns, period_ns;
+};
+
+/*
+ * A handler needs the CPU for microseconds, and soon: as SCHED_OTHER it asks for the shortest slice, which lets it in before threads
+ * with longer ones (Linux 6.12, Documentation/scheduler/sched-eevdf.rst; older ones do not look at it).
+ */
 static int set_class(int class)
 {
-	struct sched_param none = {.sched_priority = 0};
-	return sched_setscheduler(0, class, &none);
+	struct class_attributes attr = {.size = sizeof(attr), .policy = (uint32_t)class};
+	if (class == SCHED_OTHER)
+		attr.runtime_ns = SLICE_NS;
+	return (int)syscall(SYS_sched_setattr, 0, &attr, 0);
 }
 
 static void *try_class(void *arg)
@@ -126,6 +143,12 @@ static bool is_crowded(struct handler_place *at, uint64_t now_ns)
 	return now_ns < at->free_until_ns;
 }
 
+void handler_place_begin(struct handler_place *at)
+{
+	*at = (struct handler_place){.cpu = -1};
+	set_class(SCHED_OTHER);
+}
+
 /* cpu -1: anywhere that the process may run. */
 static void bind_to(const struct handler_places *places, struct handler_place *at, int cpu)
 {
@@ -144,16 +167,15 @@ static void bind_to(const struct handler_places *places, struct handler_place *a
 }
 
 /* Whether this thread publishes another CPU than when that was last found out. */
-static bool has_moved(struct handler_places *places, struct handler_place *at, int thread_id, uint64_t *now_ns)
+static bool has_moved(struct handler_places *places, struct handler_place *at, int thread_id, uint64_t now_ns)
 {
 	int cpu = thread_cpu_of(thread_id);
 	_Atomic int *seen = &places->seen[(unsigned)thread_id % PLACE_SEEN_THREADS];
 	if (cpu < 0 || cpu == atomic_load_explicit(seen, memory_order_relaxed))
 		return false;
-	*now_ns = memmgr_now_ns();
-	if (*now_ns - at->moved_ns < MOVED_NS)
+	if (now_ns - at->moved_ns < MOVED_NS)
 		return false;
-	at->moved_ns = *now_ns;
+	at->moved_ns = now_ns;
 	atomic_store_explicit(seen, cpu, memory_order_relaxed);
 	return true;
 }
@@ -163,13 +185,11 @@ void handler_place_after(struct handler *h, int thread_id)
 	struct memmgr *mm = h->mm;
 	struct handler_places *places = &mm->places;
 	struct handler_place *at = &h->place;
-	uint64_t now_ns = 0;
-	bool moved = has_moved(places, at, thread_id, &now_ns);
-	if (++at->turns_since < LOOK_TURNS && at->cpu >= 0 && !moved)
+	uint64_t now_ns = memmgr_now_ns();
+	bool moved = has_moved(places, at, thread_id, now_ns);
+	if (now_ns - at->looked_ns < LOOK_NS && at->cpu >= 0 && !moved)
 		return;
-	if (!now_ns)
-		now_ns = memmgr_now_ns();
-	at->turns_since = 0;
+	at->looked_ns = now_ns;
 	lock_take(&mm->fault_lock);
 	follow_note(&places->follow, thread_id, now_ns);
 	int cpus[MAX_HANDLERS];

@@ -31,7 +31,7 @@ enum { MAX_HANDLERS = 8, PLACE_SEEN_THREADS = 256, PLACE_BACKGROUND = 2 };
 struct handler_place {
 	int cpu;                 /* where it is bound to, -1: nowhere */
 	bool gives_way;          /* it is SCHED_IDLE: who it wakes runs at once */
-	unsigned turns_since;    /* faults since it looked last */
+	uint64_t looked_ns;      /* when it looked last */
 	uint64_t moved_ns;       /* when a thread was last found to have moved */
 	uint64_t wait_ns, turns; /* what follow_own_wait() said last */
 	uint64_t free_until_ns;  /* it has waited too long where it was bound */
@@ -59,7 +59,9 @@ void handler_places_close(struct handler_places *places);
 /* The calling thread works for long; until it says that it ends. */
 void handler_places_enter_background(struct handler_places *places);
 void handler_places_leave_background(struct handler_places *places);
-/* Whether this text of /proc/loadavg says that at most nr_cpus threads are runnable. */
-bool handler_places_is_calm(const char *loadavg, unsigned nr_cpus);
+/* A handler begins. */
+void handler_place_begin(struct handler_place *at);
+/* Whether this text of /proc/loadavg says that at most nr threads are runnable. */
+bool handler_places_is_calm(const char *loadavg, unsigned nr);
 
 #endif

@@ -21,8 +21,9 @@
 
 /* A thread's means to bring pages back. */
 struct bring_buffer {
-	uint8_t *pages;  /* BRING_BATCH pages to decompress into */
-	bool wake_later; /* bring_page() leaves it to its caller to wake who waits for the page */
+	uint8_t *pages;                /* BRING_BATCH pages to decompress into */
+	bool wake_later;               /* it is left to the caller to wake who waits */
+	uint32_t wake_first, wake_end; /* for which pages, with bring_begin_quietly() */
 };
 
 /* A huge page to put a chunk together in; one thread's. */
@@ -125,8 +126,19 @@ enum bring_why { BRING_FAULT, BRING_PREFETCH };
  * (its cluster is to be loaded), -EBADMSG when its content is lost, -ENOMEM, or what userfaultfd says.
  */
 int bring_page(struct memmgr *mm, struct bring_buffer *b, uint32_t page, enum bring_why why, bool is_write);
+/*
+ * Brings back a page that lies on disk, and has LOADING, by reading it at once; without its chunk's lock, and wakes who waits.
+ * Returns whether the fault is served; else the page still has LOADING.
+ */
+bool bring_from_disk(struct memmgr *mm, struct bring_buffer *b, uint32_t page);
 /* Brings back those of the pages that can come without the disk, in this order; takes the locks itself. Returns pages brought. */
 size_t bring_pages(struct memmgr *mm, struct bring_buffer *b, const struct store_item *items, size_t nr);
+/*
+ * Between the two, bring_pages() wakes nobody; the second wakes who waits for any of the pages. Who follows a stream would otherwise be
+ * woken for each few pages, and wait again.
+ */
+void bring_begin_quietly(struct bring_buffer *b);
+void bring_end_quietly(struct memmgr *mm, struct bring_buffer *b);
 /*
  * A page was touched in limbo: brings back the limbo pages around it, one at the first touch since pages were taken from its chunk,
  * twice as many at each next. The chunk's lock is held.
@@ -154,16 +166,19 @@ void pager_stop(struct memmgr *mm);
 void pager_load(struct memmgr *mm, uint32_t page);
 /* A page could not be brought back: tell the owner, try again. */
 void pager_failed(struct memmgr *mm, uint32_t page, int error);
-/* A page of the store is touched by a fault: its companions may follow. Called without locks. Says what is known of it: */
+/*
+ * A page of the store is touched by a fault: its companions may follow, in so many clusters. Called without locks. Says what is
+ * known of it:
+ */
 enum pager_hint {
 	PAGER_ALONE,    /* nothing */
 	PAGER_NEAR,     /* it is part of a stream, but the guest does not follow its order: what lies near may be wanted */
 	PAGER_FOLLOWED, /* it belongs to a stream: the rest of its cluster is wanted soon */
 	PAGER_SURE,     /* to one that was followed for long: so is the rest of its chunk */
 };
-enum pager_hint pager_touched(struct memmgr *mm, uint64_t ref);
-/* Brings back what follows in the cluster. */
-void pager_bring_companions(struct memmgr *mm, struct bring_buffer *b, uint64_t ref, enum pager_hint hint);
+enum pager_hint pager_touched(struct memmgr *mm, uint32_t page, uint64_t ref, unsigned *clusters);
+/* Brings back what follows in the cluster, and the next clusters. */
+void pager_bring_companions(struct memmgr *mm, struct bring_buffer *b, uint64_t ref, enum pager_hint hint, unsigned clusters);
 void pager_prewarm(struct memmgr *mm);
 enum memmgr_failure pager_failure(struct memmgr *mm);
 void pager_retry(struct memmgr *mm);

@@ -31,15 +31,19 @@
 enum {
 	STREAMS = 16,
 	STREAM_MOST_CLUSTERS = 128,
-	SLICE = BRING_BATCH,  /* items between looks at what else there is to do */
-	WHOLE_WINDOW = 8,     /* clusters: streams of at least that bring whole chunks */
-	LOAD_AHEAD = 16,      /* clusters that a stream reads ahead */
+	SLICE = BRING_BATCH, /* items between looks at what else there is to do */
+	WHOLE_WINDOW = 8,    /* clusters: streams of at least that bring whole chunks */
+	LOAD_AHEAD = 16,     /* clusters that a stream reads ahead, */
+	LOAD_ASIDE = 2,      /* and one that is not followed: faults read, too */
+	FOLLOWED_NS = 20000000,
 	LOOK_AHEAD = 48,      /* clusters that one chunk, brought as a whole, may empty */
 	MOST_REQUESTS = 1024, /* pages waited for on disk, and failed ones */
 	RETRY_NS = 1000000000,
-	NEAR = 8,    /* touches of other pages between two of one stream */
-	GOES_ON = 4, /* clusters from one touch to the next */
-	NEAR_PAGES = 16,
+	TRIM_MS = 60,         /* until what was freed on disk may be discarded: swap_file_trim() */
+	FOLLOWS = 3,          /* touches where a stream is that are no chance */
+	HANDLER_CLUSTERS = 3, /* of a stream, which a handler brings by itself */
+	NEAR = 8,             /* touches of other pages between two of one stream */
+	NEAR_PAGES = 16,      /* brought with a page whose stream is not followed */
 	WAKE_TOUCHES = 128,
 	WAKE_NS = 50000000,
 };
@@ -56,9 +60,10 @@ struct stream {
 	uint32_t left;     /* clusters to be brought, at included */
 	uint32_t window;   /* as it was last set */
 	store_ref last_touch;
-	uint32_t touched; /* number of the last touch */
-	uint64_t used_ns;
-	store_ref ahead[LOOK_AHEAD]; /* at and what follows, as it was when the stream last worked */
+	uint32_t touched;              /* number of the last touch */
+	uint32_t follows;              /* touches one after the other where the stream was, */
+	uint64_t used_ns, followed_ns; /* and when the last one was */
+	store_ref ahead[LOOK_AHEAD];   /* at and what follows, as it was when the stream last worked */
 	size_t nr_ahead;
 };
 
@@ -151,16 +156,40 @@ static struct stream *stream_start(struct pager *p, store_ref ref, uint32_t clus
 	return s;
 }
 
-/* Whether the touch goes on where the last one of the stream was: what comes next is known then. */
-static bool stream_goes_on(struct pager *p, const struct stream *s, store_ref ref)
+/* How many clusters ahead of the stream the touch is: few of them, again and again, if the guest follows its order. nr_ahead: many. */
+static size_t stream_ahead(const struct stream *s, store_ref ref)
 {
-	store_ref at = s->last_touch;
-	for (unsigned i = 0; at && i < GOES_ON; i++) {
-		if (cluster_of(at) == cluster_of(ref))
-			return true;
-		at = store_cluster_next(p->mm->store, at);
-	}
-	return false;
+	size_t i = 0;
+	while (i < s->nr_ahead && cluster_of(s->ahead[i]) != cluster_of(ref))
+		i++;
+	return i;
+}
+
+/* Whether the cluster begins with a page of this chunk. */
+static bool begins_in_chunk(struct pager *p, store_ref ref, uint32_t chunk)
+{
+	struct store_item item;
+	size_t self;
+	return store_cluster_items(p->mm->store, ref, &item, 1, &self) && item.page_nr / CHUNK_PAGES == chunk;
+}
+
+/*
+ * Leaves that cluster and the next ones to the handler that was asked for the page, and goes on behind them: two that work on one chunk
+ * wait for each other. Returns how many are left.
+ */
+static unsigned stream_leave(struct pager *p, struct stream *s, size_t ahead, uint32_t page)
+{
+	size_t to = ahead + 1;
+	if (p->io)
+		return 1;
+	while (to < s->nr_ahead && (to - ahead < HANDLER_CLUSTERS || begins_in_chunk(p, s->ahead[to], page / CHUNK_PAGES)))
+		to++;
+	if (to >= s->nr_ahead || to >= s->left)
+		return 1;
+	s->at = s->load_at = s->ahead[to];
+	s->slot = 0;
+	s->left -= (uint32_t)to;
+	return (unsigned)(to - ahead);
 }
 
 static void stream_followed(struct pager *p, struct stream *s, store_ref ref, uint64_t now_ns)
@@ -189,11 +218,12 @@ static bool note_burst(struct pager *p, uint64_t now_ns)
 	return true;
 }
 
-enum pager_hint pager_touched(struct memmgr *mm, uint64_t ref)
+enum pager_hint pager_touched(struct memmgr *mm, uint32_t page, uint64_t ref, unsigned *clusters)
 {
 	struct pager *p = mm->pager;
 	enum pager_hint hint = PAGER_ALONE;
 	bool work = false;
+	*clusters = 1;
 	if (!mm->prefetch || mm->headroom <= 0)
 		return PAGER_ALONE;
 	uint64_t now_ns = memmgr_now_ns();
@@ -202,9 +232,17 @@ enum pager_hint pager_touched(struct memmgr *mm, uint64_t ref)
 	struct stream *s = mark & MARK_STREAM ? stream_find(p, mark & ~MARK_STREAM) : NULL;
 	p->touches++;
 	if (s) {
-		bool goes_on = p->touches - s->touched <= NEAR && stream_goes_on(p, s, ref);
+		size_t ahead = stream_ahead(s, ref);
+		bool is_there = p->touches - s->touched <= NEAR && ahead < s->nr_ahead;
 		stream_followed(p, s, ref, now_ns);
-		hint = !goes_on ? PAGER_NEAR : s->window < WHOLE_WINDOW ? PAGER_FOLLOWED : PAGER_SURE;
+		s->follows = is_there ? s->follows + 1 : 0;
+		if (s->follows >= FOLLOWS) {
+			s->followed_ns = now_ns;
+			hint = s->window < WHOLE_WINDOW ? PAGER_FOLLOWED : PAGER_SURE;
+			*clusters = stream_leave(p, s, ahead, page);
+		} else {
+			hint = PAGER_NEAR;
+		}
 		work = s->left > 0;
 	} else if (mark && !(mark & MARK_STREAM) && ((p->touches - mark) & ~MARK_STREAM) <= NEAR) {
 		stream_start(p, ref, 1, now_ns);
@@ -220,13 +258,21 @@ enum pager_hint pager_touched(struct memmgr *mm, uint64_t ref)
 	return hint;
 }
 
-void pager_bring_companions(struct memmgr *mm, struct bring_buffer *b, uint64_t ref, enum pager_hint hint)
+void pager_bring_companions(struct memmgr *mm, struct bring_buffer *b, uint64_t ref, enum pager_hint hint, unsigned clusters)
 {
 	struct store_item items[STORE_CLUSTER_SLOTS];
 	size_t self, nr = store_cluster_items(mm->store, ref, items, STORE_CLUSTER_SLOTS, &self);
-	size_t most = hint == PAGER_NEAR ? NEAR_PAGES : BRING_BATCH;
-	if (self + 1 < nr)
-		bring_pages(mm, b, items + self + 1, nr - self - 1 < most ? nr - self - 1 : most);
+	size_t first = self + 1, most = hint == PAGER_NEAR ? NEAR_PAGES : BRING_BATCH;
+	for (store_ref at = ref; at && clusters && first < nr; clusters--) {
+		store_ref next = clusters > 1 ? store_cluster_next(mm->store, at) : 0;
+		bring_begin_quietly(b);
+		bring_pages(mm, b, items + first, nr - first < most ? nr - first : most);
+		bring_end_quietly(mm, b);
+		at = next;
+		nr = at ? store_cluster_items(mm->store, at, items, STORE_CLUSTER_SLOTS, &self) : 0;
+		first = 0;
+		most = STORE_CLUSTER_SLOTS;
+	}
 }
 
 /*
@@ -386,6 +432,8 @@ static int serve_request(struct pager *p, const struct request *r)
 	store_ref ref;
 	int ret = bring_waited(p, r->page, &ref);
 	if (ret == -EAGAIN && ref) {
+		if (p->io)
+			store_load_set_ahead(p->io, false);
 		ret = p->io ? store_load_begin(p->io, ref) : -EIO;
 		/* Being read, and then loaded() brings it; or being given back to the disk, and then nobody will but this retry. */
 		if (ret == -EALREADY)
@@ -543,7 +591,12 @@ void pager_forget_failed(struct memmgr *mm)
 /* Keeps reads of the stream's next clusters going. */
 static void load_ahead(struct pager *p, struct stream *s)
 {
-	while (p->io && s->load_at && s->loaded < LOAD_AHEAD && s->loaded < s->left) {
+	if (!p->io)
+		return;
+	bool followed = memmgr_now_ns() - s->followed_ns < FOLLOWED_NS;
+	uint32_t most = followed ? LOAD_AHEAD : LOAD_ASIDE;
+	store_load_set_ahead(p->io, !followed);
+	while (s->load_at && s->loaded < most && s->loaded < s->left) {
 		int ret = store_load_begin(p->io, s->load_at);
 		if (ret == -EBUSY || ret == -ENOMEM)
 			return;
@@ -628,7 +681,8 @@ static bool stream_step(struct pager *p, struct stream *s)
 	s->slot = first + n;
 	if (s->slot >= nr)
 		stream_next_cluster(p, s);
-	bool sure = s->window >= WHOLE_WINDOW;
+	/* Where nobody follows, someone may touch the chunk while it is being read from disk as a whole, and wait for all of it. */
+	bool sure = s->window >= WHOLE_WINDOW && (!p->io || memmgr_now_ns() - s->followed_ns < FOLLOWED_NS);
 	lock_release(&p->lock);
 	/* Chunks come as a whole where the stream brings most of them. */
 	for (size_t i = 0; sure && i < n; i++)
@@ -680,6 +734,8 @@ static void wait_for_work(struct pager *p)
 	lock_release(&p->lock);
 	if (p->io && store_io_pending(p->io))
 		fds[1].fd = store_io_fd(p->io);
+	if (timeout_ms < 0 && p->mm->swap && swap_file_wants_trim(p->mm->swap))
+		timeout_ms = TRIM_MS;
 	if (work || p->mm->stopping)
 		timeout_ms = 0;
 	poll(fds, 2, timeout_ms);
@@ -697,6 +753,8 @@ static void *pager_main(void *arg)
 		/* Last, since it hands to the kernel what was begun above. */
 		worked |= reap(p);
 		retry_failed(p);
+		if (!worked && p->mm->swap)
+			worked = swap_file_trim(p->mm->swap);
 		if (!worked)
 			wait_for_work(p);
 	}

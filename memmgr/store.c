@@ -52,6 +52,7 @@
  * five pages.
  */
 #define WARM_CLUSTERS 8
+#define SPINS 200 /* some microseconds */
 
 uint32_t store_now_ms(void)
 {
@@ -222,11 +223,13 @@ void cluster_set_state(struct cluster *c, enum cluster_state state)
 
 void cluster_wait_unpinned(struct cluster *c)
 {
+	static const struct timespec moment = {.tv_nsec = 20000};
+	/* A reader takes microseconds, unless it reads from disk, or waits for this CPU: then it needs us to sleep. */
 	for (unsigned tries = 0; atomic_load(&c->word) & CLUSTER_PINS; tries++) {
-		if (tries < 64)
+		if (tries < SPINS)
 			__builtin_ia32_pause();
 		else
-			sched_yield();
+			nanosleep(&moment, NULL);
 	}
 }
 
@@ -358,7 +361,7 @@ void cluster_give_back(struct store *s, uint32_t number)
 
 /* --- pages --- */
 
-static struct seat *take_seat(struct store *s)
+struct seat *store_take_seat(struct store *s)
 {
 	for (;;) {
 		for (unsigned i = 0; i < NR_SEATS; i++)
@@ -369,7 +372,14 @@ static struct seat *take_seat(struct store *s)
 	}
 }
 
-static int decompress_seated(struct store *s, struct seat *seat, uint64_t word, const void *in, void *page)
+void store_leave_seat(struct seat *seat, int result)
+{
+	atomic_fetch_add_explicit(&seat->gets, result == 0, memory_order_relaxed);
+	atomic_fetch_add_explicit(&seat->damaged, result == -EIO, memory_order_relaxed);
+	atomic_store_explicit(&seat->busy, false, memory_order_release);
+}
+
+int store_decompress(struct store *s, struct seat *seat, uint64_t word, const void *in, void *page)
 {
 	enum compression how = (enum compression)slot_how(word);
 	bool lazily_grows = how == COMPRESSION_ZSTD || how == COMPRESSION_ZSTD_DICTIONARY;
@@ -382,8 +392,7 @@ static int decompress_seated(struct store *s, struct seat *seat, uint64_t word, 
 	return ret;
 }
 
-/* Where slot's record begins in the extent (invariant 7). */
-static size_t record_offset(const struct disk_table *table, unsigned slot)
+size_t store_record_offset(const struct disk_table *table, unsigned slot)
 {
 	size_t offset = 0;
 	for (unsigned i = 0; i < slot; i++) {
@@ -407,12 +416,12 @@ static int read_slot(struct store *s, struct seat *seat, uint32_t number, enum c
 	if (state == CLUSTER_DISK || state == CLUSTER_LOADING)
 		return -EAGAIN;
 	if (state != CLUSTER_BOTH)
-		return decompress_seated(s, seat, word, buffer + slot_offset(word), page);
+		return store_decompress(s, seat, word, buffer + slot_offset(word), page);
 	const struct disk_table *table = (const struct disk_table *)((char *)slots - offsetof(struct disk_table, slots));
 	uint8_t plain[COMPRESS_PAGE];
-	int ret = swap_file_unseal(s->swap, &table->extent, slot, buffer + record_offset(table, slot),
+	int ret = swap_file_unseal(s->swap, &table->extent, slot, buffer + store_record_offset(table, slot),
 				   slot_len(word) + SWAP_TAG_BYTES, plain);
-	return ret ? ret : decompress_seated(s, seat, word, plain, page);
+	return ret ? ret : store_decompress(s, seat, word, plain, page);
 }
 
 int store_get(struct store *s, store_ref ref, void *page)
@@ -421,15 +430,13 @@ int store_get(struct store *s, store_ref ref, void *page)
 	if (number == 0 || number > s->max_clusters)
 		return -EINVAL;
 	struct cluster *c = cluster_of(s, number);
-	struct seat *seat = take_seat(s);
+	struct seat *seat = store_take_seat(s);
 	enum cluster_state state = (enum cluster_state)(atomic_fetch_add(&c->word, 1) >> CLUSTER_STATE_SHIFT); /* invariant 2 */
 	int ret = state == CLUSTER_FREE ? -EINVAL : -EAGAIN;
 	if (state_has_ram(state) || state == CLUSTER_DISK || state == CLUSTER_LOADING)
 		ret = read_slot(s, seat, number, state, ref_slot(ref), page);
 	atomic_fetch_sub(&c->word, 1);
-	atomic_fetch_add_explicit(&seat->gets, ret == 0, memory_order_relaxed);
-	atomic_fetch_add_explicit(&seat->damaged, ret == -EIO, memory_order_relaxed);
-	atomic_store_explicit(&seat->busy, false, memory_order_release);
+	store_leave_seat(seat, ret);
 	if (ret == -EIO && state == CLUSTER_BOTH) {
 		/* It may be the transfer that was at fault: whoever tries again reads again. */
 		lock_take(&s->lock);

@@ -116,12 +116,22 @@ unsigned store_io_pending(const struct store_io *io);
  * -EEXIST when it is in RAM already, -EBUSY when the queue is full (reap first), -ENOMEM.
  */
 int store_load_begin(struct store_io *io, store_ref ref);
+/* Loads that begin from now on are ahead of need, or not: others of the disk then go first. */
+void store_load_set_ahead(struct store_io *io, bool is_ahead);
 /*
  * Begins to write up to max closed clusters that lie in RAM alone to the swap file, oldest first; or gives the RAM of those back at
  * once that the swap file still holds unchanged. Returns how many were begun or given back, -ENOSPC when the file is full, or -EIO
  * after writes have failed.
  */
 int store_write_begin(struct store_io *io, unsigned max);
+/*
+ * The page's bytes by reading its record alone, at once, from a cluster that lies on disk; it stays there. buffer: STORE_DISK_BUFFER
+ * bytes, aligned to a page. For one page for which somebody waits: the caller sleeps for as long as the disk takes, and store_drop()
+ * of the cluster's last page waits for it. Returns 0, -EAGAIN: it does not lie on disk alone, -EIO: it could not be read, or is
+ * damaged, which loading it will tell again.
+ */
+#define STORE_DISK_BUFFER (3u * 4096)
+int store_get_from_disk(struct store *s, store_ref ref, void *buffer, void *page);
 /* What completed: for loads any ref of the cluster. A written cluster's RAM has been given back when it is reported with 0. */
 struct store_done {
 	bool is_write;

@@ -123,6 +123,11 @@ int store_load_begin(struct store_io *io, store_ref ref)
 	return 0;
 }
 
+void store_load_set_ahead(struct store_io *io, bool is_ahead)
+{
+	swap_io_set_ahead(io->io, is_ahead);
+}
+
 static int reap_load(struct store *s, uint32_t number, int result)
 {
 	struct cluster *c = cluster_of(s, number);
@@ -148,6 +153,45 @@ static int reap_load(struct store *s, uint32_t number, int result)
 	else
 		lock_release(&s->lock);
 	return result;
+}
+
+/* --- one page --- */
+
+/* Reads and opens a record of a pinned cluster that is on disk, whether it is being loaded meanwhile or not. */
+static int read_record(struct store *s, const struct disk_table *table, unsigned slot, uint8_t *buffer, uint8_t *plain)
+{
+	uint64_t word = atomic_load_explicit(&table->slots[slot], memory_order_relaxed);
+	if (!(word & SLOT_LIVE) || !slot_has_record(word))
+		return -EAGAIN;
+	size_t begin = store_record_offset(table, slot), len = slot_len(word) + SWAP_TAG_BYTES;
+	size_t from = begin & ~(size_t)(SWAP_ALIGNMENT - 1), to = (begin + len + SWAP_ALIGNMENT - 1) & ~(size_t)(SWAP_ALIGNMENT - 1);
+	if (to > table->extent.len || to - from > STORE_DISK_BUFFER)
+		return -EIO;
+	int ret = swap_file_read(s->swap, &table->extent, (uint32_t)from, (uint32_t)(to - from), buffer);
+	return ret ? ret : swap_file_unseal(s->swap, &table->extent, slot, buffer + (begin - from), len, plain);
+}
+
+int store_get_from_disk(struct store *s, store_ref ref, void *buffer, void *page)
+{
+	uint32_t number = ref_cluster(ref);
+	if (number == 0 || number > s->max_clusters)
+		return -EAGAIN;
+	struct cluster *c = cluster_of(s, number);
+	uint8_t plain[COMPRESS_PAGE];
+	enum cluster_state state = (enum cluster_state)(atomic_fetch_add(&c->word, 1) >> CLUSTER_STATE_SHIFT); /* invariant 2 */
+	int ret = -EAGAIN;
+	if (state == CLUSTER_DISK || state == CLUSTER_LOADING) {
+		slot_word *slots = atomic_load_explicit(&c->slots, memory_order_acquire);
+		const struct disk_table *table = (const struct disk_table *)((char *)slots - offsetof(struct disk_table, slots));
+		ret = read_record(s, table, ref_slot(ref), buffer, plain);
+		if (ret == 0) {
+			struct seat *seat = store_take_seat(s);
+			ret = store_decompress(s, seat, atomic_load(&slots[ref_slot(ref)]), plain, page);
+			store_leave_seat(seat, ret);
+		}
+	}
+	atomic_fetch_sub(&c->word, 1);
+	return ret;
 }
 
 /* --- writing --- */

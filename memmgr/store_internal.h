@@ -215,4 +215,12 @@ void cluster_wait_unpinned(struct cluster *c);
 
 uint32_t store_now_ms(void);
 
+/* --- reading, with the cluster pinned --- */
+
+struct seat *store_take_seat(struct store *s);
+void store_leave_seat(struct seat *seat, int result);
+int store_decompress(struct store *s, struct seat *seat, uint64_t word, const void *in, void *page);
+/* Where slot's record begins in the extent (invariant 7). */
+size_t store_record_offset(const struct disk_table *table, unsigned slot);
+
 #endif

@@ -33,6 +33,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/lock.h"
@@ -42,6 +43,8 @@
 #include "memmgr/swap_file_internal.h"
 
 #define STALE_MAX (16u << 20)
+#define STALE_BUSY 8u /* times that, while somebody reads */
+#define QUIET_MS 50u  /* since the last read */
 #define SEARCHES_MAX 32 /* in vain, before the file is rather made longer: others wait for the lock */
 #define GROUP_BYTES ((uint64_t)SWAP_GROUP_BLOCKS * SWAP_BLOCK)
 #define SECRET_BYTES 4096
@@ -77,6 +80,7 @@ struct swap_file {
 
 	/* Counters. used, peak and discards are written under the lock. */
 	_Atomic uint64_t used, peak, discards;
+	_Atomic uint64_t read_ms; /* when something was last read, 0: never */
 	_Atomic uint64_t reads, writes, read_bytes, written_bytes, errors;
 };
 
@@ -428,6 +432,20 @@ static uint64_t stale_max(const struct swap_file *sf)
 	return sf->limit ? min_u64(STALE_MAX, sf->limit / 16) : STALE_MAX;
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Whether nobody reads at the moment: discarding holds reads up for milliseconds (the file is locked meanwhile). */
+static bool is_quiet(const struct swap_file *sf)
+{
+	uint64_t read_ms = look(&sf->read_ms);
+	return !read_ms || now_ms() - read_ms > QUIET_MS;
+}
+
 /*
  * Gives the stale blocks around block back to the file system. Called with the lock, which it lets go meanwhile (invariant 1).
  * Returns false if it cannot.
@@ -463,9 +481,28 @@ void swap_file_free(struct swap_file *sf, const struct swap_extent *extent)
 		abort();
 	}
 	atomic_store_explicit(&sf->used, look(&sf->used) - extent->len, memory_order_relaxed);
-	if (sf->extents.nr_stale * SWAP_BLOCK > stale_max(sf))
+	uint64_t stale = sf->extents.nr_stale * SWAP_BLOCK, most = stale_max(sf);
+	if (stale > most && (is_quiet(sf) || stale > STALE_BUSY * most))
 		(void)discard_around(sf, block);
 	lock_release(&sf->lock);
+}
+
+bool swap_file_wants_trim(struct swap_file *sf)
+{
+	lock_take(&sf->lock);
+	bool wants = !sf->no_discard && sf->extents.nr_stale * SWAP_BLOCK > stale_max(sf);
+	lock_release(&sf->lock);
+	return wants;
+}
+
+bool swap_file_trim(struct swap_file *sf)
+{
+	uint64_t block;
+	lock_take(&sf->lock);
+	bool trimmed = sf->extents.nr_stale * SWAP_BLOCK > stale_max(sf) && is_quiet(sf) &&
+		       swap_extents_next_stale(&sf->extents, 0, &block) && discard_around(sf, block);
+	lock_release(&sf->lock);
+	return trimmed;
 }
 
 void swap_file_note_full(struct swap_file *sf)
@@ -476,6 +513,16 @@ void swap_file_note_full(struct swap_file *sf)
 	while (swap_extents_next_stale(&sf->extents, block, &block) && discard_around(sf, block))
 		block++;
 	lock_release(&sf->lock);
+}
+
+int swap_file_read(struct swap_file *sf, const struct swap_extent *extent, uint32_t offset, uint32_t len, void *buffer)
+{
+	ssize_t got = pread(sf->fd, buffer, len, (off_t)(extent->offset + offset));
+	int res = mem_io_result(false, buffer, len, got < 0 ? -errno : (int)got);
+	if (res != (int)len)
+		return -EIO;
+	swap_file_count_transfer(sf, false, len);
+	return 0;
 }
 
 uint64_t swap_file_used(const struct swap_file *sf)
@@ -499,6 +546,8 @@ void swap_file_count_transfer(struct swap_file *sf, bool is_write, uint32_t byte
 {
 	count(is_write ? &sf->writes : &sf->reads, 1);
 	count(is_write ? &sf->written_bytes : &sf->read_bytes, bytes);
+	if (!is_write)
+		atomic_store_explicit(&sf->read_ms, now_ms(), memory_order_relaxed);
 }
 
 void swap_file_count_error(struct swap_file *sf)

@@ -58,9 +58,13 @@ struct swap_extent {
 int swap_file_allocate(struct swap_file *sf, size_t len, struct swap_extent *extent);
 /*
  * Frees the extent, on which no transfer may be pending. Its blocks are discarded, save for 16 MiB (or a sixteenth of the limit,
- * if that is less) that the file keeps to be used again.
+ * if that is less) that the file keeps to be used again; while somebody reads, for eight times as much.
  */
 void swap_file_free(struct swap_file *sf, const struct swap_extent *extent);
+/* Whether more is kept than that while nobody reads. */
+bool swap_file_wants_trim(struct swap_file *sf);
+/* Discards some of it, unless somebody has read within 50 ms. Returns whether it did. */
+bool swap_file_trim(struct swap_file *sf);
 
 /*
  * Seals len bytes as record number index (below 65536) of the extent: writes len + SWAP_TAG_BYTES bytes to sealed. in and sealed
@@ -94,6 +98,8 @@ unsigned swap_io_pending(const struct swap_io *io);
  */
 int swap_io_read(struct swap_io *io, const struct swap_extent *extent, void *buffer, uint64_t token);
 int swap_io_write(struct swap_io *io, const struct swap_extent *extent, const void *buffer, uint64_t token);
+/* Reads that are queued from now on are ahead of need, or not: others of the disk then go first (ioprio_set(2), class idle). */
+void swap_io_set_ahead(struct swap_io *io, bool is_ahead);
 /* Hands what was queued to the kernel. Returns 0 or -errno: what was not taken stays queued, or fails when it is reaped next. */
 int swap_io_submit(struct swap_io *io);
 
@@ -103,6 +109,12 @@ struct swap_io_done {
 };
 /* Reaps up to max completions; wait: at least one if any is pending. Submits first. Returns how many. */
 size_t swap_io_reap(struct swap_io *io, bool wait, struct swap_io_done *done, size_t max);
+
+/*
+ * Reads a part of the extent at once, without a ring: offset and len are multiples of SWAP_ALIGNMENT, buffer is aligned to it.
+ * Thread-safe. Returns 0 or -EIO; nothing is said of a failure, since whoever cannot do without the bytes asks again by a ring.
+ */
+int swap_file_read(struct swap_file *sf, const struct swap_extent *extent, uint32_t offset, uint32_t len, void *buffer);
 
 struct swap_file_stats {
 	uint64_t used_bytes, peak_bytes;

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
+#include <linux/ioprio.h>
 #include <string.h>
 #include <time.h>
 
@@ -34,7 +35,7 @@ struct transfer {
 	uint8_t *buffer;
 	uint64_t offset;
 	uint32_t len, done; /* bytes */
-	bool is_write;
+	bool is_write, is_ahead;
 	bool is_refused; /* by a broken ring */
 	unsigned tries;
 	struct transfer *next; /* free ones */
@@ -45,6 +46,7 @@ struct swap_io {
 	struct io_uring ring;
 	unsigned depth, nr_pending;
 	bool is_broken; /* the kernel refuses the ring for good */
+	bool is_ahead;  /* reads are, from now on */
 	struct transfer *free;
 	struct transfer transfers[]; /* depth */
 };
@@ -103,6 +105,9 @@ static void queue(struct swap_io *io, struct transfer *t)
 		io_uring_prep_write(sqe, fd, t->buffer + t->done, left, t->offset + t->done);
 	else
 		io_uring_prep_read(sqe, fd, t->buffer + t->done, left, t->offset + t->done);
+	/* Schedulers that sort by place (mq-deadline) would let one who waits wait for a whole stream. */
+	if (t->is_ahead)
+		sqe->ioprio = IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0);
 	if (t->tries)
 		sqe->flags |= IOSQE_ASYNC; /* refused without blocking before: let a kernel thread block */
 	io_uring_sqe_set_data(sqe, t);
@@ -121,6 +126,7 @@ static int add(struct swap_io *io, const struct swap_extent *extent, uint8_t *bu
 		.offset = extent->offset,
 		.len = extent->len,
 		.is_write = is_write,
+		.is_ahead = !is_write && io->is_ahead,
 	};
 	queue(io, t);
 	return 0;
@@ -129,6 +135,11 @@ static int add(struct swap_io *io, const struct swap_extent *extent, uint8_t *bu
 int swap_io_read(struct swap_io *io, const struct swap_extent *extent, void *buffer, uint64_t token)
 {
 	return add(io, extent, buffer, token, false);
+}
+
+void swap_io_set_ahead(struct swap_io *io, bool is_ahead)
+{
+	io->is_ahead = is_ahead;
 }
 
 int swap_io_write(struct swap_io *io, const struct swap_extent *extent, const void *buffer, uint64_t token)

@@ -89,7 +89,7 @@ END_TEST
 
 START_TEST(cpus_are_looked_for_seldom_and_each_is_named_once)
 {
-	struct follow f = {.since_check = 0};
+	struct follow f = {.checked_ns = 0};
 	int cpus[4], self = (int)syscall(SYS_gettid);
 	uint64_t now = SECOND_NS;
 	unsigned looks = 0;
