@@ -171,7 +171,9 @@ static void carry_out(struct memmgr *mm, struct reclaim_state *state, const stru
 		evict_by_clock(mm, d->take_pages);
 	if (d->compress_pages && !mm->kernel_tier) {
 		uint64_t now_ns = memmgr_now_ns(), age_ns = d->limbo_ms * 1000000ull;
-		evict_compress(mm, age_ns < now_ns ? now_ns - age_ns : 0, d->compress_pages);
+		/* What counts as cold once it leaves limbo is packed once, not twice. */
+		enum store_method method = d->dense && d->limbo_ms >= set->cold_ms ? STORE_DENSE : STORE_FAST;
+		evict_compress(mm, age_ns < now_ns ? now_ns - age_ns : 0, d->compress_pages, method);
 	}
 	if (d->store_raw_pages)
 		evict_store_raw(mm, d->store_raw_pages);

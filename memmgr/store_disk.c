@@ -166,13 +166,22 @@ static uint32_t oldest(const struct store *s)
 	return best;
 }
 
-/* Bytes of the records, as they will lie on disk. Marks the dead, which will have none (invariant 7). With the lock held. */
+/*
+ * Bytes of the records, as they will lie on disk. Marks the dead that have none: all but those that a live page of their chain needs
+ * (invariants 7 and 8). With the lock held.
+ */
 static size_t mark_records(struct cluster *c, slot_word *slots)
 {
 	size_t len = 0;
-	for (unsigned i = 0; i < c->nr_slots; i++) {
+	bool needed = false; /* by a live page that comes later in the chain */
+	for (unsigned i = c->nr_slots; i-- > 0;) {
 		uint64_t word = atomic_load(&slots[i]);
-		if (word & SLOT_LIVE)
+		bool kept = word & SLOT_LIVE;
+		if (slot_is_chained(word)) {
+			kept |= needed;
+			needed = kept && slot_how(word) != COMPRESSION_ZSTD;
+		}
+		if (kept)
 			len += slot_has_record(word) ? slot_len(word) + SWAP_TAG_BYTES : 0;
 		else
 			atomic_store(&slots[i], word | (uint64_t)SLOT_NO_RECORD << SLOT_HOW_SHIFT);
