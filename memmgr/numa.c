@@ -1,5 +1,5 @@
 /*
- * NUMA placement of guest RAM, by mbind(2) and move_pages(2).
+ * NUMA placement of guest RAM, by libnuma's mbind(2) and move_pages(2).
  *
  * The moving of a range:
  *

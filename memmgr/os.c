@@ -4,11 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
-#include <linux/mempolicy.h>
+#include <numaif.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 int mem_ioctl_kernel(int fd, unsigned long request, void *arg)
@@ -107,11 +106,11 @@ __attribute__((weak)) int mem_ring_submit(struct io_uring *ring, unsigned nr_wai
 	return mem_ring_submit_kernel(ring, nr_wait);
 }
 
-/* By system calls alone: libnuma would read /proc and /sys at each start of the VMM. */
+/* Of libnuma the calls alone, which is why it is linked statically: its start reads /proc and /sys. */
 uint64_t mem_host_nodes_kernel(void)
 {
-	uint64_t nodes[1024 / 64] = {0}; /* the kernel wants room for all it could ever have */
-	if (syscall(SYS_get_mempolicy, NULL, nodes, 1024, NULL, MPOL_F_MEMS_ALLOWED) < 0 || !nodes[0])
+	unsigned long nodes[1024 / 64] = {0}; /* the kernel wants room for all it could ever have */
+	if (get_mempolicy(NULL, nodes, 1024, NULL, MPOL_F_MEMS_ALLOWED) < 0 || !nodes[0])
 		return 1;
 	return nodes[0];
 }
@@ -123,8 +122,9 @@ __attribute__((weak)) uint64_t mem_host_nodes(void)
 
 int mem_mbind_kernel(void *start, size_t len, int mode, uint64_t nodes)
 {
+	unsigned long mask = nodes;
 	/* The kernel looks at one bit less than it is told. */
-	return syscall(SYS_mbind, start, len, mode, nodes ? &nodes : NULL, nodes ? 65 : 0, 0) < 0 ? -errno : 0;
+	return mbind(start, len, mode, nodes ? &mask : NULL, nodes ? 65 : 0, 0) < 0 ? -errno : 0;
 }
 
 __attribute__((weak)) int mem_mbind(void *start, size_t len, int mode, uint64_t nodes)
@@ -134,7 +134,7 @@ __attribute__((weak)) int mem_mbind(void *start, size_t len, int mode, uint64_t 
 
 int mem_move_pages_kernel(size_t nr, void **pages, const int *nodes, int *status)
 {
-	long ret = syscall(SYS_move_pages, 0, nr, pages, nodes, status, MPOL_MF_MOVE);
+	long ret = move_pages(0, nr, pages, nodes, status, MPOL_MF_MOVE);
 	return ret < 0 ? -errno : (int)ret;
 }
 
