@@ -242,19 +242,17 @@ static int compress(struct store_writer *w, const void *page, enum store_method 
 		    struct open_cluster **room)
 {
 	int len = 0;
-	bool looks_random = page_looks_random(page);
+	*how = COMPRESSION_LZ4;
 	*room = NULL;
-	if (method == STORE_FAST || looks_random) {
-		*how = COMPRESSION_LZ4;
+	if (method == STORE_FAST || page_looks_random(page)) {
 		len = compress_fast(w->compressor, page, w->scratch, STORE_WORTHWHILE - 1);
+		/* In half of what LZ4 finds nothing to save in, zstd does; but hardly in what looks random. */
+		if (len || page_looks_random(page))
+			return len;
+		w->chain = NULL; /* it lies in another cluster, or ends here */
 	}
-	/* What LZ4 finds nothing to save in is half of the time no match for zstd. */
-	if (len == 0 && !looks_random) {
-		if (method == STORE_FAST)
-			w->chain = NULL; /* it lies in another cluster */
-		len = put_dense(w, page, how, room);
-		count_bytes(w);
-	}
+	len = put_dense(w, page, how, room);
+	count_bytes(w);
 	return len;
 }
 
