@@ -149,10 +149,11 @@ static void decide(struct memmgr *mm, struct reclaim_state *state, const struct 
 static void tidy_store(struct memmgr *mm, const struct memmgr_settings *set, bool dense)
 {
 	struct store_item items[STORE_CLUSTER_SLOTS];
+	enum store_method method;
 	size_t nr;
 	for (unsigned i = 0; i < TIDY_CLUSTERS && !mm->stopping; i++) {
-		nr = store_pick_sparse(mm->store, SPARSE_PERCENT, items, STORE_CLUSTER_SLOTS);
-		if (nr == 0 || evict_repack(mm, items, nr, dense ? STORE_DENSE : STORE_FAST) == 0)
+		nr = store_pick_sparse(mm->store, SPARSE_PERCENT, items, STORE_CLUSTER_SLOTS, &method);
+		if (nr == 0 || evict_repack(mm, items, nr, method) == 0)
 			break;
 	}
 	for (unsigned i = 0; dense && i < TIDY_CLUSTERS && !mm->stopping; i++) {

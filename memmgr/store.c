@@ -636,7 +636,7 @@ bool store_is_on_disk(struct store *s, store_ref ref)
 /* How many clusters of a bucket are looked at for the sparsest one. */
 #define SPARSE_LOOKS 8
 
-size_t store_pick_sparse(struct store *s, unsigned percent, struct store_item *items, size_t max)
+size_t store_pick_sparse(struct store *s, unsigned percent, struct store_item *items, size_t max, enum store_method *method)
 {
 	size_t nr = 0;
 	lock_take(&s->lock);
@@ -654,6 +654,7 @@ size_t store_pick_sparse(struct store *s, unsigned percent, struct store_item *i
 		if (!best)
 			continue;
 		nr = list_items(s, best, true, items, max);
+		*method = (enum store_method)cluster_of(s, best)->method;
 		set_bucket(s, best, 0); /* until another page of it dies: not to be picked for ever when its pages cannot be put */
 		s->compacted += nr;
 	}

@@ -95,9 +95,10 @@ bool store_is_on_disk(struct store *s, store_ref ref);
 
 /*
  * The live items of a closed cluster in RAM, to be put again and dropped: of the one whose dead bytes are the most, and more than percent
- * of it; or of one that was put with STORE_FAST at least min_age_ms ago, for STORE_DENSE. Return how many, 0 when there is none.
+ * of it, with the method by which it was put; or of one that was put with STORE_FAST at least min_age_ms ago, for STORE_DENSE. Return
+ * how many, 0 when there is none.
  */
-size_t store_pick_sparse(struct store *s, unsigned percent, struct store_item *items, size_t max);
+size_t store_pick_sparse(struct store *s, unsigned percent, struct store_item *items, size_t max, enum store_method *method);
 size_t store_pick_cold(struct store *s, uint64_t min_age_ms, struct store_item *items, size_t max);
 
 /* --- disk --- */
