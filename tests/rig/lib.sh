@@ -204,7 +204,7 @@ qmp()
 # Reads qmp.log on to the answer of a command.
 qmp_read()
 {
-	local limit=$((SECONDS + 30 * ${RIG_PATIENCE:-2})) line= part=
+	local limit=$((SECONDS + 30 * ${RIG_PATIENCE:-2})) line='' part=''
 	while true; do
 		# A line may come in parts; what has come of it has been read then.
 		if ! read -r line <&"$qmp_out"; then
