@@ -142,7 +142,8 @@ int64_t place_evict(struct place *place, uint64_t first, uint64_t nr)
 			return ret;
 		}
 		present = count_present(place, first, nr);
-		if (present == before && !ret)
+		/* Ours takes all that it can at once; what is left does not compress. */
+		if (!ret && (present == before || place->side == PLACE_OURS))
 			break;
 	}
 	return (int64_t)(nr - present);
