@@ -121,7 +121,8 @@ struct seat {
 	uint64_t opened; /* store.opened then */
 	_Atomic uint64_t gets, damaged;
 	_Atomic size_t bytes;
-} __attribute__((aligned(64)));
+	char apart[64]; /* so that no two share a line of the cache, wherever the store lies */
+};
 
 #define NR_SEATS 8
 #define NR_BUCKETS 16
