@@ -18,7 +18,7 @@ BASE_CFLAGS := -std=gnu11 -D_GNU_SOURCE -I. -fno-strict-aliasing -pthread -fPIE 
 HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2
 SAN_CFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer -DDEBUG,$(HARDEN))
 ALL_CFLAGS := $(BASE_CFLAGS) $(CFLAGS) $(SAN_CFLAGS)
-LDLIBS := -lev -luring -ljansson -l:liblz4.a -lzstd -lsodium -l:libnuma.a -ldl -lm
+LDLIBS := -lev -luring -ljansson -l:liblz4.a -lzstd -lsodium -ldl -lm
 ALL_LDFLAGS := -pie -Wl,-z,relro -Wl,--as-needed $(LDFLAGS)
 
 # The VMM's layers, lowest first; what each may include is in scripts/layers.txt.
