@@ -1,8 +1,6 @@
 /*
- * Compression of single pages: by LZ4, and by zstd with a dictionary that is trained on the guest's own pages: what 4 KiB alone are
- * too short to learn.
- *
- * A dictionary never changes once it is trained, and must live as long as a page that was compressed with it.
+ * Compression of pages: each by itself with LZ4, or with zstd in chains. A page of a chain is compressed with the ones before it in
+ * mind, and needs those to be decompressed: 4 KiB alone are too short to learn much from.
  */
 #ifndef MEMMGR_COMPRESS_H
 #define MEMMGR_COMPRESS_H
@@ -12,29 +10,17 @@
 #include <stdint.h>
 
 #define COMPRESS_PAGE 4096u
-#define DICTIONARY_BYTES 65536u
-/* Pages that a dictionary is trained on. */
-#define DICTIONARY_SAMPLES 512u
+/* Pages of a chain, at most. More would save bytes, too, and cost whoever wants the last page of one. */
+#define COMPRESS_CHAIN 4u
 
 /* How a page was compressed, kept with it: 3 bits. */
 enum compression {
 	COMPRESSION_NONE, /* 4096 bytes as they are */
 	COMPRESSION_LZ4,
-	COMPRESSION_ZSTD,
-	COMPRESSION_ZSTD_DICTIONARY,
-	COMPRESSION_ZERO, /* nothing but zeroes: no bytes */
+	COMPRESSION_ZSTD,       /* the first page of a chain */
+	COMPRESSION_ZSTD_CHAIN, /* another one */
+	COMPRESSION_ZERO,       /* nothing but zeroes: no bytes */
 };
-
-struct dictionary;
-
-/*
- * Trains on DICTIONARY_SAMPLES pages, one after the other: 15 to 30 ms. Returns 0, -ENOMEM, -EINVAL when nothing can be learnt from
- * them.
- */
-int dictionary_train(const void *pages, struct dictionary **dictionary);
-void dictionary_destroy(struct dictionary *d);
-/* Bytes of memory that it takes; grows with the first page that compress_dense() compresses with it. */
-size_t dictionary_bytes(const struct dictionary *d);
 
 /* Whether all bytes of the page (aligned to 8) are zero. */
 bool page_is_zero(const void *page);
@@ -45,12 +31,18 @@ int compressor_create(struct compressor **c);
 void compressor_destroy(struct compressor *c);
 size_t compressor_bytes(const struct compressor *c);
 
+/* Whether the page looks as if it hardly could be compressed: then zstd is not worth its time. */
+bool page_looks_random(const void *page);
+
 /*
- * Compress a page to at most max bytes (below 4096), by LZ4 or by zstd; d may be NULL. Return the length, with *how, or 0 when it
- * does not fit: pages that look random are hardly tried. -ENOMEM. out has COMPRESS_PAGE bytes of room.
+ * Compress a page to at most max bytes (below 4096). Return the length, or 0 when it does not fit; compress_dense() also -ENOMEM. out
+ * has COMPRESS_PAGE bytes of room.
+ *
+ * place is the page's place in a chain: 0 begins one, and i (below COMPRESS_CHAIN) goes on after the page for which place was i - 1
+ * in the last call of compress_dense(). Only after a call that returned a length.
  */
-int compress_fast(struct compressor *c, const void *page, void *out, size_t max, enum compression *how);
-int compress_dense(struct compressor *c, struct dictionary *d, const void *page, void *out, size_t max, enum compression *how);
+int compress_fast(struct compressor *c, const void *page, void *out, size_t max);
+int compress_dense(struct compressor *c, unsigned place, const void *page, void *out, size_t max);
 
 /* What zstd needs to decompress: one thread at a time. */
 struct decompressor;
@@ -58,11 +50,13 @@ struct decompressor *decompressor_create(void);
 void decompressor_destroy(struct decompressor *de);
 size_t decompressor_bytes(const struct decompressor *de);
 
+/* Decompresses a page that needs no others. Returns 0, -EIO unless in is such a page, whole and valid. */
+int decompress_page(enum compression how, const void *in, size_t len, void *page);
 /*
- * d is the dictionary of the page, if it was compressed with one. Returns 0, -EIO unless in is such a page, whole and valid,
- * -ENOMEM. de may be NULL when there is no memory for one: then zstd gives -ENOMEM.
+ * The same of a chain's page; -ENOMEM. place is 0, or one more than in the last call for this decompressor, which had the page
+ * before it and returned 0. decompressor_page() has the page until the next call with place 0.
  */
-int decompress_page(struct decompressor *de, const struct dictionary *d, enum compression how, const void *in, size_t len,
-		    void *page);
+int decompress_dense(struct decompressor *de, unsigned place, const void *in, size_t len);
+const void *decompressor_page(const struct decompressor *de, unsigned place);
 
 #endif

@@ -448,12 +448,12 @@ static size_t gather_due(struct memmgr *mm, struct limbo_queue *queue, uint64_t 
 	return nr;
 }
 
-size_t evict_compress(struct memmgr *mm, uint64_t before_ns, size_t max)
+size_t evict_compress(struct memmgr *mm, uint64_t before_ns, size_t max, enum store_method method)
 {
 	bool full = false;
 	size_t nr = gather_due(mm, &mm->evictor->queue, before_ns, max, false);
 	sort_victims(mm->evictor->victims, nr);
-	return put_victims(mm, mm->evictor->victims, nr, STORE_FAST, &full);
+	return put_victims(mm, mm->evictor->victims, nr, method, &full);
 }
 
 uint64_t evict_oldest_ns(struct memmgr *mm)
@@ -462,7 +462,7 @@ uint64_t evict_oldest_ns(struct memmgr *mm)
 	return run ? run->taken_ns : UINT64_MAX;
 }
 
-size_t evict_compress_range(struct memmgr *mm, uint32_t first, uint32_t end)
+size_t evict_compress_range(struct memmgr *mm, uint32_t first, uint32_t end, enum store_method method)
 {
 	size_t left = 0;
 	bool full = false;
@@ -473,7 +473,7 @@ size_t evict_compress_range(struct memmgr *mm, uint32_t first, uint32_t end)
 			nr = gather(mm, first, n < end - first ? n : end - first, 0, false, nr);
 		}
 		sort_victims(mm->evictor->victims, nr);
-		left += put_victims(mm, mm->evictor->victims, nr, STORE_FAST, &full);
+		left += put_victims(mm, mm->evictor->victims, nr, method, &full);
 	}
 	return left;
 }

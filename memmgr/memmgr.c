@@ -361,6 +361,8 @@ ssize_t memmgr_evict_range(struct memmgr *mm, uint64_t gpa, uint64_t len, enum m
 		return -EOPNOTSUPP; /* where its pages lie is the kernel's affair */
 	if (tier == MEMMGR_TIER_DISK && !mm->swap)
 		return -ENODEV;
+	struct memmgr_settings set;
+	memmgr_get_settings(mm, &set);
 	int64_t ret = 0;
 	lock_take(&mm->evict_lock);
 	for (uint32_t at = first; at < end && !mm->stopping;) {
@@ -369,7 +371,7 @@ ssize_t memmgr_evict_range(struct memmgr *mm, uint64_t gpa, uint64_t len, enum m
 		at += n;
 	}
 	if (tier != MEMMGR_TIER_LIMBO && !mm->kernel_tier)
-		evict_compress_range(mm, first, end);
+		evict_compress_range(mm, first, end, set.dense && set.cold_ms <= set.limbo_ms ? STORE_DENSE : STORE_FAST);
 	if (tier == MEMMGR_TIER_DISK) {
 		while (evict_store_raw(mm, SIZE_MAX) > 0)
 			;

@@ -194,9 +194,9 @@ size_t evict_by_clock(struct memmgr *mm, size_t nr);
 /* Takes resident pages first to first + nr - 1 of one chunk, whether referenced or not; sample: as samples. Returns pages taken. */
 size_t evict_run(struct memmgr *mm, uint32_t first, uint32_t nr, bool sample);
 /* Compresses limbo pages that were taken before the given time, up to max. Returns pages that left limbo. */
-size_t evict_compress(struct memmgr *mm, uint64_t before_ns, size_t max);
+size_t evict_compress(struct memmgr *mm, uint64_t before_ns, size_t max, enum store_method method);
 /* The same for a range, at once. */
-size_t evict_compress_range(struct memmgr *mm, uint32_t first, uint32_t end);
+size_t evict_compress_range(struct memmgr *mm, uint32_t first, uint32_t end, enum store_method method);
 /* Puts pages of the store again: denser, or to close holes. Returns pages. */
 size_t evict_repack(struct memmgr *mm, const struct store_item *items, size_t nr, enum store_method method);
 /* Puts incompressible limbo pages into the store as they are, for the disk. Returns pages. */

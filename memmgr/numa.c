@@ -1,5 +1,5 @@
 /*
- * NUMA placement of guest RAM, by mbind(2) and move_pages(2).
+ * NUMA placement of guest RAM, by libnuma's mbind(2) and move_pages(2).
  *
  * The moving of a range:
  *
@@ -99,8 +99,9 @@ int numa_range_bind(const struct numa_range *range, uint64_t nodes, enum numa_po
 	if (ret)
 		return error_set(err, -ret, "guest RAM: cannot bind %llu MiB to host nodes %s: %s; %s",
 				 (unsigned long long)(range->len >> 20), list_nodes(nodes, wanted, sizeof(wanted)), strerror(-ret),
-				 ret == -EPERM ? "allow mbind in the container's seccomp profile"
-					       : "leave the nodes out, or free memory there");
+				 ret == -EPERM     ? "allow mbind in the container's seccomp profile"
+				 : ret == -ELIBACC ? "install libnuma1"
+						   : "leave the nodes out, or free memory there");
 	return 0;
 }
 

@@ -1,14 +1,16 @@
 /* See os.h. */
 #include "memmgr/os.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
-#include <linux/mempolicy.h>
+#include <numaif.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 int mem_ioctl_kernel(int fd, unsigned long request, void *arg)
@@ -107,11 +109,43 @@ __attribute__((weak)) int mem_ring_submit(struct io_uring *ring, unsigned nr_wai
 	return mem_ring_submit_kernel(ring, nr_wait);
 }
 
-/* By system calls alone: libnuma would read /proc and /sys at each start of the VMM. */
+/*
+ * libnuma, loaded when first needed: it reads /proc and /sys when it is loaded, which would be a tenth of a millisecond at each start
+ * of the VMM, for what few guests ask for.
+ */
+#define NUMA_LIBRARY "libnuma.so.1"
+
+static struct {
+	__typeof__(&get_mempolicy) get_mempolicy;
+	__typeof__(&mbind) mbind;
+	__typeof__(&move_pages) move_pages;
+	bool there;
+} numa;
+
+static void load_numa(void)
+{
+	void *opened = dlopen(NUMA_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+	if (!opened)
+		return;
+	*(void **)&numa.get_mempolicy = dlsym(opened, "get_mempolicy");
+	*(void **)&numa.mbind = dlsym(opened, "mbind");
+	*(void **)&numa.move_pages = dlsym(opened, "move_pages");
+	numa.there = numa.get_mempolicy && numa.mbind && numa.move_pages;
+}
+
+static bool has_numa(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, load_numa);
+	return numa.there;
+}
+
 uint64_t mem_host_nodes_kernel(void)
 {
-	uint64_t nodes[1024 / 64] = {0}; /* the kernel wants room for all it could ever have */
-	if (syscall(SYS_get_mempolicy, NULL, nodes, 1024, NULL, MPOL_F_MEMS_ALLOWED) < 0 || !nodes[0])
+	unsigned long nodes[1024 / 64] = {0}; /* the kernel wants room for all it could ever have */
+	if (!has_numa())
+		return UINT64_MAX; /* whoever asks for one is told then */
+	if (numa.get_mempolicy(NULL, nodes, 1024, NULL, MPOL_F_MEMS_ALLOWED) < 0 || !nodes[0])
 		return 1;
 	return nodes[0];
 }
@@ -123,8 +157,11 @@ __attribute__((weak)) uint64_t mem_host_nodes(void)
 
 int mem_mbind_kernel(void *start, size_t len, int mode, uint64_t nodes)
 {
+	unsigned long mask = nodes;
+	if (!has_numa())
+		return -ELIBACC;
 	/* The kernel looks at one bit less than it is told. */
-	return syscall(SYS_mbind, start, len, mode, nodes ? &nodes : NULL, nodes ? 65 : 0, 0) < 0 ? -errno : 0;
+	return numa.mbind(start, len, mode, nodes ? &mask : NULL, nodes ? 65 : 0, 0) < 0 ? -errno : 0;
 }
 
 __attribute__((weak)) int mem_mbind(void *start, size_t len, int mode, uint64_t nodes)
@@ -134,7 +171,9 @@ __attribute__((weak)) int mem_mbind(void *start, size_t len, int mode, uint64_t 
 
 int mem_move_pages_kernel(size_t nr, void **pages, const int *nodes, int *status)
 {
-	long ret = syscall(SYS_move_pages, 0, nr, pages, nodes, status, MPOL_MF_MOVE);
+	if (!has_numa())
+		return -ELIBACC;
+	long ret = numa.move_pages(0, nr, pages, nodes, status, MPOL_MF_MOVE);
 	return ret < 0 ? -errno : (int)ret;
 }
 

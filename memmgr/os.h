@@ -48,8 +48,9 @@ int mem_ring_submit(struct io_uring *ring, unsigned nr_wait);
 int mem_ring_submit_kernel(struct io_uring *ring, unsigned nr_wait);
 
 /*
- * NUMA. Host nodes that have memory which this process may use, a bit each; 1 on a kernel without NUMA. mbind(2): 0 or -errno.
- * move_pages(2) of this process: how many pages stayed where they were, or -errno.
+ * NUMA, by libnuma. Host nodes that have memory which this process may use, a bit each; 1 on a kernel without NUMA. mbind(2): 0 or
+ * -errno. move_pages(2) of this process: how many pages stayed where they were, or -errno. Where libnuma is not installed these give
+ * all bits, and -ELIBACC.
  */
 uint64_t mem_host_nodes(void);
 uint64_t mem_host_nodes_kernel(void);

@@ -149,10 +149,11 @@ static void decide(struct memmgr *mm, struct reclaim_state *state, const struct 
 static void tidy_store(struct memmgr *mm, const struct memmgr_settings *set, bool dense)
 {
 	struct store_item items[STORE_CLUSTER_SLOTS];
+	enum store_method method;
 	size_t nr;
 	for (unsigned i = 0; i < TIDY_CLUSTERS && !mm->stopping; i++) {
-		nr = store_pick_sparse(mm->store, SPARSE_PERCENT, items, STORE_CLUSTER_SLOTS);
-		if (nr == 0 || evict_repack(mm, items, nr, dense ? STORE_DENSE : STORE_FAST) == 0)
+		nr = store_pick_sparse(mm->store, SPARSE_PERCENT, items, STORE_CLUSTER_SLOTS, &method);
+		if (nr == 0 || evict_repack(mm, items, nr, method) == 0)
 			break;
 	}
 	for (unsigned i = 0; dense && i < TIDY_CLUSTERS && !mm->stopping; i++) {
@@ -171,7 +172,9 @@ static void carry_out(struct memmgr *mm, struct reclaim_state *state, const stru
 		evict_by_clock(mm, d->take_pages);
 	if (d->compress_pages && !mm->kernel_tier) {
 		uint64_t now_ns = memmgr_now_ns(), age_ns = d->limbo_ms * 1000000ull;
-		evict_compress(mm, age_ns < now_ns ? now_ns - age_ns : 0, d->compress_pages);
+		/* What counts as cold once it leaves limbo is packed once, not twice. */
+		enum store_method method = d->dense && d->limbo_ms >= set->cold_ms ? STORE_DENSE : STORE_FAST;
+		evict_compress(mm, age_ns < now_ns ? now_ns - age_ns : 0, d->compress_pages, method);
 	}
 	if (d->store_raw_pages)
 		evict_store_raw(mm, d->store_raw_pages);

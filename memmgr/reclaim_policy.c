@@ -302,10 +302,12 @@ static void go_down(struct reclaim_policy *p, const struct reclaim_input *in, ui
 
 	out->headroom_pages = 0;
 	out->limbo_ms = (uint32_t)(in->limbo_ms * (1 - hurry));
-	out->dense = in->dense && hurry < 0.5 && p->store_returns_per_s < DENSE_RETURNS_PER_S;
 	probe_disk(p, in, out);
 	uint64_t write = plan_write(&plan, in, out);
 	plan_taking(p, in, &plan, write, out);
+	/* In haste only when that is all that can be done: it takes time. */
+	bool nothing_else = out->take_pages == 0 && in->limbo_pages <= in->raw_pages && write == 0;
+	out->dense = in->dense && (hurry < 0.5 || nothing_else) && p->store_returns_per_s < DENSE_RETURNS_PER_S;
 	if (in->evict_rate) {
 		if ((double)out->take_pages > p->credit) {
 			out->take_pages = (uint64_t)p->credit;

@@ -36,6 +36,8 @@
  *  6. A closed cluster is in the queue of its age in RAM and BOTH, and in no queue in other states.
  *  7. An extent's records are those of the slots that do not say SLOT_NO_RECORD or COMPRESSION_ZERO, one after the other. The former is only said of
  *     dead slots.
+ *  8. The bytes of a dead slot stay while a live one of its chain comes after it: in RAM no byte goes before the cluster, and on disk such a slot
+ *     has a record (mark_records).
  */
 #include <errno.h>
 #include <sched.h>
@@ -119,7 +121,6 @@ void store_destroy(struct store *s)
 		}
 	for (unsigned i = 0; i < NR_SEATS; i++)
 		decompressor_destroy(s->seats[i].decompressor);
-	dictionary_destroy(atomic_load(&s->dictionary));
 	if (s->buffers)
 		munmap(s->buffers, buffers_len(s));
 	if (s->clusters)
@@ -260,10 +261,9 @@ size_t store_ram_bytes(const struct store *s)
 {
 	size_t bytes = s->cluster_bytes + s->table_bytes + whole_pages(s->next_new * sizeof(struct cluster)) + sizeof(*s) +
 		       atomic_load(&s->writer_bytes);
-	const struct dictionary *d = atomic_load(&s->dictionary);
 	for (unsigned i = 0; i < NR_SEATS; i++)
 		bytes += atomic_load(&s->seats[i].bytes);
-	return bytes + (d ? dictionary_bytes(d) : 0);
+	return bytes;
 }
 
 uint32_t cluster_allocate(struct store *s, bool limited)
@@ -361,7 +361,7 @@ void cluster_give_back(struct store *s, uint32_t number)
 
 /* --- pages --- */
 
-struct seat *store_take_seat(struct store *s)
+static struct seat *take_seat(struct store *s)
 {
 	for (;;) {
 		for (unsigned i = 0; i < NR_SEATS; i++)
@@ -370,26 +370,6 @@ struct seat *store_take_seat(struct store *s)
 				return &s->seats[i];
 		sched_yield();
 	}
-}
-
-void store_leave_seat(struct seat *seat, int result)
-{
-	atomic_fetch_add_explicit(&seat->gets, result == 0, memory_order_relaxed);
-	atomic_fetch_add_explicit(&seat->damaged, result == -EIO, memory_order_relaxed);
-	atomic_store_explicit(&seat->busy, false, memory_order_release);
-}
-
-int store_decompress(struct store *s, struct seat *seat, uint64_t word, const void *in, void *page)
-{
-	enum compression how = (enum compression)slot_how(word);
-	bool lazily_grows = how == COMPRESSION_ZSTD || how == COMPRESSION_ZSTD_DICTIONARY;
-	if (!seat->decompressor && how != COMPRESSION_NONE && how != COMPRESSION_LZ4)
-		seat->decompressor = decompressor_create();
-	const struct dictionary *d = atomic_load_explicit(&s->dictionary, memory_order_acquire);
-	int ret = decompress_page(seat->decompressor, d, how, in, slot_len(word), page);
-	if (seat->decompressor && (lazily_grows || !atomic_load_explicit(&seat->bytes, memory_order_relaxed)))
-		atomic_store_explicit(&seat->bytes, decompressor_bytes(seat->decompressor), memory_order_relaxed);
-	return ret;
 }
 
 size_t store_record_offset(const struct disk_table *table, unsigned slot)
@@ -403,25 +383,103 @@ size_t store_record_offset(const struct disk_table *table, unsigned slot)
 	return offset;
 }
 
+/*
+ * The plain bytes of a slot of a pinned cluster that has RAM: within its buffer, or unsealed to room. Returns 0 or -EIO.
+ */
+static int slot_bytes(struct store *s, uint32_t number, enum cluster_state state, slot_word *slots, unsigned slot, uint8_t *room,
+		      const uint8_t **bytes)
+{
+	uint64_t word = atomic_load_explicit(&slots[slot], memory_order_relaxed);
+	const uint8_t *buffer = cluster_buffer(s, number);
+	if (state != CLUSTER_BOTH) {
+		*bytes = buffer + slot_offset(word);
+		return 0;
+	}
+	const struct disk_table *table = (const struct disk_table *)((char *)slots - offsetof(struct disk_table, slots));
+	*bytes = room;
+	return swap_file_unseal(s->swap, &table->extent, slot, buffer + store_record_offset(table, slot), slot_len(word) + SWAP_TAG_BYTES,
+				room);
+}
+
+/* The slots of slot's chain up to itself. Returns how many; 0: there is no such chain. */
+static unsigned chain_of(slot_word *slots, unsigned slot, unsigned chain[COMPRESS_CHAIN])
+{
+	unsigned found[COMPRESS_CHAIN], nr = 0;
+	for (unsigned i = slot + 1; i-- > 0;) {
+		uint64_t word = atomic_load_explicit(&slots[i], memory_order_relaxed);
+		if (!slot_is_chained(word))
+			continue;
+		if (nr == COMPRESS_CHAIN)
+			return 0;
+		found[nr++] = i;
+		if (slot_how(word) == COMPRESSION_ZSTD)
+			break;
+		if (i == 0)
+			return 0;
+	}
+	for (unsigned i = 0; i < nr; i++)
+		chain[i] = found[nr - 1 - i];
+	return nr;
+}
+
+/* How many of the chain's pages the seat has decompressed already. */
+static unsigned chain_done(struct store *s, const struct seat *seat, uint32_t number, const unsigned *chain, unsigned nr)
+{
+	/* The serial tells clusters of one number apart, until it comes round. */
+	if (seat->number != number || seat->serial != atomic_load_explicit(&cluster_of(s, number)->serial, memory_order_relaxed) ||
+	    atomic_load_explicit(&s->opened, memory_order_relaxed) - seat->opened >= UINT32_MAX)
+		return 0;
+	return seat->place < nr && chain[seat->place] == seat->slot ? seat->place + 1 : 0;
+}
+
+static int read_chain(struct store *s, struct seat *seat, uint32_t number, enum cluster_state state, slot_word *slots,
+		      unsigned slot, void *page)
+{
+	unsigned chain[COMPRESS_CHAIN], nr = chain_of(slots, slot, chain), at = chain_done(s, seat, number, chain, nr);
+	uint8_t room[COMPRESS_PAGE];
+	const uint8_t *bytes;
+	int ret = nr ? 0 : -EIO;
+	if (!seat->decompressor) {
+		seat->decompressor = decompressor_create();
+		if (!seat->decompressor)
+			return -ENOMEM;
+	}
+	seat->number = 0;
+	for (; ret == 0 && at < nr; at++) {
+		ret = slot_bytes(s, number, state, slots, chain[at], room, &bytes);
+		if (ret == 0)
+			ret = decompress_dense(seat->decompressor, at, bytes,
+					       slot_len(atomic_load_explicit(&slots[chain[at]], memory_order_relaxed)));
+	}
+	atomic_store_explicit(&seat->bytes, decompressor_bytes(seat->decompressor), memory_order_relaxed);
+	if (ret)
+		return ret;
+	memcpy(page, decompressor_page(seat->decompressor, nr - 1), COMPRESS_PAGE);
+	seat->number = number;
+	seat->serial = atomic_load_explicit(&cluster_of(s, number)->serial, memory_order_relaxed);
+	seat->slot = slot;
+	seat->place = nr - 1;
+	seat->opened = atomic_load_explicit(&s->opened, memory_order_relaxed);
+	return 0;
+}
+
 /* From a pinned cluster. */
 static int read_slot(struct store *s, struct seat *seat, uint32_t number, enum cluster_state state, unsigned slot, void *page)
 {
 	slot_word *slots = atomic_load_explicit(&cluster_of(s, number)->slots, memory_order_acquire);
 	uint64_t word = atomic_load_explicit(&slots[slot], memory_order_relaxed);
-	const uint8_t *buffer = cluster_buffer(s, number);
+	uint8_t room[COMPRESS_PAGE];
+	const uint8_t *bytes;
 	if (!(word & SLOT_LIVE))
 		return -EINVAL;
 	if (slot_how(word) == COMPRESSION_ZERO)
-		return decompress_page(NULL, NULL, COMPRESSION_ZERO, NULL, 0, page);
+		return decompress_page(COMPRESSION_ZERO, NULL, 0, page);
 	if (state == CLUSTER_DISK || state == CLUSTER_LOADING)
 		return -EAGAIN;
-	if (state != CLUSTER_BOTH)
-		return store_decompress(s, seat, word, buffer + slot_offset(word), page);
-	const struct disk_table *table = (const struct disk_table *)((char *)slots - offsetof(struct disk_table, slots));
-	uint8_t plain[COMPRESS_PAGE];
-	int ret = swap_file_unseal(s->swap, &table->extent, slot, buffer + store_record_offset(table, slot),
-				   slot_len(word) + SWAP_TAG_BYTES, plain);
-	return ret ? ret : store_decompress(s, seat, word, plain, page);
+	if (slot_is_chained(word))
+		return read_chain(s, seat, number, state, slots, slot, page);
+	int ret = slot_bytes(s, number, state, slots, slot, room, &bytes);
+	return ret ? ret : decompress_page((enum compression)slot_how(word), bytes, slot_len(word), page);
 }
 
 int store_get(struct store *s, store_ref ref, void *page)
@@ -430,13 +488,15 @@ int store_get(struct store *s, store_ref ref, void *page)
 	if (number == 0 || number > s->max_clusters)
 		return -EINVAL;
 	struct cluster *c = cluster_of(s, number);
-	struct seat *seat = store_take_seat(s);
+	struct seat *seat = take_seat(s);
 	enum cluster_state state = (enum cluster_state)(atomic_fetch_add(&c->word, 1) >> CLUSTER_STATE_SHIFT); /* invariant 2 */
 	int ret = state == CLUSTER_FREE ? -EINVAL : -EAGAIN;
 	if (state_has_ram(state) || state == CLUSTER_DISK || state == CLUSTER_LOADING)
 		ret = read_slot(s, seat, number, state, ref_slot(ref), page);
 	atomic_fetch_sub(&c->word, 1);
-	store_leave_seat(seat, ret);
+	atomic_fetch_add_explicit(&seat->gets, ret == 0, memory_order_relaxed);
+	atomic_fetch_add_explicit(&seat->damaged, ret == -EIO, memory_order_relaxed);
+	atomic_store_explicit(&seat->busy, false, memory_order_release);
 	if (ret == -EIO && state == CLUSTER_BOTH) {
 		/* It may be the transfer that was at fault: whoever tries again reads again. */
 		lock_take(&s->lock);
@@ -578,7 +638,7 @@ bool store_is_on_disk(struct store *s, store_ref ref)
 /* How many clusters of a bucket are looked at for the sparsest one. */
 #define SPARSE_LOOKS 8
 
-size_t store_pick_sparse(struct store *s, unsigned percent, struct store_item *items, size_t max)
+size_t store_pick_sparse(struct store *s, unsigned percent, struct store_item *items, size_t max, enum store_method *method)
 {
 	size_t nr = 0;
 	lock_take(&s->lock);
@@ -596,6 +656,7 @@ size_t store_pick_sparse(struct store *s, unsigned percent, struct store_item *i
 		if (!best)
 			continue;
 		nr = list_items(s, best, true, items, max);
+		*method = (enum store_method)cluster_of(s, best)->method;
 		set_bucket(s, best, 0); /* until another page of it dies: not to be picked for ever when its pages cannot be put */
 		s->compacted += nr;
 	}

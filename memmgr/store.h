@@ -95,9 +95,10 @@ bool store_is_on_disk(struct store *s, store_ref ref);
 
 /*
  * The live items of a closed cluster in RAM, to be put again and dropped: of the one whose dead bytes are the most, and more than percent
- * of it; or of one that was put with STORE_FAST at least min_age_ms ago, for STORE_DENSE. Return how many, 0 when there is none.
+ * of it, with the method by which it was put; or of one that was put with STORE_FAST at least min_age_ms ago, for STORE_DENSE. Return
+ * how many, 0 when there is none.
  */
-size_t store_pick_sparse(struct store *s, unsigned percent, struct store_item *items, size_t max);
+size_t store_pick_sparse(struct store *s, unsigned percent, struct store_item *items, size_t max, enum store_method *method);
 size_t store_pick_cold(struct store *s, uint64_t min_age_ms, struct store_item *items, size_t max);
 
 /* --- disk --- */
@@ -127,8 +128,8 @@ int store_write_begin(struct store_io *io, unsigned max);
 /*
  * The page's bytes by reading its record alone, at once, from a cluster that lies on disk; it stays there. buffer: STORE_DISK_BUFFER
  * bytes, aligned to a page. For one page for which somebody waits: the caller sleeps for as long as the disk takes, and store_drop()
- * of the cluster's last page waits for it. Returns 0, -EAGAIN: it does not lie on disk alone, -EIO: it could not be read, or is
- * damaged, which loading it will tell again.
+ * of the cluster's last page waits for it. Returns 0, -EAGAIN: it does not lie on disk alone, or is not to be had by itself; -EIO: it
+ * could not be read, or is damaged, which loading it will tell again.
  */
 #define STORE_DISK_BUFFER (3u * 4096)
 int store_get_from_disk(struct store *s, store_ref ref, void *buffer, void *page);

@@ -161,7 +161,8 @@ static int reap_load(struct store *s, uint32_t number, int result)
 static int read_record(struct store *s, const struct disk_table *table, unsigned slot, uint8_t *buffer, uint8_t *plain)
 {
 	uint64_t word = atomic_load_explicit(&table->slots[slot], memory_order_relaxed);
-	if (!(word & SLOT_LIVE) || !slot_has_record(word))
+	/* One of a chain takes the others of it, too. */
+	if (!(word & SLOT_LIVE) || !slot_has_record(word) || slot_is_chained(word))
 		return -EAGAIN;
 	size_t begin = store_record_offset(table, slot), len = slot_len(word) + SWAP_TAG_BYTES;
 	size_t from = begin & ~(size_t)(SWAP_ALIGNMENT - 1), to = (begin + len + SWAP_ALIGNMENT - 1) & ~(size_t)(SWAP_ALIGNMENT - 1);
@@ -184,11 +185,9 @@ int store_get_from_disk(struct store *s, store_ref ref, void *buffer, void *page
 		slot_word *slots = atomic_load_explicit(&c->slots, memory_order_acquire);
 		const struct disk_table *table = (const struct disk_table *)((char *)slots - offsetof(struct disk_table, slots));
 		ret = read_record(s, table, ref_slot(ref), buffer, plain);
-		if (ret == 0) {
-			struct seat *seat = store_take_seat(s);
-			ret = store_decompress(s, seat, atomic_load(&slots[ref_slot(ref)]), plain, page);
-			store_leave_seat(seat, ret);
-		}
+		uint64_t word = atomic_load_explicit(&slots[ref_slot(ref)], memory_order_relaxed);
+		if (ret == 0)
+			ret = decompress_page((enum compression)slot_how(word), plain, slot_len(word), page);
 	}
 	atomic_fetch_sub(&c->word, 1);
 	return ret;
@@ -210,13 +209,22 @@ static uint32_t oldest(const struct store *s)
 	return best;
 }
 
-/* Bytes of the records, as they will lie on disk. Marks the dead, which will have none (invariant 7). With the lock held. */
+/*
+ * Bytes of the records, as they will lie on disk. Marks the dead that have none: all but those that a live page of their chain needs
+ * (invariants 7 and 8). With the lock held.
+ */
 static size_t mark_records(struct cluster *c, slot_word *slots)
 {
 	size_t len = 0;
-	for (unsigned i = 0; i < c->nr_slots; i++) {
+	bool needed = false; /* by a live page that comes later in the chain */
+	for (unsigned i = c->nr_slots; i-- > 0;) {
 		uint64_t word = atomic_load(&slots[i]);
-		if (word & SLOT_LIVE)
+		bool kept = word & SLOT_LIVE;
+		if (slot_is_chained(word)) {
+			kept |= needed;
+			needed = kept && slot_how(word) != COMPRESSION_ZSTD;
+		}
+		if (kept)
 			len += slot_has_record(word) ? slot_len(word) + SWAP_TAG_BYTES : 0;
 		else
 			atomic_store(&slots[i], word | (uint64_t)SLOT_NO_RECORD << SLOT_HOW_SHIFT);

@@ -48,6 +48,12 @@ static inline bool slot_has_record(uint64_t word)
 	return slot_how(word) != SLOT_NO_RECORD && slot_how(word) != COMPRESSION_ZERO;
 }
 
+/* Whether it is of a chain: its page needs those of the slots before it that are, down to the first COMPRESSION_ZSTD (invariant 8). */
+static inline bool slot_is_chained(uint64_t word)
+{
+	return slot_how(word) == COMPRESSION_ZSTD || slot_how(word) == COMPRESSION_ZSTD_CHAIN;
+}
+
 static inline uint32_t slot_offset(uint64_t word)
 {
 	return word >> SLOT_OFFSET_SHIFT & 0xffff;
@@ -88,10 +94,11 @@ struct cluster {
 	uint32_t opened_ms, mark;
 	struct {
 		uint32_t next, prev;
-	} links[NR_LINKS]; /* a free cluster's next of LINK_ORDER is the next free one */
-	uint8_t queue;     /* enum cluster_queue: in which of store.ages it is */
-	uint8_t bucket;    /* in which of store.sparse, 0: in none */
-	uint8_t method;    /* enum store_method of its pages */
+	} links[NR_LINKS];       /* a free cluster's next of LINK_ORDER is the next free one */
+	uint8_t queue;           /* enum cluster_queue: in which of store.ages it is */
+	uint8_t bucket;          /* in which of store.sparse, 0: in none */
+	uint8_t method;          /* enum store_method of its pages */
+	_Atomic uint32_t serial; /* store.opened when it was opened */
 };
 
 /* What is known of a cluster that has an extent. */
@@ -108,9 +115,14 @@ struct cluster_list {
 struct seat {
 	atomic_bool busy;
 	struct decompressor *decompressor; /* the holder's; made when first needed */
+	/* Which page it decompressed last, if that was one of a chain: the next one of the chain needs no other then. */
+	uint32_t number, serial; /* 0: none */
+	unsigned slot, place;
+	uint64_t opened; /* store.opened then */
 	_Atomic uint64_t gets, damaged;
 	_Atomic size_t bytes;
-} __attribute__((aligned(64)));
+	char apart[64]; /* so that no two share a line of the cache, wherever the store lies */
+};
 
 #define NR_SEATS 8
 #define NR_BUCKETS 16
@@ -121,10 +133,9 @@ struct store {
 	uint64_t nr_pages;
 	uint32_t max_clusters;
 	struct swap_file *swap;
-	_Atomic(struct dictionary *) dictionary; /* set once */
-	atomic_bool training;                    /* somebody trains it, or nobody will */
 	struct seat seats[NR_SEATS];
-	_Atomic size_t writer_bytes; /* compressors, samples */
+	_Atomic size_t writer_bytes; /* compressors */
+	_Atomic uint64_t opened;     /* clusters, ever */
 	_Atomic uint64_t incompressible;
 
 	struct lock lock; /* LOCK_STORE: all below */
@@ -215,11 +226,6 @@ void cluster_wait_unpinned(struct cluster *c);
 
 uint32_t store_now_ms(void);
 
-/* --- reading, with the cluster pinned --- */
-
-struct seat *store_take_seat(struct store *s);
-void store_leave_seat(struct seat *seat, int result);
-int store_decompress(struct store *s, struct seat *seat, uint64_t word, const void *in, void *page);
 /* Where slot's record begins in the extent (invariant 7). */
 size_t store_record_offset(const struct disk_table *table, unsigned slot);
 

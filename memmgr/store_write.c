@@ -5,8 +5,8 @@
  * ones leave; but what counts is the RAM of whole pages that a cluster takes: past CLUSTER_CLOSES it is closed as soon as hardly
  * anything of its last page is left.
  *
- * The first writer that puts pages densely trains the dictionary: it keeps copies of every other page that compressed, until it has
- * enough.
+ * Pages that are put densely one after the other make chains (compress.h). A chain lies in one cluster: where that has no room for
+ * its next page, the page begins another one.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,7 +20,6 @@
 #define NR_OPEN 4
 #define CLUSTER_CLOSES 40960u
 #define TAIL_WASTE 160u
-#define SAMPLE_EVERY 2
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
@@ -35,16 +34,16 @@ struct open_cluster {
 struct store_writer {
 	struct store *s;
 	struct compressor *compressor;
-	size_t counted_bytes; /* of it, in store.writer_bytes */
-	uint8_t *samples;     /* DICTIONARY_SAMPLES pages, while this writer trains the dictionary */
-	uint32_t nr_samples, nr_seen;
+	size_t counted_bytes;       /* of it, in store.writer_bytes */
+	struct open_cluster *chain; /* where the chain lies that the next page may go on with; NULL: none */
+	unsigned chain_len;         /* pages of it */
 	struct open_cluster open[NR_METHODS][NR_OPEN];
 	uint8_t scratch[COMPRESS_PAGE];
 };
 
 static void count_bytes(struct store_writer *w)
 {
-	size_t bytes = sizeof(*w) + compressor_bytes(w->compressor) + (size_t)w->nr_samples * COMPRESS_PAGE;
+	size_t bytes = sizeof(*w) + compressor_bytes(w->compressor);
 	atomic_fetch_add(&w->s->writer_bytes, bytes - w->counted_bytes);
 	w->counted_bytes = bytes;
 }
@@ -96,6 +95,8 @@ static void close_cluster(struct store_writer *w, struct open_cluster *o)
 	if (used < CLUSTER_BYTES)
 		mem_madvise(buffer + used, CLUSTER_BYTES - used, MADV_DONTNEED);
 	o->number = 0;
+	if (w->chain == o)
+		w->chain = NULL;
 
 	lock_take(&s->lock);
 	cluster_set_state(c, CLUSTER_RAM);
@@ -131,6 +132,7 @@ static int open_cluster(struct store_writer *w, struct open_cluster *o, enum sto
 	c->queue = QUEUE_NONE;
 	c->bucket = 0;
 	c->opened_ms = store_now_ms();
+	atomic_store(&c->serial, (uint32_t)atomic_fetch_add(&s->opened, 1) + 1);
 	atomic_store(&c->slots, o->slots);
 	cluster_list_append(s, &s->order, LINK_ORDER, number);
 	cluster_set_state(c, CLUSTER_OPEN);
@@ -177,50 +179,11 @@ void store_writer_flush(struct store_writer *w)
 				close_cluster(w, &w->open[method][i]);
 }
 
-/* --- dictionary --- */
-
-static void stop_sampling(struct store_writer *w)
-{
-	munmap(w->samples, DICTIONARY_SAMPLES * COMPRESS_PAGE);
-	w->samples = NULL;
-	w->nr_samples = 0;
-	count_bytes(w);
-}
-
-/* Keeps a page that compressed; with the last one, trains. When that fails there is no dictionary, which costs bytes only. */
-static void sample(struct store_writer *w, const void *page)
-{
-	struct store *s = w->s;
-	if (w->nr_seen++ % SAMPLE_EVERY)
-		return;
-	if (!w->samples) {
-		if (atomic_load_explicit(&s->training, memory_order_relaxed) || atomic_exchange(&s->training, true))
-			return;
-		w->samples = mem_map(DICTIONARY_SAMPLES * COMPRESS_PAGE);
-		if (!w->samples) {
-			atomic_store(&s->training, false);
-			return;
-		}
-	}
-	memcpy(w->samples + (size_t)w->nr_samples++ * COMPRESS_PAGE, page, COMPRESS_PAGE);
-	count_bytes(w);
-	if (w->nr_samples < DICTIONARY_SAMPLES)
-		return;
-	struct dictionary *d;
-	if (dictionary_train(w->samples, &d) == 0)
-		atomic_store_explicit(&s->dictionary, d, memory_order_release);
-	stop_sampling(w);
-}
-
 void store_writer_destroy(struct store_writer *w)
 {
 	if (!w)
 		return;
 	store_writer_flush(w);
-	if (w->samples) {
-		stop_sampling(w);
-		atomic_store(&w->s->training, false);
-	}
 	atomic_fetch_sub(&w->s->writer_bytes, w->counted_bytes);
 	compressor_destroy(w->compressor);
 	mem_free(w);
@@ -254,39 +217,74 @@ static store_ref append(struct store_writer *w, struct open_cluster *o, uint32_t
 	return ref;
 }
 
+/*
+ * Compresses by zstd to w->scratch, as the next page of the chain where that goes on. Returns as compress_dense(), with *how, and *room the
+ * open cluster that the page must go to, NULL: any.
+ */
+static int put_dense(struct store_writer *w, const void *page, enum compression *how, struct open_cluster **room)
+{
+	struct open_cluster *o = w->chain;
+	int len = 0;
+	*how = COMPRESSION_ZSTD_CHAIN;
+	*room = o;
+	w->chain = NULL; /* until the page is where it belongs */
+	if (o && w->chain_len < COMPRESS_CHAIN) {
+		len = compress_dense(w->compressor, w->chain_len, page, w->scratch, STORE_WORTHWHILE - 1);
+		if (len <= 0 || fits(o, (uint32_t)len))
+			return len;
+	}
+	*how = COMPRESSION_ZSTD;
+	*room = NULL;
+	return compress_dense(w->compressor, 0, page, w->scratch, STORE_WORTHWHILE - 1);
+}
+
+static int compress(struct store_writer *w, const void *page, enum store_method method, enum compression *how,
+		    struct open_cluster **room)
+{
+	int len = 0;
+	*how = COMPRESSION_LZ4;
+	*room = NULL;
+	if (method == STORE_FAST || page_looks_random(page)) {
+		len = compress_fast(w->compressor, page, w->scratch, STORE_WORTHWHILE - 1);
+		/* In half of what LZ4 finds nothing to save in, zstd does; but hardly in what looks random. */
+		if (len || page_looks_random(page))
+			return len;
+		w->chain = NULL; /* it lies in another cluster, or ends here */
+	}
+	len = put_dense(w, page, how, room);
+	count_bytes(w);
+	return len;
+}
+
 int store_put(struct store_writer *w, uint32_t page_nr, const void *page, enum store_method method, store_ref *ref)
 {
-	struct store *s = w->s;
-	struct dictionary *d = atomic_load_explicit(&s->dictionary, memory_order_acquire);
 	enum compression how = COMPRESSION_NONE;
+	struct open_cluster *o = NULL;
 	const void *bytes = w->scratch;
-	int len = COMPRESS_PAGE;
+	int len = COMPRESS_PAGE, ret = 0;
 	if (page_is_zero(page)) {
 		len = 0;
 		how = COMPRESSION_ZERO;
-	} else if (method == STORE_FAST) {
-		len = compress_fast(w->compressor, page, w->scratch, STORE_WORTHWHILE - 1, &how);
-	} else if (method == STORE_DENSE) {
-		len = compress_dense(w->compressor, d, page, w->scratch, STORE_WORTHWHILE - 1, &how);
-		count_bytes(w);
-	} else {
+	} else if (method == STORE_RAW) {
 		bytes = page;
+	} else {
+		len = compress(w, page, method, &how, &o);
+		if (len == 0)
+			atomic_fetch_add_explicit(&w->s->incompressible, 1, memory_order_relaxed);
+		if (len <= 0)
+			return len ? len : -E2BIG;
 	}
-	if (len < 0)
-		return len;
-	if (len == 0 && how != COMPRESSION_ZERO) {
-		atomic_fetch_add_explicit(&s->incompressible, 1, memory_order_relaxed);
-		return -E2BIG;
-	}
-	struct open_cluster *o;
-	int ret = find_room(w, method, (uint32_t)len, &o);
+	if (!o)
+		ret = find_room(w, method, (uint32_t)len, &o);
 	if (ret)
 		return ret;
 	*ref = append(w, o, page_nr, bytes, (uint32_t)len, how);
+	if (method == STORE_DENSE && (how == COMPRESSION_ZSTD || how == COMPRESSION_ZSTD_CHAIN)) {
+		w->chain = o;
+		w->chain_len = how == COMPRESSION_ZSTD ? 1 : w->chain_len + 1;
+	}
 	uint32_t used = cluster_len(o->data_len, o->nr_slots);
 	if (o->nr_slots == STORE_CLUSTER_SLOTS || (used >= CLUSTER_CLOSES && whole_pages(used) - used <= TAIL_WASTE))
 		close_cluster(w, o);
-	if (!d && how == COMPRESSION_ZSTD)
-		sample(w, page);
 	return 0;
 }

@@ -30,11 +30,11 @@ struct place {
 };
 
 /* The options that place_open() takes, for options_open() and usages. */
-#define PLACE_OPTIONS "side pages seed mix tier swap prefetch handlers sample"
+#define PLACE_OPTIONS "side pages seed mix tier swap prefetch handlers sample huge"
 #define PLACE_USAGE                                                                                                            \
 	"[side=ours|kernel] [pages=65536] [seed=1] [mix=25,25,25,25] [tier=compressed|disk] [swap=DIRECTORY (with tier=disk: " \
 	"/var/tmp)] "                                                                                                          \
-	"[prefetch=on|off] [handlers=0] [sample=0 (pages/s)]"
+	"[prefetch=on|off] [handlers=0] [sample=0 (pages/s)] [huge=on|off]"
 
 /* Returns 0 or -errno, which has been said. */
 int place_open(struct place *place, const struct options *options);

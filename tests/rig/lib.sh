@@ -204,13 +204,17 @@ qmp()
 # Reads qmp.log on to the answer of a command.
 qmp_read()
 {
-	local limit=$((SECONDS + 30 * ${RIG_PATIENCE:-2})) line=
+	local limit=$((SECONDS + 30 * ${RIG_PATIENCE:-2})) line='' part=''
 	while true; do
+		# A line may come in parts; what has come of it has been read then.
 		if ! read -r line <&"$qmp_out"; then
+			part+=$line
 			((SECONDS < limit)) || fail "no answer to QMP command $1"
 			nap 0.05
 			continue
 		fi
+		line=$part$line
+		part=
 		case $line in
 		'{"return"'* | '{ "return"'*)
 			qmp_answer=$line

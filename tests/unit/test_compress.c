@@ -1,4 +1,4 @@
-/* Compression of pages: what comes back is the page, with and without a dictionary; and bytes that nobody compressed give an error. */
+/* Compression of pages: what comes back is the page, by itself and in a chain; and bytes that nobody compressed give an error. */
 #include <check.h>
 #include <errno.h>
 #include <stdbool.h>
@@ -12,12 +12,10 @@
 
 #define MAX 3583
 
-static uint8_t *samples;
-static struct dictionary *dictionary;
 static struct compressor *compressor;
 static struct decompressor *decompressor;
 
-/* Text of words that the dictionary may know, with numbers that it cannot know. */
+/* Text of words, some misspelt. */
 static void fill_words(uint8_t *page)
 {
 	static const char words[16][9] = {"return  ", "static  ", "struct  ", "memory  ", "guest   ", "cluster ",
@@ -42,10 +40,6 @@ static void fill_random(uint8_t *page)
 static void set_up(void)
 {
 	random_start();
-	samples = malloc((size_t)DICTIONARY_SAMPLES * COMPRESS_PAGE);
-	for (unsigned i = 0; i < DICTIONARY_SAMPLES; i++)
-		fill_words(samples + (size_t)i * COMPRESS_PAGE);
-	ck_assert_int_eq(dictionary_train(samples, &dictionary), 0);
 	ck_assert_int_eq(compressor_create(&compressor), 0);
 	decompressor = decompressor_create();
 	ck_assert_ptr_nonnull(decompressor);
@@ -56,66 +50,74 @@ static void tear_down(void)
 	malloc_countdown = -1;
 	decompressor_destroy(decompressor);
 	compressor_destroy(compressor);
-	dictionary_destroy(dictionary);
-	free(samples);
 }
 
-static int compress(bool dense, struct dictionary *d, const void *page, void *out, size_t max, enum compression *how)
+/* There and back by LZ4; returns the length. */
+static int fast_and_back(const uint8_t *page)
 {
-	return dense ? compress_dense(compressor, d, page, out, max, how) : compress_fast(compressor, page, out, max, how);
-}
-
-/* There and back; returns the length. */
-static int there_and_back(bool dense, struct dictionary *d, const uint8_t *page)
-{
-	uint8_t out[COMPRESS_PAGE], back[COMPRESS_PAGE];
-	enum compression how = COMPRESSION_NONE;
-	int len = compress(dense, d, page, out, MAX, &how);
+	uint8_t out[COMPRESS_PAGE], back[COMPRESS_PAGE] = {0};
+	int len = compress_fast(compressor, page, out, MAX);
 	if (len <= 0)
 		return len;
 	ck_assert_int_le(len, MAX);
-	ck_assert_int_eq(decompress_page(decompressor, d, how, out, (size_t)len, back), 0);
+	ck_assert_int_eq(decompress_page(COMPRESSION_LZ4, out, (size_t)len, back), 0);
 	ck_assert_int_eq(memcmp(page, back, sizeof(back)), 0);
-	if (!dense) { /* nor without memory for a decompressor */
-		memset(back, 0, sizeof(back));
-		ck_assert_int_eq(decompress_page(NULL, d, how, out, (size_t)len, back), 0);
-		ck_assert_int_eq(memcmp(page, back, sizeof(back)), 0);
-	}
 	return len;
+}
+
+/* The same by zstd, as the page of a chain at that place. */
+static int dense_and_back(unsigned place, const uint8_t *page)
+{
+	uint8_t out[COMPRESS_PAGE];
+	int len = compress_dense(compressor, place, page, out, MAX);
+	if (len <= 0)
+		return len;
+	ck_assert_int_le(len, MAX);
+	ck_assert_int_eq(decompress_dense(decompressor, place, out, (size_t)len), 0);
+	ck_assert_int_eq(memcmp(page, decompressor_page(decompressor, place), COMPRESS_PAGE), 0);
+	return len;
+}
+
+/* A page of words, or partly random, or mostly empty. */
+static void fill_round(unsigned round, uint8_t *page)
+{
+	fill_words(page);
+	if (round % 3 == 1)
+		for (unsigned i = (unsigned)random_below(COMPRESS_PAGE); i < COMPRESS_PAGE; i++)
+			page[i] = (uint8_t)random_bits();
+	if (round % 3 == 2)
+		memset(page + random_below(COMPRESS_PAGE - 1000), 0, 1000);
 }
 
 START_TEST(pages_come_back)
 {
 	uint8_t page[COMPRESS_PAGE] __attribute__((aligned(8)));
-	for (unsigned round = 0; round < 600; round++) {
-		fill_words(page);
-		if (round % 3 == 1) /* partly random */
-			for (unsigned i = (unsigned)random_below(COMPRESS_PAGE); i < COMPRESS_PAGE; i++)
-				page[i] = (uint8_t)random_bits();
-		if (round % 3 == 2) /* mostly empty */
-			memset(page + random_below(COMPRESS_PAGE - 1000), 0, 1000);
-		for (unsigned dense = 0; dense < 2; dense++) {
-			ck_assert_int_ge(there_and_back(dense, NULL, page), 0);
-			ck_assert_int_ge(there_and_back(dense, dictionary, page), 0);
-		}
+	unsigned place = 0;
+	for (unsigned round = 0; round < 1200; round++) {
+		fill_round((unsigned)random_below(3), page);
+		ck_assert_int_ge(fast_and_back(page), 0);
+		int len = dense_and_back(place, page);
+		ck_assert_int_ge(len, 0);
+		place = len == 0 || random_below(8) == 0 ? 0 : (place + 1) % COMPRESS_CHAIN;
 	}
 }
 END_TEST
 
-START_TEST(a_dictionary_saves_bytes)
+START_TEST(a_chain_saves_bytes)
 {
 	uint8_t page[COMPRESS_PAGE] __attribute__((aligned(8)));
-	long plain = 0, dense = 0, dense_with = 0;
-	size_t before = dictionary_bytes(dictionary);
-	for (unsigned round = 0; round < 50; round++) {
+	long fast = 0, alone = 0, chained = 0;
+	for (unsigned round = 0; round < 60; round++) {
 		fill_words(page);
-		plain += there_and_back(false, NULL, page);
-		dense += there_and_back(true, NULL, page);
-		dense_with += there_and_back(true, dictionary, page);
+		fast += fast_and_back(page);
+		alone += dense_and_back(0, page);
 	}
-	ck_assert_int_lt(dense, plain);
-	ck_assert_int_lt(dense_with, dense);
-	ck_assert_uint_gt(dictionary_bytes(dictionary), before);
+	for (unsigned round = 0; round < 60; round++) {
+		fill_words(page);
+		chained += dense_and_back(round % COMPRESS_CHAIN, page);
+	}
+	ck_assert_int_lt(alone, fast);
+	ck_assert_int_lt(chained, alone);
 	ck_assert_uint_gt(compressor_bytes(compressor), 0);
 	ck_assert_uint_gt(decompressor_bytes(decompressor), 0);
 }
@@ -124,14 +126,21 @@ END_TEST
 START_TEST(random_pages_do_not_fit)
 {
 	uint8_t page[COMPRESS_PAGE] __attribute__((aligned(8))), out[COMPRESS_PAGE];
-	enum compression how;
+	unsigned told = 0;
 	for (unsigned round = 0; round < 200; round++) {
 		fill_random(page);
-		ck_assert_int_eq(compress(round & 1, round & 2 ? dictionary : NULL, page, out, MAX, &how), 0);
+		told += page_looks_random(page);
+		ck_assert_int_eq(compress_fast(compressor, page, out, MAX), 0);
+		ck_assert_int_eq(compress_dense(compressor, 0, page, out, MAX), 0);
 	}
+	ck_assert_uint_gt(told, 150);
 	/* But what repeats itself does, even if each half looks random. */
 	memcpy(page + COMPRESS_PAGE / 2, page, COMPRESS_PAGE / 2);
-	ck_assert_int_gt(there_and_back(false, dictionary, page), 0);
+	ck_assert_int_gt(fast_and_back(page), 0);
+	/* And a chain that a page did not fit in may begin anew. */
+	fill_words(page);
+	ck_assert(!page_looks_random(page));
+	ck_assert_int_gt(dense_and_back(0, page), 0);
 }
 END_TEST
 
@@ -150,18 +159,21 @@ END_TEST
 START_TEST(foreign_bytes_give_an_error_or_a_page)
 {
 	uint8_t in[COMPRESS_PAGE], page[COMPRESS_PAGE] __attribute__((aligned(8)));
-	enum compression how;
+	unsigned place = 0;
 	for (unsigned round = 0; round < 20000; round++) {
-		struct dictionary *d = round & 1 ? dictionary : NULL;
 		fill_words(page);
-		int len = compress(round & 2, d, page, in, MAX, &how);
+		bool dense = round & 1;
+		int len = dense ? compress_dense(compressor, 0, page, in, MAX) : compress_fast(compressor, page, in, MAX);
 		ck_assert_int_gt(len, 0);
 		for (unsigned n = 0; n < 3; n++)
 			in[random_below((uint64_t)len)] = (uint8_t)random_bits();
-		enum compression as = round & 4 ? how : (enum compression)random_below(8);
-		size_t cut = round & 8 ? (size_t)len : (size_t)random_below((uint64_t)len);
-		int ret = decompress_page(decompressor, round & 16 ? d : NULL, as, in, cut, page);
+		size_t cut = round & 4 ? (size_t)len : (size_t)random_below((uint64_t)len);
+		enum compression as = round & 8 ? COMPRESSION_LZ4 : (enum compression)random_below(8);
+		int ret = decompress_page(as, in, cut, page);
 		ck_assert(ret == 0 || ret == -EIO);
+		ret = decompress_dense(decompressor, place, in, cut);
+		ck_assert(ret == 0 || ret == -EIO);
+		place = ret == 0 ? (place + 1) % COMPRESS_CHAIN : 0;
 	}
 }
 END_TEST
@@ -169,39 +181,27 @@ END_TEST
 #if FAILING_MALLOC
 START_TEST(every_allocation_may_fail)
 {
-	uint8_t page[COMPRESS_PAGE] __attribute__((aligned(8))), out[COMPRESS_PAGE], back[COMPRESS_PAGE] = {0};
-	for (long n = 0; n < 4; n++) { /* ours; what libzstd allocates within, it does not check: dictionary_train() reserves it */
-		struct dictionary *d = NULL;
-		malloc_countdown = n;
-		int ret = dictionary_train(samples, &d);
-		malloc_countdown = -1;
-		ck_assert_int_eq(ret, -ENOMEM);
-		ck_assert_ptr_null(d);
-	}
+	uint8_t page[COMPRESS_PAGE] __attribute__((aligned(8))), out[COMPRESS_PAGE];
 	for (long n = 0; n < 20; n++) {
-		struct dictionary *d = NULL;
 		struct compressor *c = NULL;
-		enum compression how;
-		ck_assert_int_eq(dictionary_train(samples, &d), 0);
 		fill_words(page);
 		long before = malloc_live;
 		malloc_countdown = n;
 		struct decompressor *de = NULL;
 		int len = -ENOMEM, ret = -ENOMEM;
 		if (compressor_create(&c) == 0) {
-			len = compress_dense(c, d, page, out, MAX, &how);
+			len = compress_dense(c, 0, page, out, MAX);
 			de = decompressor_create();
-			if (len > 0)
-				ret = decompress_page(de, d, how, out, (size_t)len, back);
+			if (len > 0 && de)
+				ret = decompress_dense(de, 0, out, (size_t)len);
 		}
 		malloc_countdown = -1; /* Check allocates, too */
 		ck_assert(len > 0 || len == -ENOMEM);
 		ck_assert(ret == 0 || ret == -ENOMEM);
-		ck_assert(ret || memcmp(page, back, sizeof(back)) == 0);
+		ck_assert(ret || memcmp(page, decompressor_page(de, 0), COMPRESS_PAGE) == 0);
 		decompressor_destroy(de);
 		compressor_destroy(c);
-		dictionary_destroy(d);
-		ck_assert_int_eq(malloc_live, before - 1);
+		ck_assert_int_eq(malloc_live, before);
 	}
 }
 END_TEST
@@ -214,7 +214,7 @@ int main(void)
 	tcase_set_timeout(tests, 120);
 	tcase_add_checked_fixture(tests, set_up, tear_down);
 	tcase_add_test(tests, pages_come_back);
-	tcase_add_test(tests, a_dictionary_saves_bytes);
+	tcase_add_test(tests, a_chain_saves_bytes);
 	tcase_add_test(tests, random_pages_do_not_fit);
 	tcase_add_test(tests, zero_is_told_from_nearly_zero);
 	tcase_add_test(tests, foreign_bytes_give_an_error_or_a_page);

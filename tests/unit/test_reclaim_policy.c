@@ -491,6 +491,14 @@ START_TEST(packing_denser_is_for_quiet_times)
 	set_active(PAGES, 5);
 	run(5);
 	ck_assert(!last.dense);
+	/* Where the target cannot be reached it is all that helps. */
+	start(PAGES);
+	input.dense = true;
+	input.target_pages = PAGES / 2;
+	input.floor_pages = PAGES / 2;
+	run(30);
+	ck_assert_uint_gt(input.used_pages, input.target_pages);
+	ck_assert(last.dense);
 }
 END_TEST
 

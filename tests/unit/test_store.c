@@ -290,13 +290,15 @@ static void random_operations(unsigned nr, bool disk)
 		unsigned draw = (unsigned)random_below(100);
 		if (draw < 45) {
 			unsigned method = (unsigned)random_below(16);
-			put(page_nr, random_bits(), method == 0 ? STORE_DENSE : method == 1 ? STORE_RAW : STORE_FAST);
+			put(page_nr, random_bits(), method < 6 ? STORE_DENSE : method == 6 ? STORE_RAW : STORE_FAST);
 		} else if (draw < 70 && model[page_nr].ref) {
 			ck_assert_int_eq(get(page_nr), 0);
 		} else if (draw < 90 && model[page_nr].ref) {
 			drop(page_nr);
 		} else if (draw == 90) {
-			put_again(items, store_pick_sparse(s, 30, items, STORE_CLUSTER_SLOTS), STORE_FAST);
+			enum store_method method = STORE_FAST;
+			size_t picked = store_pick_sparse(s, 30, items, STORE_CLUSTER_SLOTS, &method);
+			put_again(items, picked, method);
 		} else if (draw == 91 && random_below(8) == 0) {
 			put_again(items, store_pick_cold(s, 0, items, STORE_CLUSTER_SLOTS), STORE_DENSE);
 		} else if (draw == 92 && model[page_nr].ref) {
@@ -417,9 +419,58 @@ START_TEST(little_is_lost_beside_the_data)
 	store_writer_flush(writer);
 	struct store_stats stats;
 	store_get_stats(s, &stats);
-	/* 8 bytes a page, 64 a cluster, the rest of whole pages; and once: dictionary, compressor. */
+	/* 8 bytes a page, 64 a cluster, the rest of whole pages; and once: compressor. */
 	ck_assert_uint_le(stats.ram_bytes, stats.data_bytes + stats.data_bytes / 20 + 8 * NR_PAGES + (400 << 10));
 	stop();
+}
+END_TEST
+
+START_TEST(pages_outlive_those_of_their_chain)
+{
+	for (unsigned disk = 0; disk < 2; disk++) {
+		memset(model, 0, sizeof(model));
+		start(disk);
+		for (uint32_t i = 0; i < NR_PAGES; i++)
+			put(i, 8 * i + 2 + i % 5, STORE_DENSE);
+		store_writer_flush(writer);
+		for (uint32_t i = 0; i < NR_PAGES; i++)
+			if (i % 7 != 3)
+				drop(i);
+		while (disk && store_write_begin(io, 8) > 0)
+			reap(true);
+		if (disk)
+			settle();
+		check_all();
+		/* Those that are left, in an order that no chain has. */
+		for (uint32_t i = 0; i < NR_PAGES; i++) {
+			uint32_t page_nr = i * 1009 % NR_PAGES;
+			if (model[page_nr].ref)
+				ck_assert_int_eq(get(page_nr), 0);
+		}
+		stop();
+	}
+}
+END_TEST
+
+START_TEST(a_sparse_cluster_tells_how_it_was_put)
+{
+	static struct store_item items[STORE_CLUSTER_SLOTS];
+	static const enum store_method methods[] = {STORE_FAST, STORE_DENSE, STORE_RAW};
+	for (unsigned i = 0; i < 3; i++) {
+		enum store_method method = methods[(i + 1) % 3];
+		start(false);
+		for (uint32_t page_nr = 0; page_nr < 500; page_nr++)
+			put(page_nr, 8 * page_nr + 2, methods[i]);
+		store_writer_flush(writer);
+		for (uint32_t page_nr = 0; page_nr < 500; page_nr++)
+			if (page_nr % 2)
+				drop(page_nr);
+		ck_assert_uint_gt(store_pick_sparse(s, 10, items, STORE_CLUSTER_SLOTS, &method), 0);
+		ck_assert_int_eq(method, methods[i]);
+		check_all();
+		stop();
+		memset(model, 0, sizeof(model));
+	}
 }
 END_TEST
 
@@ -593,7 +644,8 @@ START_TEST(marks_and_cold_clusters_are_kept)
 	store_set_mark(s, model[0].ref, 77);
 	ck_assert_uint_eq(store_get_mark(s, model[0].ref), 77);
 	ck_assert_uint_eq(store_pick_cold(s, 1u << 30, items, STORE_CLUSTER_SLOTS), 0);
-	ck_assert_uint_eq(store_pick_sparse(s, 10, items, STORE_CLUSTER_SLOTS), 0);
+	enum store_method method;
+	ck_assert_uint_eq(store_pick_sparse(s, 10, items, STORE_CLUSTER_SLOTS, &method), 0);
 	store_writer_flush(writer);
 	size_t nr, moved = 0;
 	while ((nr = store_pick_cold(s, 0, items, STORE_CLUSTER_SLOTS)) > 0) {
@@ -636,13 +688,14 @@ static void *put_and_repack(void *arg)
 		uint32_t page_nr = (uint32_t)(x >> 20) % NR_PAGES;
 		store_ref ref;
 		if (x % 64 == 0) {
-			size_t nr = x >> 10 & 1 ? store_pick_sparse(s, 25, items, STORE_CLUSTER_SLOTS)
+			enum store_method method = STORE_DENSE;
+			size_t nr = x >> 10 & 1 ? store_pick_sparse(s, 25, items, STORE_CLUSTER_SLOTS, &method)
 						: store_pick_cold(s, 10, items, STORE_CLUSTER_SLOTS);
 			for (size_t i = 0; i < nr; i++) {
 				struct model_page *m = &model[items[i].page_nr];
 				lock_page(items[i].page_nr);
 				if (m->ref == items[i].ref && store_get(s, m->ref, page) == 0 &&
-				    store_put(w, items[i].page_nr, page, x >> 10 & 1 ? STORE_FAST : STORE_DENSE, &ref) == 0) {
+				    store_put(w, items[i].page_nr, page, method, &ref) == 0) {
 					store_drop(s, m->ref);
 					m->ref = ref;
 				}
@@ -773,6 +826,8 @@ int main(void)
 	tcase_add_test(tests, all_of_it_can_go_to_disk_and_come_back);
 	tcase_add_test(tests, the_limit_holds);
 	tcase_add_test(tests, little_is_lost_beside_the_data);
+	tcase_add_test(tests, pages_outlive_those_of_their_chain);
+	tcase_add_test(tests, a_sparse_cluster_tells_how_it_was_put);
 	tcase_add_test(tests, damaged_records_never_give_wrong_bytes);
 	tcase_add_test(tests, failed_transfers_change_nothing);
 	tcase_add_test(tests, a_full_file_is_told_and_costs_nothing);
