@@ -177,6 +177,8 @@ struct model_page {
 
 static struct model_page model[NR_PAGES];
 static uint8_t buffer[PAGE] __attribute__((aligned(8)));
+static uint8_t disk_buffer[STORE_DISK_BUFFER] __attribute__((aligned(PAGE)));
+static uint64_t from_disk; /* pages that were read by themselves */
 
 static void put(uint32_t page_nr, uint64_t seed, enum store_method method)
 {
@@ -221,6 +223,14 @@ static int get(uint32_t page_nr)
 		if (ret != -EAGAIN)
 			return ret;
 		ck_assert_ptr_nonnull(io);
+		if (random_below(2)) {
+			ret = store_get_from_disk(s, m->ref, disk_buffer, buffer);
+			ck_assert_msg(ret || is_page(m->seed, buffer), "page %u from disk has wrong bytes", page_nr);
+			ck_assert(ret == 0 || ret == -EAGAIN || ret == -EIO);
+			from_disk += ret == 0;
+			if (ret == 0)
+				return 0;
+		}
 		ret = store_load_begin(io, m->ref);
 		ck_assert(ret == 0 || ret == -EALREADY || ret == -EBUSY);
 		size_t nr = reap(true);
@@ -350,6 +360,7 @@ START_TEST(what_was_written_to_disk_is_read)
 	ck_assert_uint_eq(stats.pages_ram + stats.pages_disk + stats.data_bytes, 0);
 	ck_assert_uint_gt(stats.clusters_written, 0);
 	ck_assert_uint_gt(stats.clusters_read, 0);
+	ck_assert_uint_gt(from_disk, 0);
 	stop();
 }
 END_TEST
@@ -380,6 +391,49 @@ START_TEST(all_of_it_can_go_to_disk_and_come_back)
 	store_get_stats(s, &stats);
 	ck_assert_uint_eq(stats.clusters_written, written);
 	ck_assert_uint_eq(stats.pages_ram, 0);
+	check_all();
+	stop();
+}
+END_TEST
+
+START_TEST(one_page_comes_from_disk_by_itself)
+{
+	struct swap_file_stats before, after;
+	unsigned read = 0;
+	start(true);
+	for (uint32_t i = 0; i < NR_PAGES; i++)
+		put(i, 8 * i + i % 8, i % 8 == 0 ? STORE_RAW : i % 8 == 1 ? STORE_DENSE : STORE_FAST);
+	/* What is in RAM, or nowhere, is not on disk. */
+	ck_assert_int_eq(store_get_from_disk(s, model[1].ref, disk_buffer, buffer), -EAGAIN);
+	ck_assert_int_eq(store_get_from_disk(s, 0, disk_buffer, buffer), -EAGAIN);
+	store_writer_flush(writer);
+	while (store_write_begin(io, 8) > 0)
+		reap(true);
+	settle();
+	swap_file_get_stats(swap, &before);
+	for (uint32_t i = 0; i < NR_PAGES; i++) {
+		int ret = store_get_from_disk(s, model[i].ref, disk_buffer, buffer);
+		ck_assert(ret == 0 || ret == -EAGAIN);
+		if (ret)
+			continue;
+		read++;
+		ck_assert_msg(is_page(model[i].seed, buffer), "page %u has wrong bytes", i);
+		ck_assert(store_is_on_disk(s, model[i].ref));
+	}
+	swap_file_get_stats(swap, &after);
+	ck_assert_uint_gt(read, NR_PAGES / 2);
+	ck_assert_uint_le(after.read_bytes - before.read_bytes, (uint64_t)read * STORE_DISK_BUFFER);
+	/* Damage is never taken for bytes. */
+	atomic_store(&io_damages, true);
+	atomic_store(&io_percent, 100);
+	unsigned refused = 0;
+	for (uint32_t i = 0; i < NR_PAGES; i++) {
+		int ret = store_get_from_disk(s, model[i].ref, disk_buffer, buffer);
+		ck_assert(ret || is_page(model[i].seed, buffer));
+		refused += ret == -EIO;
+	}
+	ck_assert_uint_gt(refused, 0);
+	atomic_store(&io_percent, 0);
 	check_all();
 	stop();
 }
@@ -724,6 +778,7 @@ static void *read_and_drop(void *arg)
 {
 	uint64_t x = (uint64_t)(uintptr_t)arg;
 	static __thread uint64_t page[PAGE / 8];
+	static __thread uint8_t disk_page[STORE_DISK_BUFFER] __attribute__((aligned(PAGE)));
 	struct store_done out[8];
 	struct store_io *own = NULL;
 	if (swap && store_io_create(s, &own, NULL))
@@ -741,6 +796,16 @@ static void *read_and_drop(void *arg)
 		if (ret == 0 && x % 3 == 0) {
 			store_drop(s, m->ref);
 			m->ref = 0;
+		}
+		if (ret == -EAGAIN && own && x % 2) {
+			ret = store_get_from_disk(s, m->ref, disk_page, page);
+			if (ret == 0 && !is_page(m->seed, (uint8_t *)page)) {
+				fprintf(stderr, "page %u from disk has wrong bytes\n", page_nr);
+				abort();
+			}
+			/* It may have been loaded since. */
+			if (ret == -EIO)
+				ret = -EAGAIN;
 		}
 		if (ret == -EAGAIN && own && store_load_begin(own, m->ref) == 0)
 			atomic_fetch_add(&loads, 1);
@@ -824,6 +889,7 @@ int main(void)
 	tcase_add_test(tests, what_was_put_is_read);
 	tcase_add_test(tests, what_was_written_to_disk_is_read);
 	tcase_add_test(tests, all_of_it_can_go_to_disk_and_come_back);
+	tcase_add_test(tests, one_page_comes_from_disk_by_itself);
 	tcase_add_test(tests, the_limit_holds);
 	tcase_add_test(tests, little_is_lost_beside_the_data);
 	tcase_add_test(tests, pages_outlive_those_of_their_chain);
