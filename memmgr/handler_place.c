@@ -12,15 +12,17 @@
 #include "memmgr/memmgr_internal.h"
 
 enum {
-	LOOK_NS = 1000000,    /* between looks, where nothing says that a thread has moved */
+	DENSE_NS = 1000000,  /* between faults that count as following each other */
+	LOOK_TURNS = 8,      /* of those between looks, */
+	LOOK_NS = 1000000,   /* between looks, where nothing says that a thread has moved */
 	MOVED_NS = 100000,   /* between looks because a thread has moved */
 	CHECK_TURNS = 32,    /* turns on the CPU over which waiting is averaged */
 	CROWDED_NS = 200000, /* waiting for each turn that is too much, */
 	FREE_NS = 20000000,  /* and how long a handler is free then */
 	SLICE_NS = 100000,
-	LOAD_NS = 2000000,   /* between looks at the host's load */
-	CALM_LOOKS = 16,     /* that find it calm let handlers give way, */
-	BUSY_LOOK = 3,       /* of which one that does not takes back so many, until none is left */
+	LOAD_NS = 2000000, /* between looks at the host's load */
+	CALM_LOOKS = 16,   /* that find it calm let handlers give way, */
+	BUSY_LOOK = 3,     /* of which one that does not takes back so many, until none is left */
 };
 
 /* --- the host's load --- */
@@ -71,7 +73,7 @@ struct class_attributes {
  */
 static int set_class(int class)
 {
-	struct class_attributes attr = {.size = sizeof(attr), .policy = (uint32_t)class};
+	struct class_attributes attr = {.size = sizeof(attr), .policy = (uint32_t) class};
 	if (class == SCHED_OTHER)
 		attr.runtime_ns = SLICE_NS;
 	return (int)syscall(SYS_sched_setattr, 0, &attr, 0);
@@ -186,9 +188,13 @@ void handler_place_after(struct handler *h, int thread_id)
 	struct handler_places *places = &mm->places;
 	struct handler_place *at = &h->place;
 	uint64_t now_ns = memmgr_now_ns();
-	bool moved = has_moved(places, at, thread_id, now_ns);
-	if (now_ns - at->looked_ns < LOOK_NS && at->cpu >= 0 && !moved)
+	/* Faults that come seldom are worth no looks: those would cost more than the faults. */
+	bool is_dense = now_ns - at->last_ns < DENSE_NS, moved = is_dense && has_moved(places, at, thread_id, now_ns);
+	at->last_ns = now_ns;
+	at->turns_since += is_dense;
+	if (!moved && (at->turns_since < LOOK_TURNS || now_ns - at->looked_ns < LOOK_NS))
 		return;
+	at->turns_since = 0;
 	at->looked_ns = now_ns;
 	lock_take(&mm->fault_lock);
 	follow_note(&places->follow, thread_id, now_ns);

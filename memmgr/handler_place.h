@@ -31,7 +31,9 @@ enum { MAX_HANDLERS = 8, PLACE_SEEN_THREADS = 256, PLACE_BACKGROUND = 2 };
 struct handler_place {
 	int cpu;                 /* where it is bound to, -1: nowhere */
 	bool gives_way;          /* it is SCHED_IDLE: who it wakes runs at once */
-	uint64_t looked_ns;      /* when it looked last */
+	uint64_t last_ns;        /* its last fault */
+	uint64_t looked_ns;      /* when it looked last, */
+	unsigned turns_since;    /* and faults since that followed each other */
 	uint64_t moved_ns;       /* when a thread was last found to have moved */
 	uint64_t wait_ns, turns; /* what follow_own_wait() said last */
 	uint64_t free_until_ns;  /* it has waited too long where it was bound */

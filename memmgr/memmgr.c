@@ -41,6 +41,7 @@ void memmgr_settings_init(struct memmgr_settings *settings)
 	*settings = (struct memmgr_settings){
 		.limbo_ms = DEFAULT_LIMBO_MS,
 		.cold_ms = DEFAULT_COLD_MS,
+		.dense = true,
 		.prefetch = true,
 	};
 }

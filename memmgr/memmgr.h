@@ -29,7 +29,7 @@ struct memmgr_settings {
 	uint32_t limbo_ms;    /* how long a page stays untouched in limbo before it is compressed, unless memory is short; 2000 */
 	uint32_t cold_ms;     /* how long a compressed page stays in RAM before it is packed denser, or written to disk; 60000 */
 	uint32_t sample_rate; /* pages/s that are sampled for the working set; 0: off */
-	bool dense;           /* zstd for pages that stay cold */
+	bool dense;           /* zstd for pages that stay cold; true */
 	bool kernel_tier;     /* victims go to the kernel's swap on zram instead of our compressed tier and disk (evict_kernel.h) */
 	bool prefetch;        /* bring back companions of pages that fault; default true */
 };

@@ -43,7 +43,7 @@ enum {
 	FOLLOWS = 3,          /* touches where a stream is that are no chance */
 	HANDLER_CLUSTERS = 3, /* of a stream, which a handler brings by itself */
 	NEAR = 8,             /* touches of other pages between two of one stream */
-	NEAR_PAGES = 16,      /* brought with a page whose stream is not followed */
+	NEAR_PAGES = 8,       /* brought with a page whose stream is not followed */
 	WAKE_TOUCHES = 128,
 	WAKE_NS = 50000000,
 };
@@ -180,15 +180,17 @@ static bool begins_in_chunk(struct pager *p, store_ref ref, uint32_t chunk)
 static unsigned stream_leave(struct pager *p, struct stream *s, size_t ahead, uint32_t page)
 {
 	size_t to = ahead + 1;
-	if (p->io)
-		return 1;
-	while (to < s->nr_ahead && (to - ahead < HANDLER_CLUSTERS || begins_in_chunk(p, s->ahead[to], page / CHUNK_PAGES)))
+	while (to < s->nr_ahead && (to - ahead < HANDLER_CLUSTERS || begins_in_chunk(p, s->ahead[to], page / CHUNK_PAGES)) &&
+	       !(p->io && store_is_on_disk(p->mm->store, s->ahead[to])))
 		to++;
 	if (to >= s->nr_ahead || to >= s->left)
 		return 1;
-	s->at = s->load_at = s->ahead[to];
+	s->at = s->ahead[to];
 	s->slot = 0;
 	s->left -= (uint32_t)to;
+	s->loaded -= s->loaded < to ? s->loaded : (uint32_t)to;
+	if (!s->loaded)
+		s->load_at = s->at;
 	return (unsigned)(to - ahead);
 }
 

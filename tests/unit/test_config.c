@@ -650,7 +650,7 @@ START_TEST(memory_is_managed_without_a_limit_unless_told_otherwise)
 	good("-kernel k");
 	const struct config_memory *memory = &config.memory;
 	ck_assert(!memory->off && !memory->required && !memory->swap_directory && memory->swap_fd == -1 && !memory->nr_handlers);
-	ck_assert(memory->settings.target == 0 && memory->settings.prefetch && !memory->settings.dense);
+	ck_assert(memory->settings.target == 0 && memory->settings.prefetch && memory->settings.dense);
 	ck_assert_uint_eq(memory->settings.limbo_ms, 2000);
 	good("-kernel k -memory manager=off");
 	ck_assert(memory->off && !memory->required);

@@ -374,7 +374,7 @@ START_TEST(memory_is_described_by_settings_statistics_and_failure)
 	ck_assert_int_eq(json_integer_value(json_object_get(stats, "total_pages")), 65536);
 	ck_assert(json_integer_value(json_object_get(stats, "migrated")) == INT64_MAX);
 	char *settings = json_dumps(json_object_get(answer, "settings"), JSON_COMPACT | JSON_SORT_KEYS);
-	ck_assert_str_eq(settings, "{\"cold\":60000,\"compressed-limit\":0,\"dense\":false,\"evict-rate\":0,\"floor\":0,\"kernel-"
+	ck_assert_str_eq(settings, "{\"cold\":60000,\"compressed-limit\":0,\"dense\":true,\"evict-rate\":0,\"floor\":0,\"kernel-"
 				   "tier\":false,\"limbo\":2000,"
 				   "\"prefetch\":true,\"sample-rate\":0,\"swap-limit\":0,\"target\":67108864}");
 	free(settings);
