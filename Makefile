@@ -76,6 +76,7 @@ $(PARTS): $(filter-out $(MAINS:%=$(BUILD)/%),$(OBJS))
 	$(Q)rm -f $@ && ar rcs $@.$$$$ $^ && mv $@.$$$$ $@
 
 include bench/memory/memory.mk
+include bench/dedup/dedup.mk
 
 $(UNIT_TESTS): $(BUILD)/%: $(BUILD)/%.o $(UNIT_SHARED) $(PARTS)
 	$(call say,LD)
@@ -133,12 +134,12 @@ fuzz: fuzzers ## fuzz everything, FUZZ_SECONDS each (60); FUZZ='virtq options' p
 
 bench: ## run all benchmarks; each line is also appended to build/bench/results.jsonl
 	@scripts/setup build test rig
-	@$(MAKE) --no-print-directory all guests memory-benches
+	@$(MAKE) --no-print-directory all guests memory-benches dedup-benches
 	@bench/run
 
 bench-%: ## run one benchmark: bench-boot, bench-blk, bench-net, bench-evict, bench-refault-set ... (bench/*.sh)
 	@scripts/setup build test rig
-	@$(MAKE) --no-print-directory all guests memory-benches
+	@$(MAKE) --no-print-directory all guests memory-benches dedup-benches
 	@bench/run $*
 
 demo: ## install what is missing, build, and boot a Debian guest

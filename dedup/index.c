@@ -7,9 +7,9 @@
  * Idea: nine bytes an entry, seven entries a cache line (a bucket), two buckets where an entry may lie (Azar, Broder, Karlin, Upfal,
  * "Balanced Allocations", 1994), and one step of cuckoo hashing where both are full (Pagh, Rodler, 2004): so buckets are 90 % full before
  * that fails. The upper bits of the hash choose one of many segments. A segment is a small table of its own, in granules of eight buckets;
- * it grows by an eighth, by being built again from its own entries: they keep the bits of the hash from which
+ * it grows by about a quarter, by being built again from its own entries: they keep the bits of the hash from which
  * any size of segment places them. So no operation costs more than one rebuild of some 16,000 entries, there never is a second
- * table, and memory follows the number of entries: 10.2 bytes each just before a segment grows, 11.4 after.
+ * table, and memory follows the number of entries: 10.2 bytes each just before a segment grows, 11.4 on average.
  *
  *     hash.high   | segment: 0 to 16 bits | place: 16 bits | 10 bits more |  unused
  *                                         '----- tag: 26 bits, kept -----'
@@ -358,10 +358,10 @@ static void reload(struct dedup_index *x, struct segment *s, uint32_t nr)
 	x->rebuilds++;
 }
 
-/* One granule or an eighth more. Returns false if there is no memory for any. */
+/* An eighth to three eighths more: not the same for all, or segments, which fill alike, would all grow at once. Returns false if there is no memory. */
 static bool grow(struct dedup_index *x, struct segment *s)
 {
-	uint32_t more = s->nr_granules / 8 ? s->nr_granules / 8 : 1;
+	uint32_t more = 1 + s->nr_granules / 8 + (uint32_t)(s->nr_granules * (x->rebuilds & 7) / 28);
 	if (x->granules.used == x->granules.most || s->nr_granules >= MOST_SEGMENT_GRANULES || !is_filled(s) ||
 	    !reserve_scratch(x, s->nr_entries))
 		return false;
