@@ -87,6 +87,8 @@ $(NATIVE_TESTS): $(BUILD)/%: $(BUILD)/%.o $(NATIVE_SHARED) $(PARTS)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LDLIBS)
 
 unit-tests: $(UNIT_TESTS)
+# They start the daemon that lies two folders above them.
+$(filter $(BUILD)/tests/unit/test_pagodad%,$(UNIT_TESTS)): | $(BUILD)/pagodad
 native-tests: $(NATIVE_TESTS) $(BUILD)/pagoda-vmm guests
 
 check: ## set up, build, and run every test
