@@ -355,15 +355,16 @@ static int welcome(struct peer *p, bool resumed)
 static int join(struct peer *p, struct error *err)
 {
 	struct dedup_server *s = p->server;
-	struct peer *sibling;
 	bool resumed;
 	int ret = server_pool(s, &p->hello, p->pool_fd, &p->pool, &resumed, err);
 	if (ret)
 		return ret;
 	/* A process has one connection to a pool: this one. */
-	for (sibling = next_sibling(p, s->peers); sibling; sibling = next_sibling(p, sibling->next))
+	for (struct peer *sibling = next_sibling(p, s->peers), *next; sibling; sibling = next) {
+		next = next_sibling(p, sibling->next);
 		if (sibling->fd >= 0)
-			hang_up(sibling);
+			hang_up(sibling); /* which may be its end */
+	}
 	ret = broker_join(s->broker, p->pool, p->hello.nr_pages, &p->client);
 	if (ret)
 		return error_set(err, -ret, "%s",
