@@ -329,7 +329,7 @@ static uint32_t add_candidate(struct broker *b, uint16_t client, uint32_t page, 
 
 static struct page_hash masked(const struct broker_pool *p, const struct protocol_offer *offer)
 {
-	return (struct page_hash){.low = offer->hash_low & p->hasher.mask.low, .high = offer->hash_high & p->hasher.mask.high};
+	return page_hash_masked(&p->hasher, (struct page_hash){.low = offer->hash_low, .high = offer->hash_high});
 }
 
 static uint32_t judge(struct broker *b, uint16_t client, uint32_t page, struct page_hash hash)

@@ -51,7 +51,7 @@ static struct page_hash hash_one(const struct page_hasher *h, const void *page, 
 		return (struct page_hash){.low = 0};
 	}
 	struct page_hash hash = of_width[h->width](h->secret, page);
-	return (struct page_hash){.low = hash.low & h->mask.low, .high = hash.high & h->mask.high};
+	return page_hash_masked(h, hash);
 }
 
 size_t page_hash_batch(const struct page_hasher *h, const void *const pages[], size_t nr, struct page_hash hashes[])

@@ -48,6 +48,14 @@ static inline bool page_hash_is_zero(struct page_hash hash)
 	return !(hash.low | hash.high);
 }
 
+/* A hash without the bits that do not count: what is not zero does not become so. */
+static inline struct page_hash page_hash_masked(const struct page_hasher *h, struct page_hash hash)
+{
+	struct page_hash masked = {.low = hash.low & h->mask.low, .high = hash.high & h->mask.high};
+	masked.low |= page_hash_is_zero(masked) && !page_hash_is_zero(hash);
+	return masked;
+}
+
 static inline bool page_hash_equal(struct page_hash a, struct page_hash b)
 {
 	return a.low == b.low && a.high == b.high;

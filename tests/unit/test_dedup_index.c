@@ -79,11 +79,11 @@ static struct dedup_index *make_index(uint64_t most_bytes, unsigned nr_clients, 
 START_TEST(random_operations_do_as_a_plain_table_would)
 {
 	/* Number n has hash_of(n); model[n]: 0 not there, 1 a page of client n % 5, 2 slot n of pool 7. */
-	enum { MOST = 60000, STEPS = 600000 };
+	enum { MOST = 30000, STEPS = 300000 };
 	static uint8_t model[MOST];
 	uint64_t pages = 0, slots = 0, of_client[5] = {0};
 	struct dedup_index_stats stats;
-	struct dedup_index *x = make_index(64 << 20, 5, UINT32_MAX);
+	struct dedup_index *x = make_index(16 << 20, 5, UINT32_MAX);
 	random_start();
 	for (unsigned step = 0; step < STEPS; step++) {
 		/* The table grows first and shrinks later. */
@@ -150,7 +150,7 @@ START_TEST(an_entry_costs_at_most_14_bytes_at_any_size)
 {
 	struct dedup_index_stats stats;
 	struct dedup_index *x = make_index(64 << 20, 1, UINT32_MAX);
-	for (uint32_t n = 0; n < 3000000; n++) {
+	for (uint32_t n = 0; n < 2000000; n++) {
 		dedup_index_add(x, hash_of(n), page_item(0, n));
 		if (n < 1000000 || n % 100000)
 			continue;
