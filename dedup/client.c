@@ -490,8 +490,8 @@ int dedup_client_create(const struct dedup_client_settings *settings, struct ded
 	strncpy(c->address.sun_path, settings->path, sizeof(c->address.sun_path) - 1);
 	strncpy(c->hello.domain, settings->domain, sizeof(c->hello.domain) - 1);
 	strncpy(c->hello.guest, settings->guest, sizeof(c->hello.guest) - 1);
-	if (strcmp(c->address.sun_path, settings->path) || strcmp(c->hello.domain, settings->domain) ||
-	    strcmp(c->hello.guest, settings->guest) || !protocol_is_name(c->hello.domain) || !protocol_is_name(c->hello.guest))
+	if (strcmp(c->address.sun_path, settings->path) != 0 || strcmp(c->hello.domain, settings->domain) != 0 ||
+	    strcmp(c->hello.guest, settings->guest) != 0 || !protocol_is_name(c->hello.domain) || !protocol_is_name(c->hello.guest))
 		ret = error_set(
 			err, EINVAL,
 			"shared pages: domain \"%.63s\" and guest \"%.63s\" need names of letters, digits and ._-, up to 63",

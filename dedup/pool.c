@@ -400,34 +400,31 @@ uint32_t pool_next_unclaimed(const struct pool *p, uint32_t from)
 
 /* --- life --- */
 
-static int begin(uint64_t most_slots, int node, struct pool **pool, struct error *err)
+/* Returns NULL, with a sentence, without memory. */
+static struct pool *begin(uint64_t most_slots, int node, struct error *err)
 {
 	struct pool *p = mem_calloc(1, sizeof(*p));
-	if (!p)
-		goto no_memory;
-	p->node = node;
-	p->most_slots = most_slots;
-	p->most_groups = (most_slots + GROUP_SLOTS - 1) / GROUP_SLOTS;
-	p->file = (struct pool_file){.fd = -1, .readonly_fd = -1};
-	p->groups = mem_calloc(p->most_groups, sizeof(*p->groups));
-	swap_extents_init(&p->extents);
-	if (!p->groups)
-		goto no_memory;
-	*pool = p;
-	return 0;
-
-no_memory:
+	if (p) {
+		p->node = node;
+		p->most_slots = most_slots;
+		p->most_groups = (most_slots + GROUP_SLOTS - 1) / GROUP_SLOTS;
+		p->file = (struct pool_file){.fd = -1, .readonly_fd = -1};
+		p->groups = mem_calloc(p->most_groups, sizeof(*p->groups));
+		swap_extents_init(&p->extents);
+		if (p->groups)
+			return p;
+	}
 	mem_free(p);
-	return error_set(err, ENOMEM, "pool of shared pages: out of memory");
+	error_set(err, ENOMEM, "pool of shared pages: out of memory");
+	return NULL;
 }
 
 int pool_create(uint64_t most_slots, int node, struct pool **pool, struct error *err)
 {
-	struct pool *p;
-	int ret = begin(most_slots, node, &p, err);
-	if (ret)
-		return ret;
-	ret = pool_file_create(most_slots * PAGE_HASH_BYTES, &p->file, err);
+	struct pool *p = begin(most_slots, node, err);
+	if (!p)
+		return -ENOMEM;
+	int ret = pool_file_create(most_slots * PAGE_HASH_BYTES, &p->file, err);
 	if (ret) {
 		pool_destroy(p);
 		return ret;
@@ -439,11 +436,10 @@ int pool_create(uint64_t most_slots, int node, struct pool **pool, struct error 
 int pool_take_back(int fd, const struct pool_identity *identity, uint64_t most_slots, int node, struct pool **pool,
 		   struct error *err)
 {
-	struct pool *p;
-	int ret = begin(most_slots, node, &p, err);
-	if (ret)
-		return ret;
-	ret = pool_file_take_back(fd, identity, most_slots * PAGE_HASH_BYTES, &p->file, err);
+	struct pool *p = begin(most_slots, node, err);
+	if (!p)
+		return -ENOMEM;
+	int ret = pool_file_take_back(fd, identity, most_slots * PAGE_HASH_BYTES, &p->file, err);
 	if (ret == 0) {
 		ret = adopt(p);
 		if (ret)

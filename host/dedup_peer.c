@@ -725,6 +725,9 @@ void peer_accept(struct dedup_server *s, int fd)
 
 void peers_destroy(struct dedup_server *s)
 {
-	while (s->peers)
-		destroy(s->peers);
+	struct peer *next;
+	for (struct peer *p = s->peers; p; p = next) {
+		next = p->next;
+		destroy(p);
+	}
 }

@@ -75,7 +75,7 @@ static int parse_one(int option, const char *value, struct host_options *o, stru
 	case GUEST_LIMIT:
 		return parse_size("guest-limit", value, 1ull << 20, 8ull << 40, &o->guest_limit, err);
 	case ACROSS:
-		if (strcmp(value, "on") && strcmp(value, "off"))
+		if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
 			return error_set(err, EINVAL, "--merge-across-nodes: \"%s\" is neither on nor off", value);
 		o->merge_across_nodes = !strcmp(value, "on");
 		return 0;

@@ -45,7 +45,7 @@ int main(int argc, char **argv)
 {
 	struct options options;
 	struct page_hasher h;
-	struct page_hash out[BATCH];
+	struct page_hash out[BATCH] = {{0}};
 	uint8_t salt[PAGE_HASH_SALT] = {1};
 	if (options_open(&options, argc, argv, "mib rounds width order", USAGE))
 		return 2;

@@ -65,8 +65,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "scale: no memory for an index of %llu MiB\n", (unsigned long long)(limit >> 20));
 		return 1;
 	}
-	for (uint16_t c = 0; c < NR_CLIENTS; c++)
-		dedup_index_set_share(x, c, UINT32_MAX);
+	for (unsigned c = 0; c < NR_CLIENTS; c++)
+		dedup_index_set_share(x, (uint16_t)c, UINT32_MAX);
 	uint64_t last = nr - nr / 10 / BATCH * BATCH, worst = 0, start = now_ns(), tenth = start, before = start;
 	unsigned wrong = 0;
 	for (uint64_t n = 0; n < nr; n += BATCH) {

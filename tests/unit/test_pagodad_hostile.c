@@ -129,10 +129,9 @@ static int join(uint8_t **staging)
 /* What the daemon does with this message: it must refuse it, and hang up. */
 static void is_refused(int fd, const void *bytes, size_t len, const int fds[], size_t nr_fds)
 {
-	ssize_t got = 1;
 	bool refused = false;
 	ck_assert_int_eq(send_with_fds(fd, bytes, len, fds, nr_fds), 0);
-	while ((got = pagodad_ask(fd, NULL, 0, &answer, sizeof(answer))) > 0)
+	while (pagodad_ask(fd, NULL, 0, &answer, sizeof(answer)) > 0)
 		refused |= answer.header.type == PROTOCOL_REFUSED;
 	ck_assert(refused);
 	close(fd);
@@ -248,7 +247,9 @@ START_TEST(references_that_are_claimed_by_whoever_has_the_pool)
 	fd = pagodad_connect();
 	ck_assert_int_eq(send_with_fds(fd, &m, length(&m, sizeof(m.hello)), &staging, 1), 0);
 	ck_assert_int_gt(recvmsg(fd, &h, 0), 0);
-	memcpy(&pool, CMSG_DATA(CMSG_FIRSTHDR(&h)), sizeof(pool));
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&h);
+	ck_assert_ptr_nonnull(cmsg);
+	memcpy(&pool, CMSG_DATA(cmsg), sizeof(pool));
 	close(fd);
 	check_the_honest();
 
