@@ -4,7 +4,7 @@
  * An offered page takes one of these ways:
  *
  *     broker_offer ── nothing under its hash ──────────────────────────> FIRST: a candidate in the index
- *        │  └──────── a slot with its whole hash ──────────────────────> the slot, with a reference
+ *        │  └──────── a slot with its hash ────────────────────────────> the slot, with a reference
  *        └─────────── a candidate (of anybody in the domain) ──────────> SEND
  *     broker_content ─ hashed here, found again:
  *        ├──────────── a slot with its hash and its bytes ─────────────> the slot
@@ -181,17 +181,17 @@ static struct index_item page_item(uint16_t client, uint32_t page)
 static void let_go(struct broker *b, uint16_t pool, uint32_t slot)
 {
 	struct pool *p = b->pools[pool]->pool;
-	struct page_hash hash;
-	if (pool_hash(p, slot, &hash))
+	struct page_hash hash = {.low = 0};
+	if (pool_hash(p, slot, &hash.high))
 		dedup_index_remove(b->index, hash, slot_item(pool, slot));
 	pool_free(p, slot);
 }
 
 /* In a pool that is not settled somebody may still come who maps the slot. */
-static int64_t release(struct broker *b, uint16_t client, uint32_t slot, uint32_t nr)
+static int release(struct broker *b, uint16_t client, uint32_t slot, uint32_t nr)
 {
 	uint16_t pool = b->clients[client].pool;
-	int64_t left = pool_release(b->pools[pool]->pool, slot, client, nr);
+	int left = pool_release(b->pools[pool]->pool, slot, client, nr);
 	if (left == 0 && b->pools[pool]->settled)
 		let_go(b, pool, slot);
 	return left;
@@ -288,7 +288,7 @@ static bool is_mine(const struct broker *b, const struct client *c, struct index
 
 enum found { FOUND_NOTHING, FOUND_ITSELF, FOUND_CANDIDATE, FOUND_SLOT };
 
-/* The best that the index has: a slot, whose whole hash is known, before a candidate. */
+/* The best that the index has: a slot, of whose hash 64 bits are known, before a candidate. */
 static enum found look_up(const struct broker *b, uint16_t client, uint32_t page, struct page_hash hash, struct index_item *found)
 {
 	const struct client *c = &b->clients[client];
@@ -296,12 +296,12 @@ static enum found look_up(const struct broker *b, uint16_t client, uint32_t page
 	enum found best = FOUND_NOTHING;
 	unsigned nr = dedup_index_find(b->index, hash, items);
 	for (unsigned i = 0; i < nr; i++) {
-		struct page_hash of_slot;
+		uint64_t of_slot;
 		enum found this = items[i].owner == client && items[i].number == page ? FOUND_ITSELF : FOUND_CANDIDATE;
 		if (!is_mine(b, c, items[i]))
 			continue;
 		if (items[i].is_slot) {
-			if (!pool_hash(b->pools[c->pool]->pool, items[i].number, &of_slot) || !page_hash_equal(of_slot, hash))
+			if (!pool_hash(b->pools[c->pool]->pool, items[i].number, &of_slot) || of_slot != hash.high)
 				continue;
 			this = FOUND_SLOT;
 		}

@@ -8,6 +8,8 @@
 #include "memmgr/os.h"
 
 #define HUGE_BYTES (2ull << 20)
+#define SMALL_BYTES \
+	(4ull << 20) /* so much is backed by small pages: a little index shall be little, and its translations are few */
 
 static uint64_t round_up(uint64_t value, uint64_t to)
 {
@@ -22,7 +24,9 @@ int granules_create(struct granules *g, uint32_t most)
 	if (!g->mapping)
 		return -ENOMEM;
 	g->base = g->mapping + (round_up((uint64_t)(uintptr_t)g->mapping, HUGE_BYTES) - (uint64_t)(uintptr_t)g->mapping);
-	mem_madvise(g->base, bytes, MADV_HUGEPAGE); /* a kernel without them is slower, not wrong */
+	mem_madvise(g->base, bytes, MADV_NOHUGEPAGE);
+	if (bytes > SMALL_BYTES) /* a kernel without them is slower, not wrong */
+		mem_madvise(g->base + SMALL_BYTES, bytes - SMALL_BYTES, MADV_HUGEPAGE);
 	mem_madvise(g->base, bytes, MADV_DONTDUMP);
 	return 0;
 }
@@ -61,5 +65,6 @@ void granule_put(struct granules *g, uint32_t granule)
 
 uint64_t granules_bytes(const struct granules *g)
 {
-	return round_up((uint64_t)g->fresh * GRANULE_BYTES, HUGE_BYTES);
+	uint64_t bytes = (uint64_t)g->fresh * GRANULE_BYTES;
+	return round_up(bytes, bytes > SMALL_BYTES ? HUGE_BYTES : 4096);
 }

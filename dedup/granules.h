@@ -1,5 +1,5 @@
 /*
- * Memory for the index: granules of 512 bytes out of one range of addresses, which is backed by huge pages as it is used. What is given
+ * Memory for the index: granules of 512 bytes out of one range of addresses, which is backed as it is used, but for its start by huge pages. What is given
  * back is taken again first. One thread at a time.
  */
 #ifndef DEDUP_GRANULES_H
@@ -29,7 +29,7 @@ uint32_t granule_take(struct granules *g);
 /* When none is left in use, all memory goes back to the kernel. */
 void granule_put(struct granules *g, uint32_t granule);
 
-/* Memory that is backed, as huge pages. */
+/* Memory that is backed. */
 uint64_t granules_bytes(const struct granules *g);
 
 static inline void *granule_at(const struct granules *g, uint32_t granule)

@@ -1,13 +1,14 @@
 /*
  * See pool.h.
  *
- * What is kept about a slot takes 40 bytes, one percent of its page: the hash, so that a hint of the index is checked without a look at the
- * page, and the holders, two of them in place, more in a list sorted by client, whose room doubles. Where slots are free is kept as the
+ * What is kept about a slot takes 28 bytes: half of the hash, which is enough to check a hint of the index without a look at the page, and to
+ * find the index's entry when the slot is freed; and the holders, four bytes each, sorted by client, four of them in place, more in a list
+ * whose room doubles. Where slots are free is kept as the
  * free space of a swap file is (memmgr/swap_extents.h): a bit a slot, runs, and which free slots still take memory.
  *
  * Invariants:
  *  1. A FILLED slot's bytes never change, and its memory is there, until pool_free().
- *  2. slot.references is the sum of its holders' counts, none of which is 0.
+ *  2. No holder's count is 0.
  *  3. A slot's bit in extents is set unless it is FREE, or set aside in a run.
  *  4. clients[] is what counting over all holders would give.
  */
@@ -25,23 +26,20 @@
 
 #define GROUP_SLOTS SWAP_GROUP_BLOCKS
 #define RUN_SLOTS SWAP_RUN_MAX
-#define IN_PLACE 2u
+#define IN_PLACE 4u
 #define MOST_VAIN 64u /* groups that one search looks at in vain */
 
 enum slot_state { SLOT_FREE, SLOT_TAKEN, SLOT_FILLED, SLOT_UNHASHED /* taken back, and then filled */ };
 
 struct slot {
-	struct page_hash hash;
-	uint32_t references;
+	uint64_t hash_high;
 	uint16_t nr_holders;
 	uint8_t room; /* of the list: 1 << room; 0: in place */
 	uint8_t state;
-	union {
-		struct pool_holder in_place[IN_PLACE];
-		struct pool_holder *list;
-	};
-};
-_Static_assert(sizeof(struct slot) == 40, "one percent of a page");
+	struct pool_holder in_place[IN_PLACE]; /* or the list's address in the first two */
+} __attribute__((packed, aligned(4)));
+_Static_assert(sizeof(struct slot) == 28, "28 bytes a slot");
+#define LIST_OVERHEAD 16 /* of an allocation, in the allocator */
 
 struct pool {
 	struct pool_file file;
@@ -74,12 +72,12 @@ uint32_t pool_end(const struct pool *p)
 	return (uint32_t)(p->nr_groups * GROUP_SLOTS);
 }
 
-bool pool_hash(const struct pool *p, uint32_t slot, struct page_hash *hash)
+bool pool_hash(const struct pool *p, uint32_t slot, uint64_t *hash_high)
 {
 	const struct slot *s = slot_at(p, slot);
 	if (!s || s->state != SLOT_FILLED)
 		return false;
-	*hash = s->hash;
+	*hash_high = s->hash_high;
 	return true;
 }
 
@@ -90,9 +88,16 @@ const void *pool_page(const struct pool *p, uint32_t slot)
 
 /* --- holders --- */
 
+static struct pool_holder *list_of(const struct slot *s)
+{
+	struct pool_holder *list;
+	memcpy(&list, s->in_place, sizeof(list));
+	return list;
+}
+
 static struct pool_holder *holders_of(struct slot *s)
 {
-	return s->room ? s->list : s->in_place;
+	return s->room ? list_of(s) : s->in_place;
 }
 
 /* The first holder that is not below client. */
@@ -114,25 +119,28 @@ static int make_room(struct pool *p, struct slot *s)
 	size_t room = s->room ? (size_t)1 << s->room : IN_PLACE;
 	if (s->nr_holders < room)
 		return 0;
-	struct pool_holder *list = mem_calloc(room * 2, sizeof(*list));
+	size_t more = s->room ? room * 2 : 8;
+	struct pool_holder *list = mem_calloc(more, sizeof(*list));
 	if (!list)
 		return -ENOMEM;
 	memcpy(list, holders_of(s), s->nr_holders * sizeof(*list));
-	if (s->room)
-		mem_free(s->list);
-	p->list_bytes += (s->room ? room : room * 2) * sizeof(*list);
-	s->list = list;
-	s->room = (uint8_t)__builtin_ctzl(room * 2);
+	if (s->room) {
+		mem_free(list_of(s));
+		p->list_bytes -= room * sizeof(*list) + LIST_OVERHEAD;
+	}
+	p->list_bytes += more * sizeof(*list) + LIST_OVERHEAD;
+	memcpy(s->in_place, &list, sizeof(list));
+	s->room = (uint8_t)__builtin_ctzl(more);
 	return 0;
 }
 
-/* Back in place when two are left. */
+/* Back in place when so few are left. */
 static void save_room(struct pool *p, struct slot *s)
 {
 	if (!s->room || s->nr_holders > IN_PLACE)
 		return;
-	struct pool_holder *list = s->list;
-	p->list_bytes -= sizeof(*list) << s->room;
+	struct pool_holder *list = list_of(s);
+	p->list_bytes -= (sizeof(*list) << s->room) + LIST_OVERHEAD;
 	s->room = 0;
 	memcpy(s->in_place, list, s->nr_holders * sizeof(*list));
 	mem_free(list);
@@ -150,30 +158,32 @@ int pool_hold(struct pool *p, uint32_t slot, uint16_t client, uint32_t nr)
 	struct slot *s = filled_at(p, slot);
 	if (!s)
 		return -ENOENT;
-	if (nr > UINT32_MAX - s->references)
+	if (nr > POOL_MOST_REFERENCES)
 		return -EOVERFLOW;
 	size_t at = lower_bound(holders_of(s), s->nr_holders, client);
-	if (at == s->nr_holders || holders_of(s)[at].client != client) {
+	if (at < s->nr_holders && holders_of(s)[at].client == client) {
+		if (nr > POOL_MOST_REFERENCES - holders_of(s)[at].nr)
+			return -EOVERFLOW;
+	} else {
 		int ret = make_room(p, s);
 		if (ret)
 			return ret;
 		struct pool_holder *holders = holders_of(s);
 		note_alone(p, s, false);
 		memmove(&holders[at + 1], &holders[at], (s->nr_holders - at) * sizeof(*holders));
-		holders[at] = (struct pool_holder){.client = client};
+		holders[at] = (struct pool_holder){.client = client & (POOL_MOST_CLIENTS - 1)};
 		p->unclaimed -= s->nr_holders == 0;
 		s->nr_holders++;
 		note_alone(p, s, true);
 		p->clients[client].slots++;
 	}
 	holders_of(s)[at].nr += nr;
-	s->references += nr;
 	p->references += nr;
 	p->clients[client].references += nr;
 	return 0;
 }
 
-int64_t pool_release(struct pool *p, uint32_t slot, uint16_t client, uint32_t nr)
+int pool_release(struct pool *p, uint32_t slot, uint16_t client, uint32_t nr)
 {
 	struct slot *s = filled_at(p, slot);
 	if (!s)
@@ -183,7 +193,6 @@ int64_t pool_release(struct pool *p, uint32_t slot, uint16_t client, uint32_t nr
 	if (at == s->nr_holders || holders[at].client != client || holders[at].nr < nr)
 		return -ENOENT;
 	holders[at].nr -= nr;
-	s->references -= nr;
 	p->references -= nr;
 	p->clients[client].references -= nr;
 	if (holders[at].nr == 0) {
@@ -195,7 +204,7 @@ int64_t pool_release(struct pool *p, uint32_t slot, uint16_t client, uint32_t nr
 		save_room(p, s);
 		note_alone(p, s, true);
 	}
-	return s->references;
+	return s->nr_holders;
 }
 
 const struct pool_holder *pool_holders(const struct pool *p, uint32_t slot, size_t *nr)
@@ -298,7 +307,7 @@ int pool_fill(struct pool *p, uint32_t first, size_t nr, const void *pages, cons
 		return ret;
 	for (size_t i = 0; i < nr; i++) {
 		struct slot *s = slot_at(p, first + (uint32_t)i);
-		s->hash = hashes[i];
+		s->hash_high = hashes[i].high;
 		s->state = SLOT_FILLED;
 	}
 	p->slots += nr;
@@ -380,10 +389,10 @@ size_t pool_take_back_step(struct pool *p, const struct page_hasher *hasher, uin
 		struct slot *s = slot_at(p, *cursor);
 		if (s->state != SLOT_UNHASHED)
 			continue;
-		page_hash_run(hasher, pool_page(p, *cursor), 1, &s->hash);
+		page_hash_run(hasher, pool_page(p, *cursor), 1, &hashes[nr]);
+		s->hash_high = hashes[nr].high;
 		s->state = SLOT_FILLED;
-		slots[nr] = *cursor;
-		hashes[nr++] = s->hash;
+		slots[nr++] = *cursor;
 	}
 	return nr;
 }
@@ -461,7 +470,7 @@ void pool_destroy(struct pool *p)
 	for (size_t g = 0; g < p->nr_groups; g++) {
 		for (size_t i = 0; i < GROUP_SLOTS; i++)
 			if (p->groups[g][i].room)
-				mem_free(p->groups[g][i].list);
+				mem_free(list_of(&p->groups[g][i]));
 		mem_free(p->groups[g]);
 	}
 	mem_free(p->groups);

@@ -34,9 +34,10 @@ struct pool_run {
 
 /* References of one client to one slot. */
 struct pool_holder {
-	uint16_t client;
-	uint32_t nr;
+	uint32_t client : 12;
+	uint32_t nr : 20;
 };
+#define POOL_MOST_REFERENCES ((1u << 20) - 1) /* of one client to one slot */
 
 struct pool_stats {
 	uint64_t slots;      /* that hold content */
@@ -82,14 +83,17 @@ int pool_fill(struct pool *pool, uint32_t first, size_t nr, const void *pages, c
 /* Of a slot that nobody holds, or that was only taken. */
 void pool_free(struct pool *pool, uint32_t slot);
 
-/* Whether the slot holds content, and under which hash. The content can be read until the slot is freed. */
-bool pool_hash(const struct pool *pool, uint32_t slot, struct page_hash *hash);
+/*
+ * Whether the slot holds content whose hash is known, and the upper half of that: all that is kept of it. It can be read until the slot is
+ * freed.
+ */
+bool pool_hash(const struct pool *pool, uint32_t slot, uint64_t *hash_high);
 const void *pool_page(const struct pool *pool, uint32_t slot);
 
-/* Gives a client nr references (1 or more). Returns 0, -ENOENT if the slot holds nothing, -EOVERFLOW or -ENOMEM. */
+/* Gives a client nr references (1 or more). Returns 0, -ENOENT if the slot holds nothing, -EOVERFLOW beyond POOL_MOST_REFERENCES, or -ENOMEM. */
 int pool_hold(struct pool *pool, uint32_t slot, uint16_t client, uint32_t nr);
-/* Takes nr back. Returns references that are left to all, or -ENOENT if the client does not have so many. At 0 the caller frees the slot. */
-int64_t pool_release(struct pool *pool, uint32_t slot, uint16_t client, uint32_t nr);
+/* Takes nr back. Returns how many clients hold the slot still, or -ENOENT if this one does not have so many. At 0 the caller frees it. */
+int pool_release(struct pool *pool, uint32_t slot, uint16_t client, uint32_t nr);
 /* Who holds a slot, by client number; until anything changes. Of a slot that holds nothing: none. */
 const struct pool_holder *pool_holders(const struct pool *pool, uint32_t slot, size_t *nr);
 uint32_t pool_held(const struct pool *pool, uint32_t slot, uint16_t client);
