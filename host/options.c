@@ -19,7 +19,7 @@ static const char help[] = "usage: pagodad [options]\n"
 			   "  --state=DIRECTORY         what is to be known after a restart (/run/pagoda/state)\n"
 			   "  --index-limit=SIZE        memory for the index of pages without a twin (1 % of the host's)\n"
 			   "  --pool-limit=SIZE         memory for shared pages (all of the host's)\n"
-			   "  --guest-limit=SIZE        the largest memory that a guest may claim to have (4T)\n"
+			   "  --guest-limit=SIZE        the largest memory that a guest may claim to have (twice the host's)\n"
 			   "  --merge-across-nodes=on|off   whether guests on different NUMA nodes share pages (on)\n"
 			   "  --verbose                 log who comes and goes\n"
 			   "  --help, --version\n"
@@ -93,7 +93,7 @@ int host_options_parse(int argc, char **argv, struct host_options *options, bool
 		.state = "/run/pagoda/state",
 		.index_limit = memory / 100 > 1 << 20 ? memory / 100 : 1 << 20,
 		.pool_limit = memory,
-		.guest_limit = 4ull << 40,
+		.guest_limit = 2 * memory,
 		.merge_across_nodes = true,
 	};
 	int option, ret = 0;
