@@ -42,6 +42,7 @@ struct client {
 	uint32_t nr_pages;
 	uint32_t next_page; /* that would go on with its last content */
 	uint32_t cursor;    /* LEAVING: slots below it are let go */
+	uint16_t heir;      /* LEAVING: who gets what it holds; BROKER_NONE: nobody */
 	struct pool_run run;
 };
 
@@ -243,17 +244,35 @@ int broker_join(struct broker *b, uint16_t pool, uint32_t nr_pages, uint16_t *cl
 	return -EUSERS;
 }
 
-void broker_leave(struct broker *b, uint16_t client)
+void broker_bequeath(struct broker *b, uint16_t client, uint16_t heir)
 {
 	struct client *c = &b->clients[client];
 	if (c->state != CLIENT_JOINED)
 		return;
 	c->state = CLIENT_LEAVING;
 	c->cursor = 0;
+	c->heir = heir;
 	b->nr_clients--;
 	b->nr_leaving++;
 	pool_end_run(b->pools[c->pool]->pool, &c->run);
 	dedup_index_forget_client(b->index, client);
+	/* Who was to inherit from it goes away empty. */
+	for (uint16_t i = 0; i < BROKER_MOST_CLIENTS; i++)
+		if (b->clients[i].state == CLIENT_LEAVING && b->clients[i].heir == client)
+			b->clients[i].heir = BROKER_NONE;
+}
+
+void broker_leave(struct broker *b, uint16_t client)
+{
+	broker_bequeath(b, client, BROKER_NONE);
+}
+
+bool broker_inherits(const struct broker *b, uint16_t heir)
+{
+	for (uint16_t i = 0; b->nr_leaving && i < BROKER_MOST_CLIENTS; i++)
+		if (b->clients[i].state == CLIENT_LEAVING && b->clients[i].heir == heir)
+			return true;
+	return false;
 }
 
 void broker_set_listening(struct broker *b, uint16_t client, bool listening)
@@ -533,9 +552,13 @@ static bool work_on_leaving(struct broker *b, uint16_t client)
 	uint32_t end = min_u32(pool_end(p), (uint64_t)c->cursor + WORK_SLOTS);
 	for (; c->cursor < end && pool_client(p, client)->references; c->cursor++) {
 		uint32_t held = pool_held(p, c->cursor, client);
+		if (held && c->heir != BROKER_NONE && pool_hold(p, c->cursor, c->heir, held) == -ENOMEM)
+			return true; /* again later */
 		if (held)
 			release(b, client, c->cursor, held);
 	}
+	if (!pool_client(p, client)->references)
+		c->heir = BROKER_NONE;
 	/* Invariant 4. */
 	if (pool_client(p, client)->references || dedup_index_client_pages(b->index, client))
 		return true;

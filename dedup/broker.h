@@ -71,6 +71,9 @@ bool broker_is_ready(const struct broker *b, uint16_t pool);
 int broker_join(struct broker *b, uint16_t pool, uint32_t nr_pages, uint16_t *client);
 /* The client's process is gone, or has another number now: all that it holds is let go, in broker_work(). */
 void broker_leave(struct broker *b, uint16_t client);
+/* The same, but what it holds goes to another client of its pool; until broker_inherits(heir) is false, not all of it is there. */
+void broker_bequeath(struct broker *b, uint16_t client, uint16_t heir);
+bool broker_inherits(const struct broker *b, uint16_t heir);
 /* Whether it could make use of twins at this time. At first it can. */
 void broker_set_listening(struct broker *b, uint16_t client, bool listening);
 

@@ -5,8 +5,8 @@
  *                    │                │ (join)                    ^ only with the pool it has from before; else straight to SERVED
  *                    │ ASK_...        │                           │
  *                    v                v                           v
- *                 answered        hang_up: without references it is gone; with some it is PARKED until the process ends,
- *                                 or connects again and claims them (siblings)
+ *                 answered        hang_up: without references it is gone; with some it is PARKED until the process ends, or
+ *                                 connects again and claims them from it (its sibling; there is one at most)
  *
  * References belong to the process, not to the connection: as long as the process lives it may have slots mapped, whatever became of
  * its socket. A pidfd says when it has ended.
@@ -33,12 +33,13 @@
 #include "base/log.h"
 #include "dedup/os.h"
 #include "host/dedup_server_internal.h"
+#include "memmgr/os.h"
 
 #define MOST_STAGING 8192u      /* pages */
 #define QUEUE_FULL (256u << 10) /* bytes of answers that are not read: no more messages are taken */
 #define QUEUE_DRAINED (32u << 10)
 #define MOST_FDS 2
-#define MOST_CONNECTIONS 8u /* of one process, those included that it has left with references */
+#define MOST_CONNECTIONS 8u /* of one process */
 
 enum peer_state { PEER_NEW, PEER_WAITING, PEER_CLAIMING, PEER_SERVED, PEER_PARKED };
 
@@ -94,7 +95,7 @@ static void drop_queue(struct peer *p)
 	while (p->head) {
 		struct message *m = p->head;
 		p->head = m->next;
-		free(m);
+		mem_free(m);
 	}
 	p->tail = NULL;
 	p->queued = 0;
@@ -114,7 +115,7 @@ static void close_connection(struct peer *p)
 	if (p->staging)
 		munmap((void *)p->staging, (size_t)p->hello.nr_staging_pages * PAGE_HASH_BYTES);
 	p->staging = NULL;
-	free(p->question);
+	mem_free(p->question);
 	p->question = NULL;
 	drop_queue(p);
 }
@@ -134,7 +135,17 @@ static void destroy(struct peer *p)
 	while (*at != p)
 		at = &(*at)->next;
 	*at = p->next;
-	free(p);
+	mem_free(p);
+}
+
+/* Another peer of the same process and pool: an earlier connection. */
+static struct peer *next_sibling(const struct peer *p, struct peer *from)
+{
+	for (; from; from = from->next)
+		if (from != p && is_joined(from) && from->pool == p->pool && from->process.pid == p->process.pid &&
+		    from->process.start == p->process.start)
+			return from;
+	return NULL;
 }
 
 /* The connection is over. What the process has mapped it may still have. */
@@ -146,6 +157,16 @@ static void hang_up(struct peer *p)
 		return;
 	}
 	log_debug("guest %s (process %d) has hung up", name_of(p), (int)p->process.pid);
+	struct peer *sibling = next_sibling(p, p->server->peers);
+	if (sibling) {
+		/* In the midst of its claims: they are undone, so that no process leaves more than one behind. */
+		broker_bequeath(p->server->broker, p->client, sibling->client);
+		p->server->by_client[p->client] = NULL;
+		p->client = BROKER_NONE;
+		server_has_work(p->server);
+		destroy(p);
+		return;
+	}
 	p->state = PEER_PARKED;
 	broker_set_listening(p->server->broker, p->client, false);
 }
@@ -173,7 +194,7 @@ static int send_queue(struct peer *p)
 		p->head = m->next;
 		p->tail = p->head ? p->tail : NULL;
 		p->queued -= m->len;
-		free(m);
+		mem_free(m);
 	}
 	return 0;
 }
@@ -214,7 +235,7 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int revents)
 /* Room for a message of up to len bytes at the queue's end. NULL without memory. */
 static struct message *enqueue(struct peer *p, size_t len)
 {
-	struct message *m = malloc(sizeof(*m) + len);
+	struct message *m = mem_calloc(1, sizeof(*m) + len);
 	if (!m)
 		return NULL;
 	m->next = NULL;
@@ -303,16 +324,6 @@ static int map_staging(struct peer *p, int fd, uint32_t nr_pages)
 	return p->staging ? 0 : -ENOMEM;
 }
 
-/* Another peer of the same process and pool: an earlier connection. */
-static struct peer *next_sibling(const struct peer *p, struct peer *from)
-{
-	for (; from; from = from->next)
-		if (from != p && is_joined(from) && from->pool == p->pool && from->process.pid == p->process.pid &&
-		    from->process.start == p->process.start)
-			return from;
-	return NULL;
-}
-
 static void leave_siblings(struct peer *p)
 {
 	struct peer *sibling;
@@ -365,6 +376,9 @@ static int join(struct peer *p, struct error *err)
 		if (sibling->fd >= 0)
 			hang_up(sibling); /* which may be its end */
 	}
+	struct peer *former = next_sibling(p, s->peers);
+	if (former && broker_inherits(s->broker, former->client))
+		return -EAGAIN;
 	ret = broker_join(s->broker, p->pool, p->hello.nr_pages, &p->client);
 	if (ret)
 		return error_set(err, -ret, "%s",
@@ -439,7 +453,7 @@ static int ask_about_sharing(struct peer *p, const struct protocol_header *h, co
 	*why = "a second question before the first was answered";
 	if (p->question)
 		return -EBUSY;
-	p->question = calloc(1, sizeof(*p->question));
+	p->question = mem_calloc(1, sizeof(*p->question));
 	if (!p->question)
 		return -ENOMEM;
 	p->question->number = h->number;
@@ -467,7 +481,7 @@ static void answer_sharing(struct peer *p)
 		if (s->with[c])
 			body.with[nr++] = (struct protocol_sharing_with){.client = c, .slots = s->with[c]};
 	uint64_t number = p->question->number;
-	free(p->question);
+	mem_free(p->question);
 	p->question = NULL;
 	reply(p, header(PROTOCOL_SHARING, nr, number), &body, sizeof(body.sharing) + nr * sizeof(body.with[0]));
 }
@@ -487,11 +501,11 @@ static int take_claims(struct peer *p, const struct protocol_header *h)
 	struct dedup_server *s = p->server;
 	const struct protocol_claim *claims = protocol_entries(h);
 	uint32_t verdicts[1024];
+	const struct peer *sibling = next_sibling(p, s->peers);
 	bool awaited = server_awaits(s, p->pool, &p->process);
 	for (uint32_t i = 0; i < h->nr; i++) {
 		verdicts[i] = PROTOCOL_GONE;
-		struct peer *sibling = next_sibling(p, s->peers);
-		for (; sibling && verdicts[i] == PROTOCOL_GONE; sibling = next_sibling(p, sibling->next))
+		if (sibling)
 			verdicts[i] = broker_claim(s->broker, p->client, sibling->client, claims[i].slot, claims[i].nr);
 		if (verdicts[i] == PROTOCOL_GONE && awaited)
 			verdicts[i] = broker_claim(s->broker, p->client, BROKER_NONE, claims[i].slot, claims[i].nr);
@@ -696,18 +710,18 @@ static bool has_too_many(const struct dedup_server *s, pid_t pid)
 
 void peer_accept(struct dedup_server *s, int fd)
 {
-	struct peer *p = calloc(1, sizeof(*p));
+	struct peer *p = mem_calloc(1, sizeof(*p));
 	/* Who has connected may have ended already. */
 	if (!p || process_of_peer(fd, &p->process) < 0) {
 		close(fd);
-		free(p);
+		mem_free(p);
 		return;
 	}
 	if (has_too_many(s, p->process.pid)) {
 		log_guest_error("process %d has too many connections", (int)p->process.pid);
 		process_close(&p->process);
 		close(fd);
-		free(p);
+		mem_free(p);
 		return;
 	}
 	p->server = s;

@@ -27,6 +27,7 @@
 #include "base/container_of.h"
 #include "base/log.h"
 #include "host/dedup_server_internal.h"
+#include "memmgr/os.h"
 
 #define PATIENCE_SECONDS 10.
 #define ACCEPT_RETRY_SECONDS 1.
@@ -55,7 +56,7 @@ static void forget_awaited(struct record *r, struct awaited *a)
 	*at = a->next;
 	ev_io_stop(r->server->loop, &a->exited);
 	process_close(&a->process);
-	free(a);
+	mem_free(a);
 	if (r->awaited)
 		return;
 	ev_timer_stop(r->server->loop, &r->patience);
@@ -89,7 +90,7 @@ static struct record *make_record(struct dedup_server *s, uint16_t pool)
 {
 	if (s->records[pool])
 		return s->records[pool];
-	struct record *r = calloc(1, sizeof(*r));
+	struct record *r = mem_calloc(1, sizeof(*r));
 	if (!r)
 		return NULL;
 	r->server = s;
@@ -101,7 +102,7 @@ static struct record *make_record(struct dedup_server *s, uint16_t pool)
 
 static int await(struct record *r, const struct process *process)
 {
-	struct awaited *a = calloc(1, sizeof(*a));
+	struct awaited *a = mem_calloc(1, sizeof(*a));
 	if (!a)
 		return -ENOMEM;
 	a->process = *process;
@@ -205,7 +206,7 @@ int server_save(struct dedup_server *s)
 {
 	size_t nr = 0, nr_processes;
 	int ret = -ENOMEM;
-	struct state_pool *pools = calloc(BROKER_MOST_POOLS, sizeof(*pools));
+	struct state_pool *pools = mem_calloc(BROKER_MOST_POOLS, sizeof(*pools));
 	for (uint16_t i = 0; pools && i < BROKER_MOST_POOLS && s->records[i]; i++) {
 		struct record *r = s->records[i];
 		struct state_pool *p = &pools[nr];
@@ -220,7 +221,7 @@ int server_save(struct dedup_server *s)
 			nr_processes++;
 		if (!nr_processes && !broker_pool(s->broker, i))
 			continue;
-		p->processes = calloc(nr_processes + 1, sizeof(*p->processes));
+		p->processes = mem_calloc(nr_processes + 1, sizeof(*p->processes));
 		if (!p->processes)
 			goto out;
 		nr++;
@@ -236,8 +237,8 @@ int server_save(struct dedup_server *s)
 		ret = dedup_state_save(&s->state, pools, nr);
 out:
 	for (size_t i = 0; pools && i < nr; i++)
-		free(pools[i].processes);
-	free(pools);
+		mem_free(pools[i].processes);
+	mem_free(pools);
 	return ret;
 }
 
@@ -359,7 +360,7 @@ static int listen_on(struct dedup_server *s, const char *path, struct error *err
 
 int dedup_server_create(struct ev_loop *loop, const struct host_options *options, struct dedup_server **server, struct error *err)
 {
-	struct dedup_server *s = calloc(1, sizeof(*s));
+	struct dedup_server *s = mem_calloc(1, sizeof(*s));
 	if (!s)
 		return error_set(err, ENOMEM, "out of memory");
 	s->loop = loop;
@@ -421,10 +422,10 @@ void dedup_server_destroy(struct dedup_server *s)
 			r->awaited = a->next;
 			ev_io_stop(s->loop, &a->exited);
 			process_close(&a->process);
-			free(a);
+			mem_free(a);
 		}
 		ev_timer_stop(s->loop, &r->patience);
-		free(r);
+		mem_free(r);
 	}
 	ev_idle_stop(s->loop, &s->idle);
 	ev_timer_stop(s->loop, &s->work);
@@ -433,5 +434,5 @@ void dedup_server_destroy(struct dedup_server *s)
 	dedup_state_close(&s->state);
 	free(s->contents);
 	free(s->path);
-	free(s);
+	mem_free(s);
 }

@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "memmgr/os.h"
+
 static int lock(struct dedup_state *s, const char *directory, struct error *err)
 {
 	s->lock_fd = openat(s->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -48,16 +50,19 @@ static int read_key(struct dedup_state *s, const char *directory, struct error *
 	return 0;
 }
 
-/* One more element at the end. Returns it, or NULL without memory. */
+/* One more element at the end, room for which doubles. Returns it, or NULL without memory. */
 static void *extend(void **array, size_t *nr, size_t size)
 {
 	if ((*nr & (*nr - 1)) == 0) {
-		void *more = realloc(*array, (*nr ? *nr * 2 : 1) * size);
+		void *more = mem_calloc(*nr ? *nr * 2 : 1, size);
 		if (!more)
 			return NULL;
+		if (*nr)
+			memcpy(more, *array, *nr * size);
+		mem_free(*array);
 		*array = more;
 	}
-	return memset((char *)*array + (*nr)++ * size, 0, size);
+	return (char *)*array + (*nr)++ * size;
 }
 
 static int read_line(struct dedup_state *s, const char *line)
@@ -139,8 +144,8 @@ int dedup_state_open(const char *directory, struct dedup_state *state, struct er
 void dedup_state_close(struct dedup_state *s)
 {
 	for (size_t i = 0; i < s->nr_pools; i++)
-		free(s->pools[i].processes);
-	free(s->pools);
+		mem_free(s->pools[i].processes);
+	mem_free(s->pools);
 	if (s->dir_fd >= 0)
 		close(s->dir_fd);
 	if (s->lock_fd >= 0)

@@ -53,7 +53,7 @@ static int pagodad_connect(void)
 }
 
 /* option: one more for its command line, or NULL. */
-static void pagodad_start(const char *option)
+static inline void pagodad_start(const char *option)
 {
 	char program[512], socket_option[128], state_option[128];
 	ssize_t len = readlink("/proc/self/exe", program, 400);

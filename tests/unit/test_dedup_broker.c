@@ -451,6 +451,43 @@ START_TEST(a_restarted_broker_finds_everything_and_frees_what_nobody_claims)
 }
 END_TEST
 
+START_TEST(what_a_client_bequeaths_goes_to_its_heir_if_that_lives)
+{
+	enum { NR = 300 };
+	struct broker *b = make_broker((struct page_hash){0});
+	uint16_t pool = open_pool(b, "one", -1), a = join(b, pool, NR), c = join(b, pool, NR), heir = join(b, pool, NR);
+	const struct pool *p = broker_pool(b, pool);
+	for (uint32_t i = 0; i < NR; i++)
+		share(b, a, i, c, i, pool, 50 + i);
+	/* An heir that goes first takes nothing along; without memory it is only later. */
+	uint16_t other = join(b, pool, NR);
+	broker_bequeath(b, c, other);
+	ck_assert(broker_inherits(b, other));
+	broker_leave(b, other);
+	ck_assert(!broker_inherits(b, other));
+	broker_bequeath(b, a, heir);
+	ck_assert(broker_inherits(b, heir));
+	door_random = 1;
+	fail_one_of = 2;
+	for (unsigned i = 0; i < 20; i++)
+		broker_work(b);
+	fail_one_of = 0;
+	while (broker_work(b))
+		;
+	ck_assert(!broker_inherits(b, heir));
+	ck_assert_uint_eq(pool_client(p, heir)->references, NR);
+	ck_assert_uint_eq(pool_client(p, a)->references + pool_client(p, c)->references + pool_client(p, other)->references, 0);
+	broker_leave(b, heir);
+	while (broker_work(b))
+		;
+	struct protocol_status status;
+	broker_status(b, &status);
+	ck_assert_uint_eq(status.pages_shared, 0);
+	broker_destroy(b);
+	ck_assert_int_eq(live, 0);
+}
+END_TEST
+
 START_TEST(clients_can_be_listed_and_asked_about)
 {
 	static struct sharing map;
@@ -510,6 +547,7 @@ int main(void)
 	tcase_add_test(tests, pages_and_references_beyond_the_guests_own_are_refused);
 	tcase_add_test(tests, a_client_that_fills_the_pool_leaves_half_of_it_to_others);
 	tcase_add_test(tests, a_restarted_broker_finds_everything_and_frees_what_nobody_claims);
+	tcase_add_test(tests, what_a_client_bequeaths_goes_to_its_heir_if_that_lives);
 	tcase_add_test(tests, clients_can_be_listed_and_asked_about);
 	tcase_add_test(tests, a_broker_that_cannot_be_made_leaves_nothing);
 	suite_add_tcase(suite, tests);
