@@ -287,9 +287,11 @@ uint32_t broker_claim(struct broker *b, uint16_t client, uint16_t former, uint32
 	uint64_t held = pool_client(p->pool, client)->references;
 	if (former == BROKER_NONE ? p->settled : b->clients[former].pool != c->pool || pool_held(p->pool, slot, former) < nr)
 		return PROTOCOL_GONE;
-	if (slot > PROTOCOL_MOST_SLOT || nr == 0 || nr > c->nr_pages || held > c->nr_pages - nr ||
-	    pool_hold(p->pool, slot, client, nr) < 0)
+	if (slot > PROTOCOL_MOST_SLOT || nr == 0 || nr > c->nr_pages || held > c->nr_pages - nr)
 		return PROTOCOL_GONE;
+	int ret = pool_hold(p->pool, slot, client, nr);
+	if (ret)
+		return ret == -ENOMEM ? PROTOCOL_LATER : PROTOCOL_GONE;
 	if (former != BROKER_NONE)
 		release(b, former, slot, nr);
 	return slot;

@@ -79,7 +79,7 @@ void broker_set_listening(struct broker *b, uint16_t client, bool listening);
 
 /*
  * References from before: nr to a slot, taken over from another client, or (former is BROKER_NONE) claimed in a pool that was taken back.
- * Returns the slot, or PROTOCOL_GONE: it is not the client's.
+ * Returns the slot; PROTOCOL_GONE: it is not the client's; or PROTOCOL_LATER: it may be, but memory is short.
  */
 uint32_t broker_claim(struct broker *b, uint16_t client, uint16_t former, uint32_t slot, uint32_t nr);
 

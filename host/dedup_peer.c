@@ -509,6 +509,9 @@ static int take_claims(struct peer *p, const struct protocol_header *h)
 			verdicts[i] = broker_claim(s->broker, p->client, sibling->client, claims[i].slot, claims[i].nr);
 		if (verdicts[i] == PROTOCOL_GONE && awaited)
 			verdicts[i] = broker_claim(s->broker, p->client, BROKER_NONE, claims[i].slot, claims[i].nr);
+		/* To say that it is gone would be wrong: what was claimed is undone, and the VMM tries again. */
+		if (verdicts[i] == PROTOCOL_LATER)
+			return -ENOMEM;
 	}
 	return reply_verdicts(p, h->number, verdicts, h->nr);
 }
