@@ -21,11 +21,14 @@ ALL_CFLAGS := $(BASE_CFLAGS) $(CFLAGS) $(SAN_CFLAGS)
 LDLIBS := -lev -luring -ljansson -l:liblz4.a -lzstd -lsodium -ldl -lm
 ALL_LDFLAGS := -pie -Wl,-z,relro -Wl,--as-needed $(LDFLAGS)
 
-# The VMM's layers, lowest first; what each may include is in scripts/layers.txt.
+# Layers, lowest first; what each may include is in scripts/layers.txt.
 LAYERS := base hv memmgr virtio balloon dedup vmm
-SRCS := $(sort $(wildcard $(LAYERS:%=%/*.c)))
+# The daemon is one more program on the lower ones.
+SRCS := $(sort $(wildcard $(LAYERS:%=%/*.c) host/*.c))
 OBJS := $(SRCS:%.c=$(BUILD)/%.o) $(BUILD)/vmm/dsdt_table.o
-# All but main, for tests. An archive, so that a test with a fake of its own (tests/unit/fake_machine.h) leaves the real one out.
+MAINS := vmm/main.o host/main.o
+# All but main, for tests; programs take from it what they use of dedup/. An archive, so that a test with a fake of its own
+# (tests/unit/fake_machine.h) leaves the real one out.
 PARTS := $(BUILD)/libparts.a
 
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
@@ -35,9 +38,13 @@ NATIVE_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/native/test_%.c,
 CHECK_LIBS := -lcheck -lsubunit -lrt -lpthread
 FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-all: $(BUILD)/pagoda-vmm ## build everything that is installed
+all: $(BUILD)/pagoda-vmm $(BUILD)/pagodad ## build everything that is installed
 
-$(BUILD)/pagoda-vmm: $(OBJS)
+$(BUILD)/pagoda-vmm: $(filter-out $(BUILD)/dedup/% $(BUILD)/host/%,$(OBJS)) $(PARTS)
+	$(call say,LD)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/pagodad: $(filter $(BUILD)/host/%,$(OBJS)) $(PARTS)
 	$(call say,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -58,16 +65,18 @@ $(BUILD)/vmm/dsdt_table.c: vmm/dsdt.asl
 $(BUILD)/vmm/dsdt_table.o: $(BUILD)/vmm/dsdt_table.c
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+include dedup/dedup.mk
 include tests/guests/guests.mk
 include tests/native/soak.mk
 
 # --- tests ---
 
-$(PARTS): $(filter-out $(BUILD)/vmm/main.o,$(OBJS))
+$(PARTS): $(filter-out $(MAINS:%=$(BUILD)/%),$(OBJS))
 	$(call say,AR)
 	$(Q)rm -f $@ && ar rcs $@.$$$$ $^ && mv $@.$$$$ $@
 
 include bench/memory/memory.mk
+include bench/dedup/dedup.mk
 
 $(UNIT_TESTS): $(BUILD)/%: $(BUILD)/%.o $(UNIT_SHARED) $(PARTS)
 	$(call say,LD)
@@ -78,6 +87,8 @@ $(NATIVE_TESTS): $(BUILD)/%: $(BUILD)/%.o $(NATIVE_SHARED) $(PARTS)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LDLIBS)
 
 unit-tests: $(UNIT_TESTS)
+# They start the daemon that lies two folders above them.
+$(filter $(BUILD)/tests/unit/test_pagodad%,$(UNIT_TESTS)): | $(BUILD)/pagodad
 native-tests: $(NATIVE_TESTS) $(BUILD)/pagoda-vmm guests
 
 check: ## set up, build, and run every test
@@ -108,7 +119,7 @@ build/fuzz/%.o: %.c
 build/fuzz/vmm/dsdt_table.o: build/vmm/dsdt_table.c
 	$(Q)$(CLANG) $(FUZZ_CFLAGS) -c -o $@ $<
 
-$(FUZZ_PARTS): $(filter-out build/fuzz/vmm/main.o,$(SRCS:%.c=build/fuzz/%.o)) build/fuzz/vmm/dsdt_table.o
+$(FUZZ_PARTS): $(filter-out $(MAINS:%=build/fuzz/%),$(SRCS:%.c=build/fuzz/%.o)) build/fuzz/vmm/dsdt_table.o
 	$(call say,AR)
 	$(Q)rm -f $@ && ar rcs $@.$$$$ $^ && mv $@.$$$$ $@
 
@@ -125,12 +136,12 @@ fuzz: fuzzers ## fuzz everything, FUZZ_SECONDS each (60); FUZZ='virtq options' p
 
 bench: ## run all benchmarks; each line is also appended to build/bench/results.jsonl
 	@scripts/setup build test rig
-	@$(MAKE) --no-print-directory all guests memory-benches
+	@$(MAKE) --no-print-directory all guests memory-benches dedup-benches
 	@bench/run
 
 bench-%: ## run one benchmark: bench-boot, bench-blk, bench-net, bench-evict, bench-refault-set ... (bench/*.sh)
 	@scripts/setup build test rig
-	@$(MAKE) --no-print-directory all guests memory-benches
+	@$(MAKE) --no-print-directory all guests memory-benches dedup-benches
 	@bench/run $*
 
 demo: ## install what is missing, build, and boot a Debian guest
@@ -151,10 +162,13 @@ format: ## lay out the sources as .clang-format says
 
 install: all ## install below $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(BUILD)/pagoda-vmm $(DESTDIR)$(PREFIX)/bin/pagoda-vmm
+	install -D -m 755 $(BUILD)/pagodad $(DESTDIR)$(PREFIX)/sbin/pagodad
+	install -D -m 644 man/pagodad.8 $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8
 	install -D -m 644 man/pagoda-vmm.1 $(DESTDIR)$(PREFIX)/share/man/man1/pagoda-vmm.1
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/pagoda-vmm $(DESTDIR)$(PREFIX)/share/man/man1/pagoda-vmm.1
+	rm -f $(DESTDIR)$(PREFIX)/bin/pagoda-vmm $(DESTDIR)$(PREFIX)/share/man/man1/pagoda-vmm.1 \
+		$(DESTDIR)$(PREFIX)/sbin/pagodad $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8
 
 clean: ## remove build/
 	rm -rf build

@@ -1,0 +1,9 @@
+/* See page_hash_kernel.h. */
+#include "dedup/page_hash_kernel.h"
+
+const int page_hash_sse2_built = XXH_VECTOR;
+
+struct page_hash page_hash_sse2(const uint8_t *secret, const uint8_t *page)
+{
+	return page_hash_inline(secret, page);
+}

@@ -1,0 +1,17 @@
+/* The daemon's dedup service: VMMs connect to its socket and speak the protocol of dedup/protocol.h. Everything happens in the loop's thread. */
+#ifndef HOST_DEDUP_SERVER_H
+#define HOST_DEDUP_SERVER_H
+
+#include <ev.h>
+
+#include "base/error.h"
+#include "host/options.h"
+
+struct dedup_server;
+
+/* Listens. Returns 0 or -errno with a sentence. */
+int dedup_server_create(struct ev_loop *loop, const struct host_options *options, struct dedup_server **server, struct error *err);
+/* Hangs up. VMMs keep what they have, and the state stays: the next daemon takes it over. */
+void dedup_server_destroy(struct dedup_server *server);
+
+#endif

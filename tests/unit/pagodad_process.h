@@ -1,0 +1,121 @@
+/* A real pagodad, started by a test: killed, started again, asked. Include it once in a test program. */
+#ifndef TESTS_UNIT_PAGODAD_PROCESS_H
+#define TESTS_UNIT_PAGODAD_PROCESS_H
+
+#include <check.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "dedup/protocol.h"
+
+static char pagodad_directory[64], pagodad_socket[96], pagodad_state[96];
+static pid_t pagodad_pid;
+
+static void pagodad_set_up(void)
+{
+	strcpy(pagodad_directory, "/tmp/pagodad-test-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(pagodad_directory));
+	snprintf(pagodad_socket, sizeof(pagodad_socket), "%s/socket", pagodad_directory);
+	snprintf(pagodad_state, sizeof(pagodad_state), "%s/state", pagodad_directory);
+}
+
+static int pagodad_try(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	strcpy(address.sun_path, pagodad_socket);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* A connection; waits until the daemon listens. */
+static int pagodad_connect(void)
+{
+	for (unsigned tries = 0; tries < 2000; tries++) {
+		int fd = pagodad_try();
+		if (fd >= 0)
+			return fd;
+		usleep(10000);
+	}
+	ck_abort_msg("the daemon does not listen");
+	return -1;
+}
+
+/* option: one more for its command line, or NULL. */
+static inline void pagodad_start(const char *option)
+{
+	char program[512], socket_option[128], state_option[128];
+	ssize_t len = readlink("/proc/self/exe", program, 400);
+	ck_assert_int_gt(len, 0);
+	program[len] = '\0';
+	for (unsigned i = 0; i < 3; i++)
+		*strrchr(program, '/') = '\0';
+	strcat(program, "/pagodad");
+	snprintf(socket_option, sizeof(socket_option), "--socket=%s", pagodad_socket);
+	snprintf(state_option, sizeof(state_option), "--state=%s", pagodad_state);
+	pagodad_pid = fork();
+	ck_assert_int_ge(pagodad_pid, 0);
+	if (pagodad_pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		execl(program, program, socket_option, state_option, "--pool-limit=256M", "--index-limit=8M", option, (char *)NULL);
+		_exit(127);
+	}
+	close(pagodad_connect());
+}
+
+/* Returns its wait status. */
+static int pagodad_end(int signal)
+{
+	int status = 0;
+	kill(pagodad_pid, signal);
+	ck_assert_int_eq(waitpid(pagodad_pid, &status, 0), pagodad_pid);
+	pagodad_pid = 0;
+	return status;
+}
+
+static void pagodad_tear_down(void)
+{
+	char command[128];
+	if (pagodad_pid > 0)
+		pagodad_end(SIGKILL);
+	snprintf(command, sizeof(command), "rm -rf %s", pagodad_directory);
+	ck_assert_int_eq(system(command), 0); // NOLINT(cert-env33-c)
+}
+
+/* Sends and receives one message, within ten seconds. Returns its length, 0 at the connection's end. */
+static ssize_t pagodad_ask(int fd, const void *message, size_t len, void *answer, size_t room)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	if (len && send(fd, message, len, MSG_NOSIGNAL) != (ssize_t)len)
+		return 0;
+	ck_assert_int_eq(poll(&p, 1, 10000), 1);
+	ssize_t got = recv(fd, answer, room, 0);
+	return got < 0 ? 0 : got;
+}
+
+static struct protocol_status pagodad_status(void)
+{
+	struct protocol_header question = {.type = PROTOCOL_ASK_STATUS, .number = 7};
+	struct {
+		struct protocol_header header;
+		struct protocol_status status;
+	} answer;
+	int fd = pagodad_connect();
+	ck_assert_int_eq(pagodad_ask(fd, &question, sizeof(question), &answer, sizeof(answer)), sizeof(answer));
+	ck_assert_uint_eq(answer.header.number, 7);
+	close(fd);
+	return answer.status;
+}
+
+#endif
