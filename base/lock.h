@@ -24,6 +24,7 @@ enum lock_rank {
 	LOCK_MEMMGR,        /* memmgr/: settings, the reclaimer's wake-up */
 	LOCK_MEMMGR_FAULT,  /* memmgr/fault.c: which handlers serve */
 	LOCK_MEMMGR_CHUNK,  /* memmgr/chunk.c: the page states of 2 MiB */
+	LOCK_MEMMGR_SHARE,  /* memmgr/share.c: the pool as we see it */
 	LOCK_MEMMGR_PAGER,  /* memmgr/pager.c: what is to be brought back */
 	LOCK_MEMMGR_SAMPLE, /* memmgr/: the working set's estimator */
 	LOCK_MEMMGR_STATS,  /* memmgr/: writers of the statistics page */

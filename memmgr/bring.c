@@ -43,17 +43,20 @@ void bring_buffer_fini(struct bring_buffer *b)
 
 int chunk_arm(struct memmgr *mm, struct chunk *c)
 {
-	if (c->armed)
+	if (c->armed && !c->arm_again)
 		return 0;
 	uint64_t len = (uint64_t)(c->end - c->first) * GUEST_PAGE_SIZE, skip = (uint64_t)c->first * GUEST_PAGE_SIZE;
 	/* The limbo mapping is the target of moves, and must be registered for that; nobody touches what is missing there. */
 	int ret = uffd_register(mm->uffd, c->limbo + skip, len, UFFD_TRACK);
 	if (ret == 0)
 		ret = uffd_register(mm->uffd, c->hva + skip, len, UFFD_TRACK_MISSING);
-	c->armed = ret == 0;
-	if (ret == 0)
+	if (ret)
+		return ret;
+	if (!c->armed)
 		COUNT(mm, armed_chunks, 1);
-	return ret;
+	c->armed = true;
+	c->arm_again = false;
+	return 0;
 }
 
 void chunk_disarm_if_whole(struct memmgr *mm, struct chunk *c)
@@ -140,9 +143,9 @@ static void note_brought(struct memmgr *mm, uint32_t page, page_entry e, enum br
 	/* BUSY stays: the reader of the limbo page has yet to drop it (invariant 1). */
 	page_entry flags = (e & PAGE_BUSY) | (why == BRING_FAULT ? PAGE_REFERENCED : PAGE_PREFETCHED);
 	page_table_note_use(&mm->pt, page, atomic_fetch_add_explicit(&mm->order, 1, memory_order_relaxed) + 1);
-	page_table_set(&mm->pt, page, PAGE_RESIDENT | flags);
-	if (page_ref(e))
-		store_drop(mm->store, page_ref(e));
+	page_table_set(&mm->pt, page, PAGE_RESIDENT | flags | share_owed(e));
+	if (page_store_ref(e))
+		store_drop(mm->store, page_store_ref(e));
 	atomic_fetch_sub_explicit(&mm->headroom, 1, memory_order_relaxed);
 	if (why == BRING_PREFETCH)
 		COUNT(mm, prefetched, 1);
@@ -155,12 +158,15 @@ int bring_page(struct memmgr *mm, struct bring_buffer *b, uint32_t page, enum br
 	page_entry e = mm->pt.entries[page];
 	int ret;
 	switch (page_state(e)) {
+	case PAGE_SHARED:
+		/* The slot was mapped since the fault was told. */
+		return why == BRING_FAULT ? uffd_wake(mm->uffd, page_hva(&mm->pt, page), GUEST_PAGE_SIZE) : 0;
 	case PAGE_RESIDENT:
 	case PAGE_BALLOONED:
 		/* Never touched, or brought since the fault was told. */
 		if (why != BRING_FAULT)
 			return 0;
-		ret = page_chunk(&mm->pt, page)->armed ? zero_in(mm, page, is_write, !b->wake_later) : -EEXIST;
+		ret = page_chunk(&mm->pt, page)->armed && !page_is_in_pool(e) ? zero_in(mm, page, is_write, !b->wake_later) : -EEXIST;
 		if (ret == -EEXIST)
 			ret = uffd_wake(mm->uffd, page_hva(&mm->pt, page), GUEST_PAGE_SIZE);
 		else if (ret == 0)

@@ -174,8 +174,8 @@ static size_t settle(struct whole *w, uint32_t placed)
 			continue;
 		page_table_note_use(&mm->pt, page, atomic_fetch_add_explicit(&mm->order, 1, memory_order_relaxed) + 1);
 		page_table_set(&mm->pt, page, PAGE_RESIDENT | (e & PAGE_BUSY) | PAGE_PREFETCHED);
-		if (page_ref(e))
-			store_drop(mm->store, page_ref(e));
+		if (page_store_ref(e))
+			store_drop(mm->store, page_store_ref(e));
 		if (e & PAGE_SAMPLED)
 			sample_lost(mm, page);
 		brought++;
@@ -207,7 +207,7 @@ size_t bring_chunk(struct memmgr *mm, struct bring_stage *stage, uint32_t page)
 	/* Gets the huge page before anybody waits. */
 	*(volatile uint8_t *)stage->chunk = 0;
 	lock_take(&w.c->lock);
-	if (w.c->armed && is_worth_it(mm, page) && !lies_on_disk(mm, page)) {
+	if (w.c->armed && !w.c->in_pool && !w.c->owed && is_worth_it(mm, page) && !lies_on_disk(mm, page)) {
 		atomic_store(&w.c->whole, true);
 		uint32_t placed = 0;
 		if (gather_resident(&w) == 0 && assemble(&w) == 0)

@@ -133,7 +133,8 @@ static size_t page_out(struct memmgr *mm, uint32_t first, uint32_t nr, uint64_t 
 static bool is_victim(struct memmgr *mm, uint32_t page, bool spare_touched)
 {
 	page_entry e = mm->pt.entries[page];
-	if (page_state(e) != PAGE_RESIDENT || e & (PAGE_BUSY | PAGE_LOADING))
+	/* Nor one that lies in a mapping of the pool, which cannot be moved out, or whose slot somebody waits to hear of. */
+	if (page_state(e) != PAGE_RESIDENT || e & (PAGE_BUSY | PAGE_LOADING) || page_ref(e) & PAGE_REF_SHARE)
 		return false;
 	if (was_given(e)) {
 		e = (e & ~PAGE_TIME_MASK) | PAGE_REFERENCED;
@@ -240,8 +241,7 @@ static int by_page(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* The limbo pages of some puts that follow each other are not needed any more. The chunk's lock is held. */
-static void drop_limbo(struct memmgr *mm, uint32_t first, uint32_t nr)
+int evict_drop_limbo(struct memmgr *mm, uint32_t first, uint32_t nr)
 {
 	struct chunk *c = page_chunk(&mm->pt, first);
 	/*
@@ -251,10 +251,10 @@ static void drop_limbo(struct memmgr *mm, uint32_t first, uint32_t nr)
 	if (c->limbo_huge && nr < CHUNK_PAGES)
 		mem_madvise(page_limbo(&mm->pt, first), GUEST_PAGE_SIZE, MADV_COLD);
 	c->limbo_huge = false;
-	if (mem_madvise(page_limbo(&mm->pt, first), (uint64_t)nr * GUEST_PAGE_SIZE, MADV_DONTNEED) != 0)
-		return; /* stays BUSY: never taken again, but right */
-	for (uint32_t i = 0; i < nr; i++)
+	int ret = mem_madvise(page_limbo(&mm->pt, first), (uint64_t)nr * GUEST_PAGE_SIZE, MADV_DONTNEED);
+	for (uint32_t i = 0; ret == 0 && i < nr; i++)
 		page_table_set(&mm->pt, first + i, mm->pt.entries[first + i] & ~(uint64_t)PAGE_BUSY);
+	return ret;
 }
 
 /* Gives limbo pages back for which there is no place but RAM: without a disk nothing is gained by keeping them. The chunk's lock is held. */
@@ -304,7 +304,7 @@ static size_t finish_slice(struct memmgr *mm, struct put *puts, size_t nr)
 		for (; i < nr && page_chunk(&mm->pt, puts[i].page) == c; i++) {
 			uint32_t page = puts[i].page;
 			if (n && page != first + n) {
-				drop_limbo(mm, first, n);
+				evict_drop_limbo(mm, first, n); /* else they stay BUSY: never taken again, but right */
 				n = 0;
 			}
 			if (nr_back && page != back + nr_back) {
@@ -320,7 +320,7 @@ static size_t finish_slice(struct memmgr *mm, struct put *puts, size_t nr)
 			}
 		}
 		if (n)
-			drop_limbo(mm, first, n);
+			evict_drop_limbo(mm, first, n);
 		if (nr_back)
 			give_back(mm, back, nr_back);
 		chunk_disarm_if_whole(mm, c);
@@ -343,7 +343,7 @@ static size_t mark_busy(struct memmgr *mm, const struct victim *victims, size_t 
 			locked = c;
 		}
 		page_entry e = mm->pt.entries[victims[i].page];
-		if (page_state(e) != PAGE_LIMBO || e & PAGE_BUSY)
+		if (page_state(e) != PAGE_LIMBO || e & PAGE_BUSY || page_ref(e) & PAGE_REF_SHARE)
 			continue;
 		page_table_set(&mm->pt, victims[i].page, e | PAGE_BUSY);
 		puts[marked++] = (struct put){.page = victims[i].page};
@@ -420,8 +420,8 @@ static size_t gather(struct memmgr *mm, uint32_t first, uint32_t nr, uint64_t ta
 	for (uint32_t page = first; c->in_limbo && page < first + nr && at < GATHER; page++) {
 		page_entry e = mm->pt.entries[page];
 		/* Taken again since: it has a later run. */
-		if (page_state(e) != PAGE_LIMBO || e & PAGE_BUSY || !(e & PAGE_INCOMPRESSIBLE) == raw ||
-		    (taken_ns && (e & PAGE_TIME_MASK) >> PAGE_TIME_SHIFT != stamp))
+		if (page_state(e) != PAGE_LIMBO || e & PAGE_BUSY || page_ref(e) & PAGE_REF_SHARE ||
+		    !(e & PAGE_INCOMPRESSIBLE) == raw || (taken_ns && (e & PAGE_TIME_MASK) >> PAGE_TIME_SHIFT != stamp))
 			continue;
 		mm->evictor->victims[at++] = (struct victim){mm->pt.order[page], page};
 	}
@@ -497,7 +497,7 @@ static bool repack(struct memmgr *mm, const struct store_item *item, enum store_
 	lock_take(&c->lock);
 	page_entry e = mm->pt.entries[item->page_nr];
 	/* Not one that is waited for: the pager finds it by its cluster when that has come. */
-	bool alive = page_ref(e) == item->ref && !(e & PAGE_LOADING) &&
+	bool alive = page_store_ref(e) == item->ref && !(e & PAGE_LOADING) &&
 		     (page_state(e) == PAGE_COMPRESSED || page_state(e) == PAGE_ZERO) &&
 		     store_get(mm->store, item->ref, ev->buffer.pages) == 0;
 	lock_release(&c->lock);
@@ -506,7 +506,7 @@ static bool repack(struct memmgr *mm, const struct store_item *item, enum store_
 	lock_take(&c->lock);
 	e = mm->pt.entries[item->page_nr];
 	/* The old reference is alive as long as the entry has it, so that it cannot have been given to another page meanwhile. */
-	alive = page_ref(e) == item->ref && !(e & PAGE_LOADING);
+	alive = page_store_ref(e) == item->ref && !(e & PAGE_LOADING);
 	if (alive)
 		page_table_set(&mm->pt, item->page_nr, (e & ~(~0ull << PAGE_REF_SHIFT)) | ref << PAGE_REF_SHIFT);
 	store_drop(mm->store, alive ? item->ref : ref);

@@ -42,7 +42,7 @@ static void serve(struct handler *h, const struct uffd_fault *fault, bool is_alo
 		return;
 	}
 	struct chunk *c = page_chunk(&mm->pt, page);
-	uint64_t ref = page_ref(__atomic_load_n(&mm->pt.entries[page], __ATOMIC_RELAXED)); /* a hint, without the lock */
+	uint64_t ref = page_store_ref(__atomic_load_n(&mm->pt.entries[page], __ATOMIC_RELAXED)); /* a hint, without the lock */
 	unsigned clusters = 1;
 	enum pager_hint hint = ref ? pager_touched(mm, page, ref, &clusters) : PAGER_ALONE;
 	if (hint == PAGER_SURE && bring_chunk(mm, &h->stage, page) > 0)

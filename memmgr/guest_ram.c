@@ -47,6 +47,13 @@ static int check_regions(const struct guest_ram_region *regions, size_t nr, stru
 	return 0;
 }
 
+void guest_ram_advise(void *hva, uint64_t len)
+{
+	/* Advice only: a kernel without huge pages refuses it, and a core dump of the VMM need not hold the guest. */
+	madvise(hva, len, MADV_HUGEPAGE);
+	madvise(hva, len, MADV_DONTDUMP);
+}
+
 int guest_ram_create(const struct guest_ram_region *regions, size_t nr, struct guest_ram **out, struct error *err)
 {
 	int ret = check_regions(regions, nr, err);
@@ -69,9 +76,7 @@ int guest_ram_create(const struct guest_ram_region *regions, size_t nr, struct g
 		}
 		ram->nr_regions++;
 		ram->size += r->size;
-		/* Advice only: a kernel without huge pages refuses it, and a core dump of the VMM need not hold the guest. */
-		madvise(r->hva, r->size, MADV_HUGEPAGE);
-		madvise(r->hva, r->size, MADV_DONTDUMP);
+		guest_ram_advise(r->hva, r->size);
 	}
 	*out = ram;
 	return 0;

@@ -31,6 +31,8 @@ struct guest_ram_region {
  * zeroes on demand, in huge pages where it can. Returns 0, -EINVAL for bad regions, -ENOMEM with a sentence that says how much.
  */
 int guest_ram_create(const struct guest_ram_region *regions, size_t nr, struct guest_ram **ram, struct error *err);
+/* What the kernel is told of all guest RAM: for parts that are mapped anew, so that they become one mapping with their neighbours. */
+void guest_ram_advise(void *hva, uint64_t len);
 void guest_ram_destroy(struct guest_ram *ram);
 
 /* The regions, for memory slots and tables. Lives as long as ram. */

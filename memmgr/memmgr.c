@@ -148,6 +148,7 @@ int memmgr_create(const struct memmgr_params *params, struct memmgr **out, struc
 	mm->pagemap = -1;
 	mm->stats_fd = -1;
 	mm->places.loadavg = -1;
+	mm->share = (struct share){.fd = -1, .uffd = -1};
 	mm->headroom = INT64_MAX / 2;
 	lock_init(&mm->lock, LOCK_MEMMGR);
 	lock_init(&mm->evict_lock, LOCK_MEMMGR_EVICT);
@@ -167,6 +168,11 @@ int memmgr_create(const struct memmgr_params *params, struct memmgr **out, struc
 	if (ret == 0) {
 		mm->uffd = uffd_open(err);
 		ret = mm->uffd < 0 ? mm->uffd : 0;
+	}
+	if (ret == 0) {
+		ret = share_open(&mm->share);
+		if (ret)
+			error_set(err, -ret, "guest memory: userfaultfd for shared pages: %s", strerror(-ret));
 	}
 	if (ret == 0) {
 		mm->pagemap = page_scan_open();
@@ -222,6 +228,7 @@ void memmgr_destroy(struct memmgr *mm)
 	/* Whoever still waits for a page, as KVM's workers may, goes on with a zero page: nothing of the guest runs any more. */
 	if (mm->uffd >= 0)
 		close(mm->uffd);
+	share_close(&mm->share);
 	evictor_destroy(mm->evictor);
 	page_scan_close(mm->pagemap);
 	bring_buffer_fini(&mm->sample_buffer);
@@ -301,9 +308,9 @@ static bool find_range(const struct memmgr *mm, uint64_t gpa, uint64_t len, uint
 static void forget_page(struct memmgr *mm, uint32_t page, bool ballooned)
 {
 	page_entry e = mm->pt.entries[page];
-	if (page_ref(e))
-		store_drop(mm->store, page_ref(e));
-	page_table_set(&mm->pt, page, (ballooned ? PAGE_BALLOONED : PAGE_RESIDENT) | (e & PAGE_BUSY));
+	if (page_store_ref(e))
+		store_drop(mm->store, page_store_ref(e));
+	page_table_set(&mm->pt, page, (ballooned ? PAGE_BALLOONED : PAGE_RESIDENT) | (e & PAGE_BUSY) | share_owed(e));
 	/* Bytes that are being compressed are dropped by who does that. */
 	if (page_state(e) == PAGE_LIMBO && !(e & PAGE_BUSY))
 		mem_madvise(page_limbo(&mm->pt, page), GUEST_PAGE_SIZE, MADV_DONTNEED);
@@ -325,7 +332,9 @@ int memmgr_drop(struct memmgr *mm, uint64_t gpa, uint64_t len, bool ballooned)
 		if (n > end - first)
 			n = end - first;
 		lock_take(&c->lock);
-		int dropped = mem_madvise(page_hva(&mm->pt, first), (uint64_t)n * GUEST_PAGE_SIZE, MADV_DONTNEED);
+		int dropped = share_leave_pool(mm, first, n);
+		if (dropped == 0)
+			dropped = mem_madvise(page_hva(&mm->pt, first), (uint64_t)n * GUEST_PAGE_SIZE, MADV_DONTNEED);
 		for (uint32_t i = 0; dropped == 0 && i < n; i++)
 			forget_page(mm, first + i, ballooned);
 		chunk_disarm_if_whole(mm, c);
@@ -346,7 +355,8 @@ int memmgr_deflate(struct memmgr *mm, uint64_t gpa, uint64_t len)
 		struct chunk *c = page_chunk(&mm->pt, first);
 		lock_take(&c->lock);
 		if (page_state(mm->pt.entries[first]) == PAGE_BALLOONED)
-			page_table_set(&mm->pt, first, PAGE_RESIDENT | (mm->pt.entries[first] & PAGE_BUSY));
+			page_table_set(&mm->pt, first,
+				       PAGE_RESIDENT | (mm->pt.entries[first] & PAGE_BUSY) | share_owed(mm->pt.entries[first]));
 		lock_release(&c->lock);
 	}
 	return 0;

@@ -43,6 +43,16 @@ struct handler {
 	struct handler_place place;
 };
 
+/* share.c */
+struct share {
+	bool is_open;
+	int uffd;         /* for writers that wait (uffd_open_waiting) */
+	struct lock lock; /* guards the rest */
+	int fd;           /* of the pool, -1: none */
+	uint8_t *view;    /* of the pool's first view_len bytes, read-only */
+	uint64_t view_len;
+};
+
 struct pager;
 struct evictor;
 
@@ -76,6 +86,7 @@ struct memmgr {
 	_Atomic unsigned active_handlers; /* handlers 0 to that - 1 serve; read without the lock */
 	struct handler_places places;
 	struct pager *pager;
+	struct share share;
 
 	/* The evictor is used by the reclaimer thread, and by who asks for evictions at once; under evict_lock. */
 	struct lock evict_lock;
@@ -205,6 +216,29 @@ size_t evict_store_raw(struct memmgr *mm, size_t max);
 uint64_t evict_oldest_ns(struct memmgr *mm);
 /* Writes clusters to disk until about that many bytes are begun, and waits for them. Returns bytes given back, or -errno. */
 int64_t evict_write(struct memmgr *mm, uint64_t bytes);
+
+/*
+ * The bytes that nr limbo pages of one chunk had are not needed any more: drops them, and BUSY. The chunk's lock is held. Returns 0
+ * or -errno: they stay BUSY.
+ */
+int evict_drop_limbo(struct memmgr *mm, uint32_t first, uint32_t nr);
+
+/* --- share.c: pages that map slots of the pool --- */
+
+int share_open(struct share *share);
+void share_close(struct share *share);
+/* What stays in an entry of a page whose content is dropped: the slot that nobody was told of. */
+static inline page_entry share_owed(page_entry e)
+{
+	uint64_t ref = page_ref(e);
+	bool owed = (ref & (PAGE_REF_SHARE | PAGE_REF_OWED)) == (PAGE_REF_SHARE | PAGE_REF_OWED);
+	return owed ? (ref & ~PAGE_REF_IN_POOL) << PAGE_REF_SHIFT : 0;
+}
+/*
+ * Makes those of nr pages of one chunk anonymous that lie in mappings of the pool; their content is lost, their entries are the
+ * caller's to change (share_owed). The chunk's lock is held. Returns 0 or -errno.
+ */
+int share_leave_pool(struct memmgr *mm, uint32_t first, uint32_t nr);
 
 /* --- node_binding.c --- */
 

@@ -53,6 +53,8 @@
 	X(damaged, COUNT, "records of the swap file that were not what was written")                        \
 	X(failures, COUNT, "times that a page could not be brought back")                                   \
 	X(migrated, COUNT, "pages moved to another NUMA node")                                              \
+	X(merged, COUNT, "pages that were made to map a slot of the pool")                                  \
+	X(unmerged, COUNT, "of those, pages that do not any more")                                          \
 	X(kernel_swap_pages, GAUGE, "given to the kernel's swap (tier=kernel), or swapped out by the host") \
 	X(kernel_swap_bytes, GAUGE, "RAM that these pages take in zram")
 

@@ -58,6 +58,27 @@ __attribute__((weak)) void mem_free(void *memory)
 	free(memory);
 }
 
+int mem_map_over_kernel(void *at, size_t len, int fd, off_t offset)
+{
+	int flags = MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0);
+	return mmap(at, len, PROT_READ | PROT_WRITE, flags, fd, offset) == MAP_FAILED ? -errno : 0;
+}
+
+__attribute__((weak)) int mem_map_over(void *at, size_t len, int fd, off_t offset)
+{
+	return mem_map_over_kernel(at, len, fd, offset);
+}
+
+int mem_move_over_kernel(void *from, size_t len, void *at)
+{
+	return mremap(from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED ? -errno : 0;
+}
+
+__attribute__((weak)) int mem_move_over(void *from, size_t len, void *at)
+{
+	return mem_move_over_kernel(from, len, at);
+}
+
 int mem_fallocate_kernel(int fd, int mode, off_t offset, off_t len)
 {
 	return fallocate(fd, mode, offset, len) < 0 ? -errno : 0;

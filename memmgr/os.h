@@ -22,6 +22,16 @@ int mem_madvise_kernel(void *start, size_t len, int advice);
 void *mem_map(size_t len);
 void *mem_map_kernel(size_t len);
 
+/*
+ * Maps privately, readable and writable, in place of whatever lies at the address: len bytes of the file from offset on; fd -1: anonymous
+ * memory. Returns 0 or -errno, and then everything is as it was.
+ */
+int mem_map_over(void *at, size_t len, int fd, off_t offset);
+int mem_map_over_kernel(void *at, size_t len, int fd, off_t offset);
+/* Puts the mapping of len bytes in place of what lies at another address. Returns 0 or -errno. */
+int mem_move_over(void *from, size_t len, void *at);
+int mem_move_over_kernel(void *from, size_t len, void *at);
+
 /* calloc(3) and free(3). */
 void *mem_calloc(size_t nr, size_t size);
 void mem_free(void *memory);

@@ -36,6 +36,10 @@ static int scan(int fd, enum page_scan_what what, uint64_t *at, uint64_t end, st
 		/* Present, and not (inverted) the zero page. */
 		arg.category_inverted = PAGE_IS_PFNZERO;
 		arg.category_mask = PAGE_IS_PRESENT | PAGE_IS_PFNZERO;
+	} else if (what == PAGE_SCAN_PRIVATE) {
+		arg.category_inverted = PAGE_IS_FILE;
+		arg.category_mask = PAGE_IS_FILE;
+		arg.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
 	} else {
 		arg.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
 	}

@@ -125,6 +125,8 @@ void page_table_set(struct page_table *pt, uint32_t page, page_entry entry)
 	enum page_state before = page_state(pt->entries[page]), after = page_state(entry);
 	if (is_raw(pt->entries[page]) != is_raw(entry))
 		__atomic_fetch_add((uint64_t *)&pt->nr_raw, is_raw(entry) ? 1 : (uint64_t)-1, __ATOMIC_RELAXED);
+	c->in_pool = (uint16_t)(c->in_pool + page_is_in_pool(entry) - page_is_in_pool(pt->entries[page]));
+	c->owed = (uint16_t)(c->owed + page_owes_slot(entry) - page_owes_slot(pt->entries[page]));
 	/* Others look at it without the lock, for hints. */
 	__atomic_store_n(&pt->entries[page], entry, __ATOMIC_RELAXED);
 	if (before == after)

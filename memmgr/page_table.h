@@ -47,7 +47,8 @@ enum page_flags {
 };
 
 /*
- * state: bits 0 to 2; flags: 3 to 9; 10 to 23: when it was evicted (0.25 s units, wrapping); 24 to 63: a store_ref.
+ * state: bits 0 to 2; flags: 3 to 9; 10 to 23: when it was evicted (0.25 s units, wrapping); 24 to 63: a store_ref, or
+ * with PAGE_REF_SHARE what is known of the page's slot of the pool (no store has so many clusters that its references have the bit).
  * Of a RESIDENT page the time is 0, or says that it was given to the kernel's swap (evict_kernel.h).
  */
 typedef uint64_t page_entry;
@@ -56,6 +57,10 @@ typedef uint64_t page_entry;
 #define PAGE_TIME_SHIFT 10
 #define PAGE_TIME_MASK (0x3fffull << PAGE_TIME_SHIFT)
 #define PAGE_REF_SHIFT 24
+
+#define PAGE_REF_SHARE (1ull << 39)   /* it is no reference to the store: */
+#define PAGE_REF_IN_POOL (1ull << 38) /* the page lies in a mapping of the pool */
+#define PAGE_REF_OWED (1ull << 37)    /* a reference to the slot in the low 32 bits is held for this page */
 
 static inline enum page_state page_state(page_entry e)
 {
@@ -67,6 +72,23 @@ static inline uint64_t page_ref(page_entry e)
 	return e >> PAGE_REF_SHIFT;
 }
 
+/* The store_ref, 0: there is none. */
+static inline uint64_t page_store_ref(page_entry e)
+{
+	return page_ref(e) & PAGE_REF_SHARE ? 0 : page_ref(e);
+}
+
+static inline bool page_is_in_pool(page_entry e)
+{
+	return (page_ref(e) & (PAGE_REF_SHARE | PAGE_REF_IN_POOL)) == (PAGE_REF_SHARE | PAGE_REF_IN_POOL);
+}
+
+/* Not SHARED any more, but its slot was not reported yet. */
+static inline bool page_owes_slot(page_entry e)
+{
+	return page_state(e) != PAGE_SHARED && (page_ref(e) & (PAGE_REF_SHARE | PAGE_REF_OWED)) == (PAGE_REF_SHARE | PAGE_REF_OWED);
+}
+
 struct chunk {
 	struct lock lock;    /* guards the rest, the entries of the chunk's pages, and their places in guest and limbo mapping */
 	uint8_t *hva;        /* of page 0, aligned to 2 MiB, also where that page does not exist */
@@ -74,10 +96,13 @@ struct chunk {
 	uint16_t first, end; /* pages that exist: first to end - 1 */
 	uint16_t missing;    /* pages whose content is kept elsewhere: ZERO, LIMBO, COMPRESSED */
 	uint16_t in_limbo;   /* of those, pages in limbo */
+	uint16_t in_pool;    /* pages that lie in a mapping of the pool: SHARED, or RESIDENT as a private copy (share.h) */
+	uint16_t owed;       /* pages whose slot is no longer needed, which nobody was told yet */
 	uint8_t around;      /* touches of limbo since pages were taken: so many more come back with the next (1 << around) */
 	bool limbo_huge;     /* its limbo mapping may hold a huge page */
 	_Atomic bool whole;  /* it is being brought back as a whole: whoever waits for a page of it is woken then */
-	bool armed;          /* userfaultfd tells of missing pages */
+	bool armed;          /* userfaultfd tells of missing pages; */
+	bool arm_again;      /* not of all that was mapped since: nothing more may be taken before it does */
 };
 
 struct page_table {

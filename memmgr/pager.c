@@ -437,9 +437,12 @@ static int serve_request(struct pager *p, const struct request *r)
 		if (p->io)
 			store_load_set_ahead(p->io, false);
 		ret = p->io ? store_load_begin(p->io, ref) : -EIO;
-		/* Being read, and then loaded() brings it; or being given back to the disk, and then nobody will but this retry. */
+		/*
+		 * Being read ahead of need, which may take long on a busy disk; or being given back to the disk, and then nobody will
+		 * bring it but a retry.
+		 */
 		if (ret == -EALREADY)
-			ret = -EAGAIN;
+			ret = bring_from_disk(p->mm, &p->buffer, r->page) ? 0 : -EAGAIN;
 		else if (ret == -EEXIST)
 			ret = -EBUSY; /* it came in between: once more */
 		if (ret == -EBUSY)
@@ -559,7 +562,7 @@ static void give_up(struct memmgr *mm, uint32_t page)
 	page_entry e = mm->pt.entries[page];
 	if (e & PAGE_LOADING) {
 		if (page_state(e) == PAGE_COMPRESSED) {
-			store_drop(mm->store, page_ref(e));
+			store_drop(mm->store, page_store_ref(e));
 			page_table_set(&mm->pt, page, PAGE_ZERO | (e & PAGE_BUSY));
 		} else {
 			page_table_set(&mm->pt, page, e & ~(uint64_t)PAGE_LOADING);
@@ -621,7 +624,7 @@ static void stream_next_cluster(struct pager *p, struct stream *s)
 /* A look without the lock: a hint. */
 static bool is_missing(const struct memmgr *mm, const struct store_item *item)
 {
-	return page_ref(__atomic_load_n(&mm->pt.entries[item->page_nr], __ATOMIC_RELAXED)) == item->ref;
+	return page_store_ref(__atomic_load_n(&mm->pt.entries[item->page_nr], __ATOMIC_RELAXED)) == item->ref;
 }
 
 static bool is_gone(struct memmgr *mm, store_ref ref)

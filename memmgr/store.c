@@ -397,8 +397,8 @@ static int slot_bytes(struct store *s, uint32_t number, enum cluster_state state
 	}
 	const struct disk_table *table = (const struct disk_table *)((char *)slots - offsetof(struct disk_table, slots));
 	*bytes = room;
-	return swap_file_unseal(s->swap, &table->extent, slot, buffer + store_record_offset(table, slot), slot_len(word) + SWAP_TAG_BYTES,
-				room);
+	return swap_file_unseal(s->swap, &table->extent, slot, buffer + store_record_offset(table, slot),
+				slot_len(word) + SWAP_TAG_BYTES, room);
 }
 
 /* The slots of slot's chain up to itself. Returns how many; 0: there is no such chain. */

@@ -22,6 +22,7 @@ struct transfer {
 struct store_io {
 	struct store *s;
 	struct swap_io *io;
+	bool is_ahead; /* loads are, from now on */
 	struct transfer transfers[IO_DEPTH];
 };
 
@@ -109,6 +110,8 @@ int store_load_begin(struct store_io *io, store_ref ref)
 		}
 	}
 	const struct disk_table *table = cluster_disk_table(s, c);
+	/* Nobody who waits for a page of a chain can have it but by this read. */
+	swap_io_set_ahead(io->io, io->is_ahead && c->method != STORE_DENSE);
 	int ret = swap_io_read(io->io, &table->extent, cluster_buffer(s, number), (uint64_t)slot);
 	if (ret) {
 		lock_take(&s->lock);
@@ -125,7 +128,7 @@ int store_load_begin(struct store_io *io, store_ref ref)
 
 void store_load_set_ahead(struct store_io *io, bool is_ahead)
 {
-	swap_io_set_ahead(io->io, is_ahead);
+	io->is_ahead = is_ahead;
 }
 
 static int reap_load(struct store *s, uint32_t number, int result)
@@ -165,7 +168,8 @@ static int read_record(struct store *s, const struct disk_table *table, unsigned
 	if (!(word & SLOT_LIVE) || !slot_has_record(word) || slot_is_chained(word))
 		return -EAGAIN;
 	size_t begin = store_record_offset(table, slot), len = slot_len(word) + SWAP_TAG_BYTES;
-	size_t from = begin & ~(size_t)(SWAP_ALIGNMENT - 1), to = (begin + len + SWAP_ALIGNMENT - 1) & ~(size_t)(SWAP_ALIGNMENT - 1);
+	size_t from = begin & ~(size_t)(SWAP_ALIGNMENT - 1),
+	       to = (begin + len + SWAP_ALIGNMENT - 1) & ~(size_t)(SWAP_ALIGNMENT - 1);
 	if (to > table->extent.len || to - from > STORE_DISK_BUFFER)
 		return -EIO;
 	int ret = swap_file_read(s->swap, &table->extent, (uint32_t)from, (uint32_t)(to - from), buffer);

@@ -43,8 +43,8 @@
 #include "memmgr/swap_file_internal.h"
 
 #define STALE_MAX (16u << 20)
-#define STALE_BUSY 8u /* times that, while somebody reads */
-#define QUIET_MS 50u  /* since the last read */
+#define STALE_BUSY 8u   /* times that, while somebody reads */
+#define QUIET_MS 50u    /* since the last read */
 #define SEARCHES_MAX 32 /* in vain, before the file is rather made longer: others wait for the lock */
 #define GROUP_BYTES ((uint64_t)SWAP_GROUP_BLOCKS * SWAP_BLOCK)
 #define SECRET_BYTES 4096

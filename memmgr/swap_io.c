@@ -17,8 +17,8 @@
  */
 #include <errno.h>
 #include <liburing.h>
-#include <poll.h>
 #include <linux/ioprio.h>
+#include <poll.h>
 #include <string.h>
 #include <time.h>
 

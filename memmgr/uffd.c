@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "memmgr/guest_ram.h"
 #include "memmgr/os.h"
 #include "memmgr/uffd_abi.h"
 
@@ -50,6 +51,39 @@ int uffd_open(struct error *err)
 		return error_set(err, ENOSYS,
 				 "userfaultfd: this kernel cannot move pages (UFFDIO_MOVE); Linux 6.8 or newer is needed");
 	return error_set(err, -ret, "userfaultfd: UFFDIO_API: %s", strerror(-ret));
+}
+
+int uffd_open_waiting(void)
+{
+	struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM};
+	int fd = open_any();
+	if (fd < 0)
+		return fd;
+	int ret = mem_ioctl(fd, UFFDIO_API, &api);
+	if (ret == 0)
+		return fd;
+	close(fd);
+	return ret;
+}
+
+int uffd_protect(int fd, void *start, uint64_t len)
+{
+	struct uffdio_register range = {.range = {(uint64_t)(uintptr_t)start, len}, .mode = UFFDIO_REGISTER_MODE_WP};
+	struct uffdio_writeprotect protect = {.range = range.range, .mode = UFFDIO_WRITEPROTECT_MODE_WP};
+	int ret = mem_ioctl(fd, UFFDIO_REGISTER, &range);
+	if (ret)
+		return ret;
+	ret = mem_ioctl(fd, UFFDIO_WRITEPROTECT, &protect);
+	if (ret)
+		uffd_unprotect(fd, start, len);
+	return ret;
+}
+
+void uffd_unprotect(int fd, void *start, uint64_t len)
+{
+	/* Unregistering wakes only who waits for missing pages (Linux 6.18, fs/userfaultfd.c). */
+	uffd_unregister(fd, start, len);
+	uffd_wake(fd, start, len);
 }
 
 int uffd_register(int fd, void *start, uint64_t len, enum uffd_mode mode)
@@ -97,6 +131,8 @@ int64_t uffd_move(int fd, void *to, const void *from, uint64_t len, bool wake)
 		.mode = wake ? 0 : UFFDIO_MOVE_MODE_DONTWAKE,
 	};
 	int ret = mem_ioctl(fd, UFFDIO_MOVE, &arg);
+	if (ret == -EINVAL && len > GUEST_PAGE_SIZE)
+		return uffd_move(fd, to, from, GUEST_PAGE_SIZE, wake); /* more than one mapping */
 	if (ret == 0)
 		return (int64_t)len;
 	/* Part of it: EAGAIN with what was done. */
@@ -112,6 +148,8 @@ int64_t uffd_copy(int fd, void *to, const void *from, uint64_t len, bool wake)
 		.mode = wake ? 0 : UFFDIO_COPY_MODE_DONTWAKE,
 	};
 	int ret = mem_ioctl(fd, UFFDIO_COPY, &arg);
+	if (ret == -ENOENT && len > GUEST_PAGE_SIZE)
+		return uffd_copy(fd, to, from, GUEST_PAGE_SIZE, wake); /* more than one mapping */
 	if (ret == 0)
 		return (int64_t)len;
 	return arg.copy > 0 ? arg.copy : ret;

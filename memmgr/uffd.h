@@ -23,6 +23,18 @@
 int uffd_open(struct error *err);
 
 /*
+ * Another one, for write protection that lets writers wait (uffd_protect), until they are woken. Nobody reads it. Returns the descriptor
+ * or -errno.
+ */
+int uffd_open_waiting(void);
+/*
+ * Registers the range with it, and protects all of its pages: who writes to one waits from then on, until uffd_unprotect(), or until
+ * another mapping is there and uffd_wake() is called.
+ */
+int uffd_protect(int fd, void *start, uint64_t len);
+void uffd_unprotect(int fd, void *start, uint64_t len);
+
+/*
  * What is told of a range (both multiples of 4096). Modes are added to those that the range has: the kernel does not take one away
  * from a registered range (tried on Linux 6.18), only uffd_unregister() does, which takes all, and wakes who waits.
  */
@@ -45,7 +57,7 @@ int uffd_read(int fd, struct uffd_fault *faults, unsigned max);
 
 /*
  * Moves pages: from must be private anonymous memory of this process, to registered and missing. Returns bytes moved (0 < moved <=
- * len) or -errno when the first page could not be: -EBUSY pinned or not exclusive, -EEXIST, -ENOENT nothing there, -EAGAIN try
+ * len; a range may lie in several mappings) or -errno when the first page could not be: -EBUSY pinned or not exclusive, -EEXIST, -ENOENT nothing there, -EAGAIN try
  * again, -ENOMEM. wake: whoever waits for the pages.
  */
 int64_t uffd_move(int fd, void *to, const void *from, uint64_t len, bool wake);

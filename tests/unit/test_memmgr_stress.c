@@ -8,6 +8,7 @@
  */
 #include <fcntl.h>
 
+#include "memmgr/share.h"
 #include "tests/unit/memmgr_world.h"
 
 enum {
@@ -274,6 +275,136 @@ static void admin_turn(struct stress_thread *t)
 	usleep((useconds_t)draw(t, 20000));
 }
 
+/* --- the pool, and who shares --- */
+
+enum { SLOTS = 4096, MOST_SHARED = 24 };
+
+static int pool_file = -1;
+static uint8_t *pool;              /* of the daemon, which this thread plays */
+static uint32_t slot_pages[SLOTS]; /* which page holds a reference, + 1; 0: none */
+static unsigned long nr_shared, nr_broken, nr_differs, nr_restored;
+
+static void pool_make(void)
+{
+	pool_file = memfd_create("pool", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	ck_assert_int_ge(pool_file, 0);
+	ck_assert_int_eq(ftruncate(pool_file, SLOTS * PAGE), 0);
+	ck_assert_int_eq(share_set_pool(world.mm, pool_file), -EPERM);
+	ck_assert_int_eq(fcntl(pool_file, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	pool = mmap(NULL, SLOTS * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, pool_file, 0);
+	ck_assert(pool != MAP_FAILED);
+	ck_assert_int_eq(share_set_pool(world.mm, pool_file), 0);
+	memset(slot_pages, 0, sizeof(slot_pages));
+	nr_shared = nr_broken = nr_differs = nr_restored = 0;
+}
+
+/* Nobody has a reference to it: whoever maps it still will see. */
+static void scribble(uint32_t slot)
+{
+	memset(pool + slot * PAGE, 0x5a, PAGE);
+}
+
+/* Slots that follow each other and are free. Returns SLOTS when there are none. */
+static uint32_t free_slots(struct stress_thread *t, uint32_t nr)
+{
+	for (unsigned tries = 0; tries < 64; tries++) {
+		uint32_t slot = (uint32_t)draw(t, SLOTS - nr), n = 0;
+		while (n < nr && !slot_pages[slot + n])
+			n++;
+		if (n == nr)
+			return slot;
+	}
+	return SLOTS;
+}
+
+static void collect(uint32_t *at, size_t max)
+{
+	struct share_item items[64];
+	size_t nr = share_collect(world.mm, at, items, max);
+	for (size_t i = 0; i < nr; i++) {
+		char text[200];
+		snprintf(text, sizeof(text), "slot %u is returned for page %u, and page %d held it", items[i].slot, items[i].page,
+			 items[i].slot < SLOTS ? (int)slot_pages[items[i].slot] - 1 : -2);
+		if (items[i].slot >= SLOTS || slot_pages[items[i].slot] != items[i].page + 1) {
+			report(text);
+			return;
+		}
+		slot_pages[items[i].slot] = 0;
+		scribble(items[i].slot);
+		nr_broken++;
+	}
+}
+
+static void sharer_turn(struct stress_thread *t)
+{
+	static uint32_t collected;
+	struct share_item items[MOST_SHARED];
+	enum share_result results[MOST_SHARED];
+	bool spoilt[MOST_SHARED] = {false};
+	uint32_t nr = draw(t, 3) ? (uint32_t)draw(t, MOST_SHARED) + 1 : 1;
+	uint32_t first = (uint32_t)draw(t, STRESS_PAGES - nr), slot = free_slots(t, nr);
+	size_t mappings = 0;
+	doing(t->index, "sharing page", first);
+	for (uint32_t i = 0; slot < SLOTS && i < nr; i++) {
+		items[i] = (struct share_item){first + i, slot + i};
+		memcpy(pool + (slot + i) * PAGE, page_at(first + i), PAGE); /* changes meanwhile, perhaps */
+		spoilt[i] = draw(t, 8) == 0;
+		if (spoilt[i])
+			pool[(slot + i) * PAGE + draw(t, PAGE)] ^= (uint8_t)(1 + draw(t, 255));
+	}
+	if (slot < SLOTS)
+		share_pages(world.mm, items, nr, results, &mappings);
+	for (uint32_t i = 0; slot < SLOTS && i < nr; i++) {
+		if (results[i] == SHARE_DONE && spoilt[i])
+			report("a slot with other bytes is mapped");
+		if (results[i] == SHARE_DONE)
+			slot_pages[slot + i] = first + i + 1;
+		else
+			scribble(slot + i);
+		nr_shared += results[i] == SHARE_DONE;
+		nr_differs += results[i] == SHARE_DIFFERS;
+	}
+	doing(t->index, "collecting from page", collected);
+	collect(&collected, draw(t, 64) + 1);
+	if (collected >= STRESS_PAGES)
+		collected = 0;
+	if (draw(t, 12) == 0) {
+		uint32_t page = (uint32_t)draw(t, STRESS_PAGES);
+		doing(t->index, "restoring the chunk of page", page);
+		nr_restored += share_restore(world.mm, page) > 0;
+	}
+	done(t->index);
+	usleep((useconds_t)draw(t, 300));
+}
+
+/* Everything becomes ordinary memory again, and no reference is left. */
+static void pool_end(void)
+{
+	for (uint32_t page = 0; page < STRESS_PAGES; page += CHUNK_PAGES) {
+		int ret = -EAGAIN;
+		for (unsigned tries = 0; tries < 200 && ret == -EAGAIN; tries++) {
+			if (tries) {
+				for (uint32_t i = page; i < page + CHUNK_PAGES; i++)
+					(void)*(volatile uint8_t *)page_at(i); /* what is on disk comes */
+				usleep(5000);
+			}
+			ret = share_restore(world.mm, page);
+		}
+		ck_assert_int_ge(ret, 0);
+		nr_restored += ret > 0;
+		ck_assert_uint_eq(page_chunk(&world.mm->pt, page)->in_pool, 0);
+	}
+	for (uint32_t at = 0; at < STRESS_PAGES;)
+		collect(&at, 64);
+	for (uint32_t slot = 0; slot < SLOTS; slot++)
+		ck_assert_uint_eq(slot_pages[slot], 0);
+	ck_assert_uint_eq(stats_now().merged, stats_now().unmerged);
+	ck_assert_uint_eq(nr_shared, nr_broken);
+	printf("shared %lu, differed %lu, restored %lu chunks\n", nr_shared, nr_differs, nr_restored);
+	munmap(pool, SLOTS * PAGE);
+	close(pool_file);
+}
+
 /* --- a run --- */
 
 static void *stress_main(void *arg)
@@ -331,20 +462,20 @@ static void run(void)
 	for (unsigned i = 0; i < nr_threads; i++)
 		pthread_join(threads[i].thread, NULL);
 	ck_assert_msg(!wrong_text[0], "%s", wrong_text);
-}
-
-static void finish(bool may_leave_bytes)
-{
-	struct memmgr_settings settings;
 	/* To rest: no target, no samples. */
+	struct memmgr_settings settings;
 	memmgr_get_settings(world.mm, &settings);
 	settings.target = settings.floor = 0;
 	settings.sample_rate = 0;
 	ck_assert_int_eq(memmgr_configure(world.mm, &settings, NULL), 0);
+}
+
+static void finish(bool may_leave_bytes)
+{
 	for (uint32_t page = RACY_PAGES; page < STRESS_PAGES; page++)
 		check_page(page);
-	for (unsigned i = 0; i < GUESTS; i++)
-		for (uint32_t page = 0; page < RACY_PAGES; page++)
+	for (unsigned i = 0; i < nr_threads; i++)
+		for (uint32_t page = 0; page < RACY_PAGES && threads[i].turn == guest_turn; page++)
 			ck_assert_uint_eq(((uint64_t *)page_at(page))[threads[i].index * 31 % 512], threads[i].counters[page]);
 	usleep(300000); /* the pager and the reclaimer come to an end */
 	if (!may_leave_bytes)
@@ -365,6 +496,33 @@ START_TEST(no_byte_is_wrong_under_stress)
 	ck_assert_uint_eq(s.failures, 0);
 	ck_assert_uint_eq(s.damaged, 0);
 	finish(false);
+}
+END_TEST
+
+START_TEST(no_byte_is_wrong_while_pages_are_shared)
+{
+	pool_make();
+	add_threads(1, sharer_turn);
+	run();
+	ck_assert_uint_gt(nr_shared, 0);
+	ck_assert_uint_gt(nr_broken, 0);
+	ck_assert_uint_gt(nr_differs, 0);
+	pool_end();
+	ck_assert_uint_gt(nr_restored, 0);
+	finish(false);
+}
+END_TEST
+
+START_TEST(no_byte_is_wrong_while_pages_are_shared_and_the_kernel_refuses_things)
+{
+	for (unsigned d = 0; d < NR_DOORS; d++)
+		if (d != DOOR_CALLOC && d != DOOR_READ)
+			door_fail((enum door)d, 30, 0);
+	pool_make();
+	add_threads(1, sharer_turn);
+	run();
+	pool_end();
+	finish(true);
 }
 END_TEST
 
@@ -409,6 +567,8 @@ int main(void)
 	tcase_add_checked_fixture(tests, stress_set_up, tear_down);
 	suite_add_tcase(suite, tests);
 	add_test(tests, no_byte_is_wrong_under_stress, 1);
+	add_test(tests, no_byte_is_wrong_while_pages_are_shared, 1);
+	add_test(tests, no_byte_is_wrong_while_pages_are_shared_and_the_kernel_refuses_things, 1);
 	add_test(tests, no_byte_is_wrong_while_the_kernel_refuses_things, 1);
 	add_test(tests, no_byte_is_wrong_while_the_disk_fails, 1);
 	add_test(tests, no_byte_is_wrong_while_the_host_has_no_memory, 1);

@@ -80,8 +80,8 @@ static bool wait_until_right(const struct guest_talk *talks)
 		if (resting == GUESTS && s.pages_shared + s.pages_sharing == mapped && s.slots_unclaimed == 0)
 			return true;
 		if (tries == 1999)
-			fprintf(stderr, "references %llu, mapped %llu, unclaimed %llu, at rest %llu\n",
-				(unsigned long long)(s.pages_shared + s.pages_sharing), (unsigned long long)mapped,
+			fprintf(stderr, "references %llu and %llu, mapped %llu, unclaimed %llu, at rest %llu\n",
+				(unsigned long long)s.pages_shared, (unsigned long long)s.pages_sharing, (unsigned long long)mapped,
 				(unsigned long long)s.slots_unclaimed, (unsigned long long)resting);
 		usleep(5000);
 	}
