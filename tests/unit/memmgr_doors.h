@@ -31,6 +31,7 @@ enum door {
 	DOOR_ADVICE,
 	DOOR_CALLOC,
 	DOOR_MAP,
+	DOOR_OVER, /* mappings in place of others */
 	DOOR_FALLOCATE,
 	DOOR_OPEN,
 	DOOR_RING,
@@ -53,6 +54,7 @@ static const int door_errors[NR_DOORS][4] = {
 	[DOOR_ADVICE] = {ENOMEM, EINVAL, EAGAIN},
 	[DOOR_CALLOC] = {ENOMEM},
 	[DOOR_MAP] = {ENOMEM},
+	[DOOR_OVER] = {ENOMEM},
 	[DOOR_FALLOCATE] = {ENOSPC, EIO, EOPNOTSUPP},
 	[DOOR_OPEN] = {EMFILE, EACCES},
 	[DOOR_RING] = {ENOMEM, EMFILE},
@@ -159,6 +161,18 @@ int mem_madvise(void *start, size_t len, int advice)
 void *mem_map(size_t len)
 {
 	return door_passes(DOOR_MAP) ? NULL : mem_map_kernel(len);
+}
+
+int mem_map_over(void *at, size_t len, int fd, off_t offset)
+{
+	int error = door_passes(DOOR_OVER);
+	return error ? -error : mem_map_over_kernel(at, len, fd, offset);
+}
+
+int mem_move_over(void *from, size_t len, void *at)
+{
+	int error = door_passes(DOOR_OVER);
+	return error ? -error : mem_move_over_kernel(from, len, at);
 }
 
 void *mem_calloc(size_t nr, size_t size)
