@@ -166,9 +166,10 @@ int bring_page(struct memmgr *mm, struct bring_buffer *b, uint32_t page, enum br
 		/* Never touched, or brought since the fault was told. */
 		if (why != BRING_FAULT)
 			return 0;
-		ret = page_chunk(&mm->pt, page)->armed && !page_is_in_pool(e) ? zero_in(mm, page, is_write, !b->wake_later) : -EEXIST;
+		ret = page_chunk(&mm->pt, page)->armed && !page_is_in_pool(e) ? zero_in(mm, page, is_write, !b->wake_later)
+									      : -EEXIST;
 		if (ret == -EEXIST)
-			ret = uffd_wake(mm->uffd, page_hva(&mm->pt, page), GUEST_PAGE_SIZE);
+			ret = b->wake_later ? 0 : uffd_wake(mm->uffd, page_hva(&mm->pt, page), GUEST_PAGE_SIZE);
 		else if (ret == 0)
 			COUNT(mm, zero_filled, 1);
 		return ret;
@@ -200,15 +201,17 @@ int bring_page(struct memmgr *mm, struct bring_buffer *b, uint32_t page, enum br
 bool bring_from_disk(struct memmgr *mm, struct bring_buffer *b, uint32_t page)
 {
 	struct chunk *c = page_chunk(&mm->pt, page);
+	uint32_t serial;
 	page_entry before = __atomic_load_n(&mm->pt.entries[page], __ATOMIC_RELAXED); /* looked at again under the lock */
 	if (page_state(before) != PAGE_COMPRESSED ||
-	    store_get_from_disk(mm->store, page_ref(before), b->pages + GUEST_PAGE_SIZE, b->pages) != 0)
+	    store_get_from_disk(mm->store, page_ref(before), b->pages + GUEST_PAGE_SIZE, b->pages, &serial) != 0)
 		return false;
 	lock_take(&c->lock);
 	page_entry e = mm->pt.entries[page];
 	/* Where nobody waits for it any more, it was brought by the pager, or dropped. */
 	bool served = !(e & PAGE_LOADING);
 	if (!served && page_state(e) == PAGE_COMPRESSED && page_ref(e) == page_ref(before) &&
+	    store_serial(mm->store, page_ref(e)) == serial && /* the same reference may have come again, with other bytes */
 	    copy_page_in(mm, page, b->pages, false) == 0) {
 		note_brought(mm, page, e, BRING_FAULT);
 		COUNT(mm, decompressed, 1);
@@ -297,8 +300,21 @@ static size_t bring_run(struct memmgr *mm, struct bring_buffer *b, const struct 
 	return brought;
 }
 
-static void note_wake(struct bring_buffer *b, uint32_t first, uint32_t nr)
+static void wake_noted(struct memmgr *mm, struct bring_buffer *b)
 {
+	if (b->wake_end)
+		uffd_wake(mm->uffd, page_hva(&mm->pt, b->wake_first), (uint64_t)(b->wake_end - b->wake_first) * GUEST_PAGE_SIZE);
+	b->wake_first = UINT32_MAX;
+	b->wake_end = 0;
+}
+
+/* Of one chunk only: in the order of their use, pages may lie anywhere, and each chunk between them would take a call. */
+static void note_wake(struct memmgr *mm, struct bring_buffer *b, uint32_t first, uint32_t nr)
+{
+	if (!b->wake_later)
+		return;
+	if (b->wake_end && first / CHUNK_PAGES != b->wake_first / CHUNK_PAGES)
+		wake_noted(mm, b);
 	if (first < b->wake_first)
 		b->wake_first = first;
 	if (first + nr > b->wake_end)
@@ -315,13 +331,7 @@ void bring_begin_quietly(struct bring_buffer *b)
 void bring_end_quietly(struct memmgr *mm, struct bring_buffer *b)
 {
 	b->wake_later = false;
-	/* By region, since there may be others' memory between two. Who waits for another page asks again. */
-	for (uint32_t first = b->wake_first; first < b->wake_end;) {
-		uint32_t end = first - first % CHUNK_PAGES + CHUNK_PAGES;
-		uffd_wake(mm->uffd, page_hva(&mm->pt, first),
-			  (uint64_t)((end < b->wake_end ? end : b->wake_end) - first) * GUEST_PAGE_SIZE);
-		first = end;
-	}
+	wake_noted(mm, b); /* who waits for another page between them asks again */
 }
 
 size_t bring_pages(struct memmgr *mm, struct bring_buffer *b, const struct store_item *items, size_t nr)
@@ -329,7 +339,7 @@ size_t bring_pages(struct memmgr *mm, struct bring_buffer *b, const struct store
 	size_t brought = 0;
 	for (size_t i = 0; i < nr;) {
 		size_t n = run_length(items + i, nr - i);
-		note_wake(b, items[i].page_nr, (uint32_t)n);
+		note_wake(mm, b, items[i].page_nr, (uint32_t)n);
 		struct chunk *c = page_chunk(&mm->pt, items[i].page_nr);
 		lock_take_soon(&c->lock);
 		brought += bring_run(mm, b, items + i, n);

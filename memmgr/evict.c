@@ -29,7 +29,8 @@ enum {
 	SLICE = CHUNK_PAGES, /* pages compressed between two looks at their entries: a huge page is dropped as a whole */
 	GATHER = 16384,      /* pages that are put in order together */
 	MOVE_TRIES = 20,
-	WRITE_BATCH = 16, /* clusters in flight */
+	WRITE_BATCH = 16,  /* clusters in flight */
+	RETRY_ROUNDS = 16, /* of the clock, until a page that did not compress is tried again */
 };
 
 struct victim {
@@ -37,7 +38,8 @@ struct victim {
 };
 
 struct evictor {
-	uint32_t hand; /* the clock's: a page */
+	uint32_t hand;   /* the clock's: a page */
+	uint32_t rounds; /* that it has made */
 	struct limbo_queue queue;
 	struct limbo_queue raw; /* incompressible ones, found so */
 	struct store_writer *writer;
@@ -146,8 +148,8 @@ static bool is_victim(struct memmgr *mm, uint32_t page, bool spare_touched)
 		page_table_set(&mm->pt, page, (e & ~(uint64_t)PAGE_REFERENCED) | (e & PAGE_PREFETCHED ? PAGE_SPARED : 0));
 		return false;
 	}
-	/* Nothing is gained by taking it, unless there is a disk. */
-	return !(e & PAGE_INCOMPRESSIBLE) || mm->swap;
+	/* Nothing is gained by taking it, unless there is a disk; or the guest has written something else, which nobody tells. */
+	return !(e & PAGE_INCOMPRESSIBLE) || mm->swap || (page + mm->evictor->rounds) % RETRY_ROUNDS == 0;
 }
 
 static size_t take(struct memmgr *mm, uint32_t first, uint32_t nr, bool spare_touched, bool sample)
@@ -221,6 +223,7 @@ size_t evict_by_clock(struct memmgr *mm, size_t nr)
 		uint32_t next = end < c->end ? at - at % CHUNK_PAGES + end : at - at % CHUNK_PAGES + CHUNK_PAGES;
 		seen += next - at;
 		ev->hand = next < nr_pages ? next : 0;
+		ev->rounds += ev->hand == 0;
 	}
 	return taken;
 }

@@ -18,7 +18,7 @@
 #include "memmgr/uffd.h"
 
 #define WAKE_SIGNAL SIGUSR2 /* ends a handler's read(2); its own handler does nothing */
-enum { READ_BATCH = 8, LOOKS = 8 };
+enum { READ_BATCH = 8, LOOKS = 8, STREAM_STAY_NS = 20000000 };
 
 static void do_nothing(int signal)
 {
@@ -26,6 +26,28 @@ static void do_nothing(int signal)
 }
 
 /* --- one fault --- */
+
+/* Whoever reads from disk sleeps as long as that takes: another handler must be awake meanwhile. Returns whether one is. */
+static bool begin_reading(struct memmgr *mm)
+{
+	lock_take(&mm->fault_lock);
+	bool can = mm->reading + 1 < mm->nr_handlers;
+	if (can && ++mm->reading >= mm->active_handlers) {
+		mm->active_handlers = mm->reading + 1;
+		pthread_cond_broadcast(&mm->more_handlers);
+	}
+	lock_release(&mm->fault_lock);
+	return can;
+}
+
+static bool load_at_once(struct handler *h, uint32_t page)
+{
+	if (!begin_reading(h->mm))
+		return false;
+	bool served = bring_from_disk(h->mm, &h->buffer, page);
+	atomic_fetch_sub(&h->mm->reading, 1);
+	return served;
+}
 
 /* is_alone: no other fault waits meanwhile, as far as is known. */
 static void serve(struct handler *h, const struct uffd_fault *fault, bool is_alone)
@@ -45,6 +67,9 @@ static void serve(struct handler *h, const struct uffd_fault *fault, bool is_alo
 	uint64_t ref = page_store_ref(__atomic_load_n(&mm->pt.entries[page], __ATOMIC_RELAXED)); /* a hint, without the lock */
 	unsigned clusters = 1;
 	enum pager_hint hint = ref ? pager_touched(mm, page, ref, &clusters) : PAGER_ALONE;
+	/* What follows takes long, and others wait for what is locked meanwhile: as SCHED_IDLE it would wait for whoever is woken. */
+	if (hint != PAGER_ALONE)
+		handler_place_stay(&h->place, STREAM_STAY_NS);
 	if (hint == PAGER_SURE && bring_chunk(mm, &h->stage, page) > 0)
 		return;
 	if (atomic_load(&c->whole))
@@ -70,7 +95,7 @@ static void serve(struct handler *h, const struct uffd_fault *fault, bool is_alo
 		COUNT(mm, major_faults, 1);
 		/* Not while others wait to be served, nor where a stream brings it soon. */
 		bool at_once = is_alone && (hint == PAGER_ALONE || hint == PAGER_NEAR);
-		if (!at_once || !bring_from_disk(mm, &h->buffer, page))
+		if (!at_once || !load_at_once(h, page))
 			pager_load(mm, page);
 	} else if (ret) {
 		pager_failed(mm, page, ret);

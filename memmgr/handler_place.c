@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@ enum {
 	CHECK_TURNS = 32,    /* turns on the CPU over which waiting is averaged */
 	CROWDED_NS = 200000, /* waiting for each turn that is too much, */
 	FREE_NS = 20000000,  /* and how long a handler is free then */
+	STAY_NS = 500000000, /* how long one that came late does not give way again */
 	SLICE_NS = 100000,
 	LOAD_NS = 2000000, /* between looks at the host's load */
 	CALM_LOOKS = 16,   /* that find it calm let handlers give way, */
@@ -73,7 +75,8 @@ struct class_attributes {
  */
 static int set_class(int class)
 {
-	struct class_attributes attr = {.size = sizeof(attr), .policy = (uint32_t) class};
+	/* The nice value stays what the process was given. */
+	struct class_attributes attr = {.size = sizeof(attr), .policy = (uint32_t) class, .nice = getpriority(PRIO_PROCESS, 0)};
 	if (class == SCHED_OTHER)
 		attr.runtime_ns = SLICE_NS;
 	return (int)syscall(SYS_sched_setattr, 0, &attr, 0);
@@ -148,7 +151,9 @@ static bool is_crowded(struct handler_place *at, uint64_t now_ns)
 void handler_place_begin(struct handler_place *at)
 {
 	*at = (struct handler_place){.cpu = -1};
-	set_class(SCHED_OTHER);
+	/* Another class was given to the whole process (chrt): it stays. */
+	if (sched_getscheduler(0) == SCHED_OTHER)
+		set_class(SCHED_OTHER);
 }
 
 /* cpu -1: anywhere that the process may run. */
@@ -182,6 +187,14 @@ static bool has_moved(struct handler_places *places, struct handler_place *at, i
 	return true;
 }
 
+void handler_place_stay(struct handler_place *at, uint64_t ns)
+{
+	if (at->gives_way && set_class(SCHED_OTHER) == 0) {
+		at->gives_way = false;
+		at->stays_until_ns = memmgr_now_ns() + ns;
+	}
+}
+
 void handler_place_after(struct handler *h, int thread_id)
 {
 	struct memmgr *mm = h->mm;
@@ -192,6 +205,12 @@ void handler_place_after(struct handler *h, int thread_id)
 	bool is_dense = now_ns - at->last_ns < DENSE_NS, moved = is_dense && has_moved(places, at, thread_id, now_ns);
 	at->last_ns = now_ns;
 	at->turns_since += is_dense;
+	/*
+	 * Late, or just rare: on a CPU that anybody else uses, SCHED_IDLE waits for milliseconds at each turn, however calm the host is, and
+	 * faults are then too rare to be looked at.
+	 */
+	if (!is_dense)
+		handler_place_stay(at, STAY_NS);
 	if (!moved && (at->turns_since < LOOK_TURNS || now_ns - at->looked_ns < LOOK_NS))
 		return;
 	at->turns_since = 0;
@@ -205,15 +224,16 @@ void handler_place_after(struct handler *h, int thread_id)
 		elsewhere |= places->cpus[i] != cpus[i];
 		places->cpus[i] = cpus[i];
 	}
-	if (nr && nr != mm->active_handlers) {
-		if (nr > mm->active_handlers)
+	unsigned awake = nr > mm->reading ? nr : mm->reading + 1;
+	if (nr && awake != mm->active_handlers) {
+		if (awake > mm->active_handlers)
 			pthread_cond_broadcast(&mm->more_handlers);
-		mm->active_handlers = nr;
+		mm->active_handlers = awake;
 	}
 	int cpu = places->cpus[h->index];
-	bool give_way = look_at_load(places, now_ns);
-	if (give_way ? nr && elsewhere : places->kept_off > 0)
-		keep_off(places, give_way ? nr : 0);
+	bool calm = look_at_load(places, now_ns), give_way = calm && now_ns >= at->stays_until_ns;
+	if (calm ? nr && elsewhere : places->kept_off > 0)
+		keep_off(places, calm ? nr : 0);
 	lock_release(&mm->fault_lock);
 	if (give_way != at->gives_way && set_class(give_way ? SCHED_IDLE : SCHED_OTHER) == 0)
 		at->gives_way = give_way;
@@ -239,7 +259,8 @@ void handler_places_open(struct handler_places *places)
 	places->calm = CALM_LOOKS - 1;
 	places->loadavg = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
 	/* A thread that cannot leave the class again is lost: one of its own finds out. */
-	if (places->loadavg >= 0 && pthread_create(&thread, NULL, try_class, &places->may_give_way) == 0)
+	if (places->loadavg >= 0 && sched_getscheduler(0) == SCHED_OTHER &&
+	    pthread_create(&thread, NULL, try_class, &places->may_give_way) == 0)
 		pthread_join(thread, NULL);
 }
 

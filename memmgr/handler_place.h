@@ -37,6 +37,7 @@ struct handler_place {
 	uint64_t moved_ns;       /* when a thread was last found to have moved */
 	uint64_t wait_ns, turns; /* what follow_own_wait() said last */
 	uint64_t free_until_ns;  /* it has waited too long where it was bound */
+	uint64_t stays_until_ns; /* it does not give way: it was late when it did */
 };
 
 /* Of all handlers; memmgr.fault_lock guards it, but for what is atomic. */
@@ -63,6 +64,8 @@ void handler_places_enter_background(struct handler_places *places);
 void handler_places_leave_background(struct handler_places *places);
 /* A handler begins. */
 void handler_place_begin(struct handler_place *at);
+/* The handler does not give way, for so long. */
+void handler_place_stay(struct handler_place *at, uint64_t ns);
 /* Whether this text of /proc/loadavg says that at most nr threads are runnable. */
 bool handler_places_is_calm(const char *loadavg, unsigned nr);
 

@@ -83,6 +83,7 @@ struct memmgr {
 	unsigned nr_handlers;
 	struct lock fault_lock; /* guards the next two, and what places says */
 	pthread_cond_t more_handlers;
+	_Atomic unsigned reading;         /* handlers that wait for the disk */
 	_Atomic unsigned active_handlers; /* handlers 0 to that - 1 serve; read without the lock */
 	struct handler_places places;
 	struct pager *pager;

@@ -92,7 +92,8 @@ struct pager {
 	uint32_t touches; /* of pages in the store, ever */
 	uint32_t burst;   /* of them, since burst_ns */
 	uint64_t burst_ns;
-	bool waking; /* what the guest has used before is to come back */
+	bool waking;          /* what the guest has used before is to come back */
+	uint32_t wake_stream; /* brings it */
 	struct request requests[MOST_REQUESTS];
 	unsigned nr_requests;
 	struct failed_page failed[MOST_REQUESTS];
@@ -216,6 +217,10 @@ static bool note_burst(struct pager *p, uint64_t now_ns)
 	}
 	if (++p->burst != WAKE_TOUCHES)
 		return false;
+	/* It does: the store is not to be walked through again and again. */
+	const struct stream *s = stream_find(p, p->wake_stream);
+	if (s && s->at && s->left)
+		return false;
 	p->waking = true;
 	return true;
 }
@@ -309,9 +314,9 @@ static void start_waking(struct pager *p)
 	}
 	lock_take(&p->lock);
 	if (!ref && from)
-		stream_start(p, from, clusters, memmgr_now_ns());
+		p->wake_stream = stream_start(p, from, clusters, memmgr_now_ns())->id;
 	else if (!is_used && used_from)
-		stream_start(p, used_from, used_clusters, memmgr_now_ns());
+		p->wake_stream = stream_start(p, used_from, used_clusters, memmgr_now_ns())->id;
 }
 
 void pager_prewarm(struct memmgr *mm)

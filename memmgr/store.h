@@ -129,10 +129,13 @@ int store_write_begin(struct store_io *io, unsigned max);
  * The page's bytes by reading its record alone, at once, from a cluster that lies on disk; it stays there. buffer: STORE_DISK_BUFFER
  * bytes, aligned to a page. For one page for which somebody waits: the caller sleeps for as long as the disk takes, and store_drop()
  * of the cluster's last page waits for it. Returns 0, -EAGAIN: it does not lie on disk alone, or is not to be had by itself; -EIO: it
- * could not be read, or is damaged, which loading it will tell again.
+ * could not be read, or is damaged, which loading it will tell again. *serial: store_serial() of what was read. The caller has no lock, so
+ * the reference may be dropped and given again meanwhile: it compares both before it believes the bytes.
  */
 #define STORE_DISK_BUFFER (3u * 4096)
-int store_get_from_disk(struct store *s, store_ref ref, void *buffer, void *page);
+int store_get_from_disk(struct store *s, store_ref ref, void *buffer, void *page, uint32_t *serial);
+/* Tells the clusters apart that have one number, one after the other: a reference may come again, for other bytes. */
+uint32_t store_serial(const struct store *s, store_ref ref);
 /* What completed: for loads any ref of the cluster. A written cluster's RAM has been given back when it is reported with 0. */
 struct store_done {
 	bool is_write;

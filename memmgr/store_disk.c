@@ -87,6 +87,17 @@ static bool change_state(struct store *s, struct cluster *c, enum cluster_state 
 
 /* --- loading --- */
 
+/* Whether a page of it is not to be had by its record alone: of a chain, or by itself what LZ4 found nothing to save in. */
+static bool has_chained(const struct cluster *c, const struct disk_table *table)
+{
+	for (unsigned i = 0; i < c->nr_slots; i++) {
+		uint64_t word = atomic_load_explicit(&table->slots[i], memory_order_relaxed);
+		if (word & SLOT_LIVE && slot_is_chained(word))
+			return true;
+	}
+	return false;
+}
+
 int store_load_begin(struct store_io *io, store_ref ref)
 {
 	struct store *s = io->s;
@@ -111,7 +122,7 @@ int store_load_begin(struct store_io *io, store_ref ref)
 	}
 	const struct disk_table *table = cluster_disk_table(s, c);
 	/* Nobody who waits for a page of a chain can have it but by this read. */
-	swap_io_set_ahead(io->io, io->is_ahead && c->method != STORE_DENSE);
+	swap_io_set_ahead(io->io, io->is_ahead && !has_chained(c, table));
 	int ret = swap_io_read(io->io, &table->extent, cluster_buffer(s, number), (uint64_t)slot);
 	if (ret) {
 		lock_take(&s->lock);
@@ -176,7 +187,12 @@ static int read_record(struct store *s, const struct disk_table *table, unsigned
 	return ret ? ret : swap_file_unseal(s->swap, &table->extent, slot, buffer + (begin - from), len, plain);
 }
 
-int store_get_from_disk(struct store *s, store_ref ref, void *buffer, void *page)
+uint32_t store_serial(const struct store *s, store_ref ref)
+{
+	return atomic_load(&cluster_of(s, ref_cluster(ref))->serial);
+}
+
+int store_get_from_disk(struct store *s, store_ref ref, void *buffer, void *page, uint32_t *serial)
 {
 	uint32_t number = ref_cluster(ref);
 	if (number == 0 || number > s->max_clusters)
@@ -188,6 +204,7 @@ int store_get_from_disk(struct store *s, store_ref ref, void *buffer, void *page
 	if (state == CLUSTER_DISK || state == CLUSTER_LOADING) {
 		slot_word *slots = atomic_load_explicit(&c->slots, memory_order_acquire);
 		const struct disk_table *table = (const struct disk_table *)((char *)slots - offsetof(struct disk_table, slots));
+		*serial = atomic_load(&c->serial);
 		ret = read_record(s, table, ref_slot(ref), buffer, plain);
 		uint64_t word = atomic_load_explicit(&slots[ref_slot(ref)], memory_order_relaxed);
 		if (ret == 0)

@@ -335,6 +335,13 @@ static void collect(uint32_t *at, size_t max)
 	}
 }
 
+/* What a scanner reads may change while it does. */
+__attribute__((no_sanitize_thread)) static void copy_racily(uint8_t *to, const uint8_t *from)
+{
+	for (unsigned i = 0; i < PAGE / sizeof(uint64_t); i++)
+		((volatile uint64_t *)to)[i] = ((const volatile uint64_t *)from)[i];
+}
+
 static void sharer_turn(struct stress_thread *t)
 {
 	static uint32_t collected;
@@ -347,7 +354,7 @@ static void sharer_turn(struct stress_thread *t)
 	doing(t->index, "sharing page", first);
 	for (uint32_t i = 0; slot < SLOTS && i < nr; i++) {
 		items[i] = (struct share_item){first + i, slot + i};
-		memcpy(pool + (slot + i) * PAGE, page_at(first + i), PAGE); /* changes meanwhile, perhaps */
+		copy_racily(pool + (slot + i) * PAGE, page_at(first + i));
 		spoilt[i] = draw(t, 8) == 0;
 		if (spoilt[i])
 			pool[(slot + i) * PAGE + draw(t, PAGE)] ^= (uint8_t)(1 + draw(t, 255));

@@ -224,7 +224,7 @@ static int get(uint32_t page_nr)
 			return ret;
 		ck_assert_ptr_nonnull(io);
 		if (random_below(2)) {
-			ret = store_get_from_disk(s, m->ref, disk_buffer, buffer);
+			ret = store_get_from_disk(s, m->ref, disk_buffer, buffer, &(uint32_t){0});
 			ck_assert_msg(ret || is_page(m->seed, buffer), "page %u from disk has wrong bytes", page_nr);
 			ck_assert(ret == 0 || ret == -EAGAIN || ret == -EIO);
 			from_disk += ret == 0;
@@ -404,15 +404,15 @@ START_TEST(one_page_comes_from_disk_by_itself)
 	for (uint32_t i = 0; i < NR_PAGES; i++)
 		put(i, 8 * i + i % 8, i % 8 == 0 ? STORE_RAW : i % 8 == 1 ? STORE_DENSE : STORE_FAST);
 	/* What is in RAM, or nowhere, is not on disk. */
-	ck_assert_int_eq(store_get_from_disk(s, model[1].ref, disk_buffer, buffer), -EAGAIN);
-	ck_assert_int_eq(store_get_from_disk(s, 0, disk_buffer, buffer), -EAGAIN);
+	ck_assert_int_eq(store_get_from_disk(s, model[1].ref, disk_buffer, buffer, &(uint32_t){0}), -EAGAIN);
+	ck_assert_int_eq(store_get_from_disk(s, 0, disk_buffer, buffer, &(uint32_t){0}), -EAGAIN);
 	store_writer_flush(writer);
 	while (store_write_begin(io, 8) > 0)
 		reap(true);
 	settle();
 	swap_file_get_stats(swap, &before);
 	for (uint32_t i = 0; i < NR_PAGES; i++) {
-		int ret = store_get_from_disk(s, model[i].ref, disk_buffer, buffer);
+		int ret = store_get_from_disk(s, model[i].ref, disk_buffer, buffer, &(uint32_t){0});
 		ck_assert(ret == 0 || ret == -EAGAIN);
 		if (ret)
 			continue;
@@ -428,7 +428,7 @@ START_TEST(one_page_comes_from_disk_by_itself)
 	atomic_store(&io_percent, 100);
 	unsigned refused = 0;
 	for (uint32_t i = 0; i < NR_PAGES; i++) {
-		int ret = store_get_from_disk(s, model[i].ref, disk_buffer, buffer);
+		int ret = store_get_from_disk(s, model[i].ref, disk_buffer, buffer, &(uint32_t){0});
 		ck_assert(ret || is_page(model[i].seed, buffer));
 		refused += ret == -EIO;
 	}
@@ -798,7 +798,7 @@ static void *read_and_drop(void *arg)
 			m->ref = 0;
 		}
 		if (ret == -EAGAIN && own && x % 2) {
-			ret = store_get_from_disk(s, m->ref, disk_page, page);
+			ret = store_get_from_disk(s, m->ref, disk_page, page, &(uint32_t){0});
 			if (ret == 0 && !is_page(m->seed, (uint8_t *)page)) {
 				fprintf(stderr, "page %u from disk has wrong bytes\n", page_nr);
 				abort();

@@ -36,7 +36,7 @@ static void *publish_and_wait(void *arg)
 	thread_cpu_publish();
 	atomic_store(id, own_id());
 	while (!atomic_load(&stop))
-		usleep(100);
+		usleep(20000);
 	return NULL;
 }
 
