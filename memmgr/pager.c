@@ -40,6 +40,7 @@ enum {
 	MOST_REQUESTS = 1024, /* pages waited for on disk, and failed ones */
 	RETRY_NS = 1000000000,
 	TRIM_MS = 60,         /* until what was freed on disk may be discarded: swap_file_trim() */
+	GOES_ON = 4,          /* clusters from one touch to the next of who follows a stream */
 	FOLLOWS = 3,          /* touches where a stream is that are no chance */
 	HANDLER_CLUSTERS = 3, /* of a stream, which a handler brings by itself */
 	NEAR = 8,             /* touches of other pages between two of one stream */
@@ -166,6 +167,25 @@ static size_t stream_ahead(const struct stream *s, store_ref ref)
 	return i;
 }
 
+/* Whether the touch goes on in the stream's order from the last one, wherever the stream is. */
+static bool stream_goes_on(struct pager *p, const struct stream *s, store_ref ref)
+{
+	store_ref at = s->last_touch;
+	for (unsigned i = 0; at && i < GOES_ON; i++, at = store_cluster_next(p->mm->store, at))
+		if (cluster_of(at) == cluster_of(ref))
+			return true;
+	return false;
+}
+
+/* The guest has come past the stream, which brings what it does not want any more: goes on from here. */
+static void stream_seek(struct stream *s, store_ref ref)
+{
+	s->at = s->load_at = ref;
+	s->slot = 0;
+	s->loaded = 0;
+	s->nr_ahead = 0;
+}
+
 /* Whether the cluster begins with a page of this chunk. */
 static bool begins_in_chunk(struct pager *p, store_ref ref, uint32_t chunk)
 {
@@ -240,13 +260,17 @@ enum pager_hint pager_touched(struct memmgr *mm, uint32_t page, uint64_t ref, un
 	p->touches++;
 	if (s) {
 		size_t ahead = stream_ahead(s, ref);
-		bool is_there = p->touches - s->touched <= NEAR && ahead < s->nr_ahead;
+		bool is_near = p->touches - s->touched <= NEAR, is_there = ahead < s->nr_ahead;
+		bool follows = is_near && (is_there || stream_goes_on(p, s, ref));
 		stream_followed(p, s, ref, now_ns);
-		s->follows = is_there ? s->follows + 1 : 0;
+		s->follows = follows ? s->follows + 1 : 0;
 		if (s->follows >= FOLLOWS) {
 			s->followed_ns = now_ns;
 			hint = s->window < WHOLE_WINDOW ? PAGER_FOLLOWED : PAGER_SURE;
-			*clusters = stream_leave(p, s, ahead, page);
+			if (is_there)
+				*clusters = stream_leave(p, s, ahead, page);
+			else
+				stream_seek(s, ref);
 		} else {
 			hint = PAGER_NEAR;
 		}
