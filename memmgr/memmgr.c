@@ -1,6 +1,6 @@
 /*
  * See memmgr.h: life and settings of the memory manager, and what others may ask of it. The work is done in evict.c, bring.c,
- * fault.c, pager.c, reclaim.c.
+ * fault.c, pager.c, streams.c, reclaim.c.
  */
 #include <errno.h>
 #include <string.h>

@@ -170,7 +170,7 @@ void fault_stop(struct memmgr *mm);
 /* The calling handler has served faults, the last one of that thread: looks now and then whether it runs in the right place. */
 void handler_place_after(struct handler *h, int thread_id);
 
-/* --- pager.c: what comes back without a fault of its own, and what lies on disk --- */
+/* --- pager.c, streams.c: what lies on disk, and what comes back without a fault of its own --- */
 
 int pager_start(struct memmgr *mm, struct error *err);
 void pager_stop(struct memmgr *mm);

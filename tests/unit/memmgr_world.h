@@ -313,6 +313,19 @@ static inline void read_pagemap(int pagemap, const void *chunk, uint64_t entries
 	ck_assert_int_eq(pread(pagemap, entries, len, (off_t)((uintptr_t)chunk / PAGE * sizeof(uint64_t))), len);
 }
 
+/* Streams that touches have begun bring pages for a while: until none came for 20 ms. */
+static inline void wait_for_rest(void)
+{
+	uint64_t before = UINT64_MAX;
+	for (unsigned quiet = 0, tries = 0; quiet < 4 && tries < 1000; tries++) {
+		struct memmgr_stats s = stats_now();
+		uint64_t moved = s.prefetched + s.decompressed + s.zero_filled + s.copied_from_limbo;
+		quiet = moved == before ? quiet + 1 : 0;
+		before = moved;
+		usleep(5000);
+	}
+}
+
 /*
  * Compares the page table with what the kernel says, while nothing moves: invariants 1 and 2 of bring.c, and all counters. all_touched: each
  * page that is RESIDENT was touched, and so must be there.
@@ -321,6 +334,7 @@ static inline void check_table(bool all_touched)
 {
 	const struct page_table *pt = &world.mm->pt;
 	uint64_t counts[PAGE_NR_STATES] = {0}, armed = 0;
+	wait_for_rest();
 	int pagemap = page_scan_open();
 	ck_assert_int_ge(pagemap, 0);
 	for (uint32_t n = 0; n < pt->nr_chunks; n++) {
