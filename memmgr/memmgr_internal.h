@@ -231,9 +231,7 @@ void share_close(struct share *share);
 /* What stays in an entry of a page whose content is dropped: the slot that nobody was told of. */
 static inline page_entry share_owed(page_entry e)
 {
-	uint64_t ref = page_ref(e);
-	bool owed = (ref & (PAGE_REF_SHARE | PAGE_REF_OWED)) == (PAGE_REF_SHARE | PAGE_REF_OWED);
-	return owed ? (ref & ~PAGE_REF_IN_POOL) << PAGE_REF_SHIFT : 0;
+	return page_holds_slot(e) ? (page_ref(e) & ~PAGE_REF_IN_POOL) << PAGE_REF_SHIFT : 0;
 }
 /*
  * Makes those of nr pages of one chunk anonymous that lie in mappings of the pool; their content is lost, their entries are the

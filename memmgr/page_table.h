@@ -83,10 +83,15 @@ static inline bool page_is_in_pool(page_entry e)
 	return (page_ref(e) & (PAGE_REF_SHARE | PAGE_REF_IN_POOL)) == (PAGE_REF_SHARE | PAGE_REF_IN_POOL);
 }
 
+static inline bool page_holds_slot(page_entry e)
+{
+	return (page_ref(e) & (PAGE_REF_SHARE | PAGE_REF_OWED)) == (PAGE_REF_SHARE | PAGE_REF_OWED);
+}
+
 /* Not SHARED any more, but its slot was not reported yet. */
 static inline bool page_owes_slot(page_entry e)
 {
-	return page_state(e) != PAGE_SHARED && (page_ref(e) & (PAGE_REF_SHARE | PAGE_REF_OWED)) == (PAGE_REF_SHARE | PAGE_REF_OWED);
+	return page_state(e) != PAGE_SHARED && page_holds_slot(e);
 }
 
 struct chunk {

@@ -315,9 +315,9 @@ struct restore {
 	struct memmgr *mm;
 	struct chunk *c;
 	uint32_t first;
-	uint8_t *mapping, *stage; /* two chunks; the aligned one within them */
-	bool moved;               /* the stage is the chunk now */
-	bool out[CHUNK_PAGES];    /* was resident, and was taken out */
+	struct bring_stage stage;
+	bool moved;            /* the stage is the chunk now */
+	bool out[CHUNK_PAGES]; /* was resident, and was taken out */
 };
 
 /* Calls what for each run of pages of the chunk that lie in the pool. */
@@ -392,7 +392,7 @@ static int fill_stage(struct restore *r)
 	struct memmgr *mm = r->mm;
 	for (uint32_t i = 0; i < CHUNK_PAGES; i++) {
 		page_entry e = mm->pt.entries[r->first + i];
-		uint8_t *to = r->stage + i * PAGE_BYTES;
+		uint8_t *to = r->stage.chunk + i * PAGE_BYTES;
 		if (page_state(e) == PAGE_COMPRESSED) {
 			int ret = store_get(mm->store, page_ref(e), to);
 			if (ret)
@@ -469,7 +469,7 @@ static int restore_chunk(struct restore *r)
 	if (ret == 0)
 		ret = fill_stage(r);
 	if (ret == 0)
-		ret = mem_move_over(r->stage, CHUNK_SIZE, r->c->hva);
+		ret = mem_move_over(r->stage.chunk, CHUNK_SIZE, r->c->hva);
 	if (ret) {
 		undo(r);
 		chunk_disarm_if_whole(mm, r->c);
@@ -490,23 +490,22 @@ static int restore_chunk(struct restore *r)
 int share_restore(struct memmgr *mm, uint32_t page)
 {
 	struct restore r = {.mm = mm, .c = page_chunk(&mm->pt, page), .first = page - page % CHUNK_PAGES};
-	r.mapping = mem_map(2 * CHUNK_SIZE);
-	if (!r.mapping)
+	if (bring_stage_init(&r.stage) != 0)
 		return -ENOMEM;
-	r.stage = r.mapping + (CHUNK_SIZE - (uint64_t)(uintptr_t)r.mapping % CHUNK_SIZE) % CHUNK_SIZE;
-	mem_madvise(r.stage, CHUNK_SIZE, MADV_HUGEPAGE);
-	*(volatile uint8_t *)r.stage = 0; /* gets the huge page before anybody waits */
+	*(volatile uint8_t *)r.stage.chunk = 0; /* gets the huge page before anybody waits */
 	lock_take(&mm->evict_lock);
 	lock_take(&r.c->lock);
 	int ret = restore_chunk(&r);
 	lock_release(&r.c->lock);
 	lock_release(&mm->evict_lock);
+	if (!r.moved) {
+		bring_stage_fini(&r.stage);
+		return ret;
+	}
 	/* Where the stage was, there may be somebody else's by now. */
-	uint64_t head = (uint64_t)(r.stage - r.mapping);
+	uint64_t head = (uint64_t)(r.stage.chunk - r.stage.mapping);
 	if (head)
-		munmap(r.mapping, head);
-	munmap(r.stage + CHUNK_SIZE, CHUNK_SIZE - head);
-	if (!r.moved)
-		munmap(r.stage, CHUNK_SIZE);
+		munmap(r.stage.mapping, head);
+	munmap(r.stage.chunk + CHUNK_SIZE, CHUNK_SIZE - head);
 	return ret;
 }
