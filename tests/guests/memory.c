@@ -2,7 +2,8 @@
  * Fills memory with patterns, then rereads and rewrites it, and verifies every byte.
  *
  * Options: seed= (1), pages= (0: all free ones; suffixes allowed), skip= (0, free pages to leave alone
- * before them), rounds= (2), order=sequential|random|zipf (sequential), skew= (100: the
+ * before them), rounds= (2), until_key (no more rounds
+ * when a byte has come to the serial port), order=sequential|random|zipf (sequential), skew= (100: the
  * Zipf exponent in hundredths), touches= (pages, for random and zipf), write= (30, percent of touches that rewrite the page),
  * mix=ZERO,TEXT,BINARY,RANDOM in percent (25 each), idle_ms= (0, sleep between rounds), quiet.
  */
@@ -96,6 +97,7 @@ int guest_main(void)
 {
 	unsigned round, rounds = (unsigned)cmdline_number("rounds", 2), percent = (unsigned)cmdline_number("write", 30);
 	uint64_t start, i, touches;
+	bool until_key = cmdline_has("until_key");
 	enum order order;
 	char text[16];
 
@@ -118,7 +120,7 @@ int guest_main(void)
 	for (i = 0; i < nr_pages; i++)
 		rewrite(i);
 	report("filled", nr_pages, start);
-	for (round = 0; round < rounds; round++) {
+	for (round = 0; round < rounds && !(until_key && serial_read() >= 0); round++) {
 		clock_sleep_us(cmdline_number("idle_ms", 0) * 1000);
 		start = tsc_read();
 		touch(order, touches, percent, round);

@@ -1,4 +1,4 @@
-/* A child process with two pipes. Each VMM has its own process group, and dies with the test. */
+/* A child process with three pipes. Each VMM has its own process group, and dies with the test. */
 #include "tests/native/vm_process.h"
 
 #include <errno.h>
@@ -25,6 +25,7 @@ struct stream {
 
 struct vm_process {
 	pid_t pid; /* 0: waited for */
+	int input;
 	int status;
 	size_t matched; /* output before this was waited for already */
 	struct stream output, messages;
@@ -89,7 +90,7 @@ struct vm_process *vm_process_start(const char *guest, const char *append, const
 {
 	char vmm[512], guests[512], kernel[600], words[2000], *rest = words, *word;
 	const char *arguments[MOST_ARGUMENTS];
-	int output[2], messages[2];
+	int input[2], output[2], messages[2];
 	va_list values;
 	size_t nr = 0;
 
@@ -110,6 +111,7 @@ struct vm_process *vm_process_start(const char *guest, const char *append, const
 
 	struct vm_process *vm = calloc(1, sizeof(*vm));
 	ck_assert_ptr_nonnull(vm);
+	ck_assert_int_eq(pipe2(input, O_CLOEXEC), 0);
 	ck_assert_int_eq(pipe2(output, O_CLOEXEC), 0);
 	ck_assert_int_eq(pipe2(messages, O_CLOEXEC), 0);
 	vm->pid = fork();
@@ -117,7 +119,7 @@ struct vm_process *vm_process_start(const char *guest, const char *append, const
 	if (!vm->pid) {
 		setpgid(0, 0);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
+		dup2(input[0], STDIN_FILENO);
 		dup2(output[1], STDOUT_FILENO);
 		dup2(messages[1], STDERR_FILENO);
 		execv(vmm, (char *const *)arguments);
@@ -125,8 +127,10 @@ struct vm_process *vm_process_start(const char *guest, const char *append, const
 		_exit(127);
 	}
 	setpgid(vm->pid, vm->pid);
+	close(input[0]);
 	close(output[1]);
 	close(messages[1]);
+	vm->input = input[1];
 	vm->output.fd = output[0];
 	vm->messages.fd = messages[0];
 	return vm;
@@ -192,6 +196,11 @@ void vm_process_expect(struct vm_process *vm, const char *text, unsigned timeout
 		give_up(vm, what);
 	}
 	vm->matched = (size_t)(at - vm->output.bytes) + strlen(text);
+}
+
+void vm_process_type(struct vm_process *vm, const char *text)
+{
+	ck_assert_int_eq(write(vm->input, text, strlen(text)), (ssize_t)strlen(text));
 }
 
 size_t vm_process_listen(struct vm_process *vm, unsigned ms)
@@ -271,6 +280,7 @@ void vm_process_end(struct vm_process *vm)
 		kill(-vm->pid, SIGKILL);
 		waitpid(vm->pid, NULL, 0);
 	}
+	close(vm->input);
 	if (vm->output.fd >= 0)
 		close(vm->output.fd);
 	if (vm->messages.fd >= 0)

@@ -25,6 +25,8 @@ struct vm_process *vm_process_start(const char *guest, const char *append, const
 	__attribute__((format(printf, 3, 4)));
 /* Reads until the guest has printed text (behind what was waited for before). */
 void vm_process_expect(struct vm_process *vm, const char *text, unsigned timeout_ms);
+/* Sends text to the guest's serial port. */
+void vm_process_type(struct vm_process *vm, const char *text);
 /* Reads for that long. Returns bytes of output that came meanwhile. */
 size_t vm_process_listen(struct vm_process *vm, unsigned ms);
 /* Reads until the VMM ends. Returns its wait status. */
