@@ -45,8 +45,8 @@ static int check_settings(const struct scanner_settings *set, struct error *err)
 {
 	if (set->cpu_percent > 100)
 		return error_set(err, EINVAL, "dedup: cpu is %u percent; it must be 0 to 100, of one CPU", set->cpu_percent);
-	if (set->pass_ms < 10 || set->pass_ms > 3600000)
-		return error_set(err, EINVAL, "dedup: pass is %u ms; it must be 10 to 3600000", set->pass_ms);
+	if (set->pass_ms < 1 || set->pass_ms > 3600000)
+		return error_set(err, EINVAL, "dedup: pass is %u ms; it must be 1 to 3600000", set->pass_ms);
 	if (set->huge_percent < 1 || set->huge_percent > 100)
 		return error_set(err, EINVAL, "dedup: huge-percent is %u; it must be 1 to 100", set->huge_percent);
 	return 0;
