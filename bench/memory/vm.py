@@ -1,4 +1,5 @@
-"""A running pager guest (tests/guests/pager.c) under pagoda-vmm: commands by its serial line, QMP, and eviction by the manager or by the kernel."""
+"""A running guest under pagoda-vmm that takes commands on its serial line, QMP; and the pager (tests/guests/pager.c), with eviction by the
+manager or by the kernel."""
 import json
 import os
 import pathlib
@@ -14,7 +15,7 @@ from programs import REPOSITORY, run, words
 
 PAGE = 4096
 VMM = os.environ.get("PAGODA_VMM", str(REPOSITORY / "build/pagoda-vmm"))
-GUEST = pathlib.Path(os.environ.get("PAGODA_GUESTS", REPOSITORY / "build/guests")) / "pager.elf"
+GUESTS = pathlib.Path(os.environ.get("PAGODA_GUESTS", REPOSITORY / "build/guests"))
 # How the VMM is told: with manager, and without.
 MEMORY = {"ours": os.environ.get("PAGODA_MEMORY", ""), "kernel": "manager=off"}
 
@@ -52,22 +53,18 @@ class Qmp:
         raise RuntimeError(f"{command}: the VMM has ended")
 
 
-class Vm:
-    """side: "ours" or "kernel". memory: more of the option -memory (prefetch=off, swap=...)."""
+class Guest:
+    """name: of the micro-guest, which its lines begin with. options: of the VMM, beside those that all have. before: called in the child, before exec."""
 
-    def __init__(self, side, pages=65536, cpus=1, memory="", cgroup=None, **append):
-        self.side, self.pages = side, pages
+    def __init__(self, name, pages, options=(), cpus=1, before=None, **append):
+        self.name, self.pages = name, pages
         self.text = b""
         self.directory = tempfile.mkdtemp(prefix="pagoda-bench-")
         mib = pages * PAGE // 2**20 + 32
-        option = ",".join(filter(None, (MEMORY[side], memory if side == "ours" else "")))
-        command = [VMM, "-m", str(mib), "-smp", str(cpus), "-kernel", str(GUEST), "-serial", "stdio", "-no-reboot",
+        command = [VMM, "-m", str(mib), "-smp", str(cpus), "-kernel", str(GUESTS / f"{name}.elf"), "-serial", "stdio", "-no-reboot",
                    "-append", " ".join(f"{k}={v}" for k, v in ({"pages": pages} | append).items()),
-                   "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off"]
-        if option:
-            command += ["-memory", option]
-        enter = (lambda: pathlib.Path(cgroup, "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")) if cgroup else None
-        self.vmm = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=enter)
+                   "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off", *options]
+        self.vmm = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=before)
         try:
             self.gpa = int(self.wait("ready")["gpa"])
             self.qmp = Qmp(f"{self.directory}/qmp")
@@ -83,7 +80,7 @@ class Vm:
 
     def wait(self, what, seconds=120):
         """The words of the next line that tells of it."""
-        mark, end = f"pager: {what}".encode(), time.monotonic() + seconds
+        mark, end = f"{self.name}: {what}".encode(), time.monotonic() + seconds
         while True:
             at = self.text.find(mark)
             stop = self.text.find(b"\n", at)
@@ -107,13 +104,33 @@ class Vm:
     def fill(self):
         return self.command("fill", "filled")
 
-    def touch(self, **options):
-        return self.command("touch", "touched", **options)
-
     def verify(self):
         wrong = self.command("verify", "verified")["wrong"]
         if wrong:
-            sys.exit(f"{wrong:.0f} pages of the guest ({self.side}) are wrong: {self.text.decode(errors='replace')[-600:]}")
+            sys.exit(f"{wrong:.0f} pages of the guest are wrong: {self.text.decode(errors='replace')[-600:]}")
+
+    def end(self):
+        if self.vmm.poll() is None:
+            try:
+                self.send("quit")
+                self.vmm.wait(5)
+            except (OSError, subprocess.TimeoutExpired):
+                self.vmm.kill()
+                self.vmm.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Vm(Guest):
+    """A pager. side: "ours" or "kernel". memory: more of the option -memory (prefetch=off, swap=...)."""
+
+    def __init__(self, side, pages=65536, cpus=1, memory="", cgroup=None, **append):
+        self.side = side
+        option = ",".join(filter(None, (MEMORY[side], memory if side == "ours" else "")))
+        enter = (lambda: pathlib.Path(cgroup, "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")) if cgroup else None
+        super().__init__("pager", pages, ["-memory", option] if option else [], cpus, enter, **append)
+
+    def touch(self, **options):
+        return self.command("touch", "touched", **options)
 
     def evict(self, keep_percent=0, tier="compressed"):
         """All of the pager's pages, or all but a share: those that follow each other."""
@@ -134,14 +151,3 @@ class Vm:
 
     def stats(self):
         return self.qmp.call("query-memory")["stats"]
-
-    def end(self):
-        if self.vmm.poll() is None:
-            try:
-                self.send("quit")
-                self.vmm.wait(5)
-            except (OSError, subprocess.TimeoutExpired):
-                self.vmm.kill()
-                self.vmm.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
