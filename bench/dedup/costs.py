@@ -23,12 +23,17 @@ def slab_bytes():
     return sum(read(cache, "objects") * read(cache, "slab_size") for cache in caches)
 
 
+def status_bytes(pid, name):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith(name))
+
+
+def anonymous_bytes(pid):
+    return status_bytes(pid, "RssAnon")
+
+
 def page_table_bytes(pids):
-    total = meminfo()["SecPageTables"]
-    for pid in pids:
-        status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-        total += next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmPTE"))
-    return total
+    return meminfo()["SecPageTables"] + sum(status_bytes(pid, "VmPTE") for pid in pids)
 
 
 def kernel_bytes(pids):

@@ -3,7 +3,7 @@
     with Ksm(max_page_sharing=256) as ksm:
         ksm.start(); ... ksm.saved() ... ksm.unmerge()
 """
-import os
+import ctypes
 import pathlib
 import time
 
@@ -34,6 +34,12 @@ def ksmd():
         except OSError:
             continue
     raise RuntimeError("there is no ksmd: a kernel without CONFIG_KSM")
+
+
+def mark_process():
+    """Makes all memory of this process, and of what it executes, mergeable (prctl(2), PR_SET_MEMORY_MERGE)."""
+    if ctypes.CDLL(None).prctl(67, 1, 0, 0, 0):
+        raise RuntimeError("this kernel does not let a process be marked for KSM")
 
 
 class Ksm:
@@ -67,8 +73,9 @@ class Ksm:
         put("run", 1)
 
     @staticmethod
-    def stop():
-        put("run", 0)
+    def full_speed():
+        for name in ("advisor_mode", "pages_to_scan", "sleep_millisecs"):
+            put(name, BEST[name])
 
     @staticmethod
     def unmerge():
@@ -83,15 +90,6 @@ class Ksm:
     def cpu_ns(self):
         """On a CPU until now."""
         return int(pathlib.Path(f"/proc/{self.pid}/schedstat").read_text(encoding="ascii").split()[0])
-
-    @staticmethod
-    def saved():
-        return get("pages_sharing") + get("ksm_zero_pages")
-
-    @staticmethod
-    def merged():
-        """Pages that map a shared one; a zero page has no other to be compared with."""
-        return get("pages_sharing") + get("pages_shared") + get("ksm_zero_pages")
 
 
 class Throttle:
@@ -112,6 +110,8 @@ class Throttle:
 
     def tick(self):
         now = (time.monotonic(), self.ksm.cpu_ns(), get("pages_scanned"))
+        if now[0] - self.last[0] < 0.2:
+            return
         if now[2] > self.last[2]:
             self.cost_ns = max(50.0, (now[1] - self.last[1]) / (now[2] - self.last[2]))
         self.last = now

@@ -85,12 +85,20 @@ class Oracle:
         self.done[guest] = max(self.done[guest], rewrites)
 
 
-def resident(pid, start, end):
-    """Numbers of the pages between two addresses that the process has in memory (Documentation/admin-guide/mm/pagemap.rst)."""
+# Bits of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst).
+PRESENT, FILE, FRAME = 1 << 63, 1 << 61, (1 << 55) - 1
+
+
+def pagemap(pid, start, nr_pages):
     with open(f"/proc/{pid}/pagemap", "rb") as file:
-        file.seek(start // PAGE * 8)
-        entries = file.read((end - start) // PAGE * 8)
-    return [i for i, (entry,) in enumerate(struct.iter_unpack("<Q", entries)) if entry >> 63]
+        return struct.unpack(f"<{nr_pages}Q", os.pread(file.fileno(), nr_pages * 8, start // PAGE * 8))
+
+
+def frames(pid, start, nr_pages):
+    """Numbers of page frames that the process maps there: of anonymous memory, and of files. Root alone sees them."""
+    entries = pagemap(pid, start, nr_pages)
+    return ({entry & FRAME for entry in entries if entry & (PRESENT | FILE) == PRESENT},
+            {entry & FRAME for entry in entries if entry & (PRESENT | FILE) == PRESENT | FILE})
 
 
 def memory_of(pid, nr_bytes):
@@ -103,17 +111,17 @@ def memory_of(pid, nr_bytes):
     raise RuntimeError(f"process {pid} has no guest memory of {nr_bytes} bytes")
 
 
-def count(guests, mib, leave_out=None):
-    """Pages that could be saved in guests' memory, by reading it. guests: process numbers of VMMs. leave_out: a range of gpas."""
+def count(guests, size, leave_out=None):
+    """Pages that could be saved in guests' memory, by reading it. guests: process of the VMM, and where the guest's memory of that size lies in it.
+    leave_out: a range of gpas."""
     seen, total, zero = set(), 0, bytes(PAGE)
-    for pid in guests:
-        base = memory_of(pid, mib << 20)
+    for pid, base in guests:
         with open(f"/proc/{pid}/mem", "rb", buffering=0) as file:
-            for page in resident(pid, base, base + (mib << 20)):
-                if leave_out and leave_out[0] <= page * PAGE < leave_out[1]:
+            for page, entry in enumerate(pagemap(pid, base, size // PAGE)):
+                if not entry & PRESENT or (leave_out and leave_out[0] <= page * PAGE < leave_out[1]):
                     continue
-                bytes_ = os.pread(file.fileno(), PAGE, base + page * PAGE)
+                content = os.pread(file.fileno(), PAGE, base + page * PAGE)
                 total += 1
-                if bytes_ != zero:
-                    seen.add(hashlib.blake2b(bytes_, digest_size=16).digest())
+                if content != zero:
+                    seen.add(hashlib.blake2b(content, digest_size=16).digest())
     return total - len(seen)

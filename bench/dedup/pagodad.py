@@ -6,6 +6,7 @@ import struct
 import subprocess
 import time
 
+import costs
 from programs import REPOSITORY
 
 PAGODAD = os.environ.get("PAGODA_DAEMON", str(REPOSITORY / "build/pagodad"))
@@ -55,18 +56,15 @@ class Pagodad:
 
     def bytes(self):
         """Anonymous memory, and all memfds that it holds: pools, and clients' staging."""
-        proc = pathlib.Path(f"/proc/{self.process.pid}")
-        anonymous = next(int(line.split()[1]) << 10 for line in (proc / "status").read_text(encoding="ascii").splitlines()
-                         if line.startswith("RssAnon"))
         files = {}
-        for fd in (proc / "fd").iterdir():
+        for fd in pathlib.Path(f"/proc/{self.process.pid}/fd").iterdir():
             try:
                 if os.readlink(fd).startswith("/memfd:"):
                     stat = os.stat(fd)
                     files[stat.st_ino] = stat.st_blocks * 512
             except OSError:
                 continue
-        return anonymous + sum(files.values())
+        return costs.anonymous_bytes(self.process.pid) + sum(files.values())
 
     def end(self):
         self.asking.close()

@@ -14,6 +14,7 @@ import time
 from programs import REPOSITORY, run, words
 
 PAGE = 4096
+BESIDE_MIB = 32  # memory of a guest beside the pages that it is asked to use
 VMM = os.environ.get("PAGODA_VMM", str(REPOSITORY / "build/pagoda-vmm"))
 GUESTS = pathlib.Path(os.environ.get("PAGODA_GUESTS", REPOSITORY / "build/guests"))
 # How the VMM is told: with manager, and without.
@@ -60,7 +61,7 @@ class Guest:
         self.name, self.pages = name, pages
         self.text = b""
         self.directory = tempfile.mkdtemp(prefix="pagoda-bench-")
-        mib = pages * PAGE // 2**20 + 32
+        mib = pages * PAGE // 2**20 + BESIDE_MIB
         command = [VMM, "-m", str(mib), "-smp", str(cpus), "-kernel", str(GUESTS / f"{name}.elf"), "-serial", "stdio", "-no-reboot",
                    "-append", " ".join(f"{k}={v}" for k, v in ({"pages": pages} | append).items()),
                    "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off", *options]
@@ -77,6 +78,16 @@ class Guest:
 
     def __exit__(self, *_):
         self.end()
+
+    def is_heard(self, what):
+        """Whether a line that tells of it has come."""
+        while select.select([self.vmm.stdout], [], [], 0)[0]:
+            more = os.read(self.vmm.stdout.fileno(), 65536)
+            if not more:
+                break
+            self.text += more
+        at = self.text.find(f"{self.name}: {what}".encode())
+        return at >= 0 and b"\n" in self.text[at:]
 
     def wait(self, what, seconds=120):
         """The words of the next line that tells of it."""
