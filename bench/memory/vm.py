@@ -1,4 +1,5 @@
-"""A running pager guest (tests/guests/pager.c) under pagoda-vmm: commands by its serial line, QMP, and eviction by the manager or by the kernel."""
+"""A running guest under pagoda-vmm that takes commands on its serial line, QMP; and the pager (tests/guests/pager.c), with eviction by the
+manager or by the kernel."""
 import json
 import os
 import pathlib
@@ -13,8 +14,9 @@ import time
 from programs import REPOSITORY, run, words
 
 PAGE = 4096
+BESIDE_MIB = 32  # memory of a guest beside the pages that it is asked to use
 VMM = os.environ.get("PAGODA_VMM", str(REPOSITORY / "build/pagoda-vmm"))
-GUEST = pathlib.Path(os.environ.get("PAGODA_GUESTS", REPOSITORY / "build/guests")) / "pager.elf"
+GUESTS = pathlib.Path(os.environ.get("PAGODA_GUESTS", REPOSITORY / "build/guests"))
 # How the VMM is told: with manager, and without.
 MEMORY = {"ours": os.environ.get("PAGODA_MEMORY", ""), "kernel": "manager=off"}
 
@@ -52,22 +54,18 @@ class Qmp:
         raise RuntimeError(f"{command}: the VMM has ended")
 
 
-class Vm:
-    """side: "ours" or "kernel". memory: more of the option -memory (prefetch=off, swap=...)."""
+class Guest:
+    """name: of the micro-guest, which its lines begin with. options: of the VMM, beside those that all have. before: called in the child, before exec."""
 
-    def __init__(self, side, pages=65536, cpus=1, memory="", cgroup=None, **append):
-        self.side, self.pages = side, pages
+    def __init__(self, name, pages, options=(), cpus=1, before=None, **append):
+        self.name, self.pages = name, pages
         self.text = b""
         self.directory = tempfile.mkdtemp(prefix="pagoda-bench-")
-        mib = pages * PAGE // 2**20 + 32
-        option = ",".join(filter(None, (MEMORY[side], memory if side == "ours" else "")))
-        command = [VMM, "-m", str(mib), "-smp", str(cpus), "-kernel", str(GUEST), "-serial", "stdio", "-no-reboot",
+        mib = pages * PAGE // 2**20 + BESIDE_MIB
+        command = [VMM, "-m", str(mib), "-smp", str(cpus), "-kernel", str(GUESTS / f"{name}.elf"), "-serial", "stdio", "-no-reboot",
                    "-append", " ".join(f"{k}={v}" for k, v in ({"pages": pages} | append).items()),
-                   "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off"]
-        if option:
-            command += ["-memory", option]
-        enter = (lambda: pathlib.Path(cgroup, "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")) if cgroup else None
-        self.vmm = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=enter)
+                   "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off", *options]
+        self.vmm = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=before)
         try:
             self.gpa = int(self.wait("ready")["gpa"])
             self.qmp = Qmp(f"{self.directory}/qmp")
@@ -81,9 +79,19 @@ class Vm:
     def __exit__(self, *_):
         self.end()
 
+    def is_heard(self, what):
+        """Whether a line that tells of it has come."""
+        while select.select([self.vmm.stdout], [], [], 0)[0]:
+            more = os.read(self.vmm.stdout.fileno(), 65536)
+            if not more:
+                break
+            self.text += more
+        at = self.text.find(f"{self.name}: {what}".encode())
+        return at >= 0 and b"\n" in self.text[at:]
+
     def wait(self, what, seconds=120):
         """The words of the next line that tells of it."""
-        mark, end = f"pager: {what}".encode(), time.monotonic() + seconds
+        mark, end = f"{self.name}: {what}".encode(), time.monotonic() + seconds
         while True:
             at = self.text.find(mark)
             stop = self.text.find(b"\n", at)
@@ -107,13 +115,33 @@ class Vm:
     def fill(self):
         return self.command("fill", "filled")
 
-    def touch(self, **options):
-        return self.command("touch", "touched", **options)
-
     def verify(self):
         wrong = self.command("verify", "verified")["wrong"]
         if wrong:
-            sys.exit(f"{wrong:.0f} pages of the guest ({self.side}) are wrong: {self.text.decode(errors='replace')[-600:]}")
+            sys.exit(f"{wrong:.0f} pages of the guest are wrong: {self.text.decode(errors='replace')[-600:]}")
+
+    def end(self):
+        if self.vmm.poll() is None:
+            try:
+                self.send("quit")
+                self.vmm.wait(5)
+            except (OSError, subprocess.TimeoutExpired):
+                self.vmm.kill()
+                self.vmm.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Vm(Guest):
+    """A pager. side: "ours" or "kernel". memory: more of the option -memory (prefetch=off, swap=...)."""
+
+    def __init__(self, side, pages=65536, cpus=1, memory="", cgroup=None, **append):
+        self.side = side
+        option = ",".join(filter(None, (MEMORY[side], memory if side == "ours" else "")))
+        enter = (lambda: pathlib.Path(cgroup, "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")) if cgroup else None
+        super().__init__("pager", pages, ["-memory", option] if option else [], cpus, enter, **append)
+
+    def touch(self, **options):
+        return self.command("touch", "touched", **options)
 
     def evict(self, keep_percent=0, tier="compressed"):
         """All of the pager's pages, or all but a share: those that follow each other."""
@@ -134,14 +162,3 @@ class Vm:
 
     def stats(self):
         return self.qmp.call("query-memory")["stats"]
-
-    def end(self):
-        if self.vmm.poll() is None:
-            try:
-                self.send("quit")
-                self.vmm.wait(5)
-            except (OSError, subprocess.TimeoutExpired):
-                self.vmm.kill()
-                self.vmm.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
-

@@ -19,6 +19,7 @@
 #include "lib/bytes.h"
 #include "lib/clock.h"
 #include "lib/cmdline.h"
+#include "lib/command.h"
 #include "lib/guest.h"
 #include "lib/memmap.h"
 #include "lib/pattern.h"
@@ -41,47 +42,6 @@ static uint64_t max_stalls, stall_cycles, gap_cycles;
 static struct order order;
 static struct part parts[SMP_MOST_CPUS];
 static uint64_t stamps[MOST_STAMPS][2];
-
-static const char *word_of(const char *line, const char *name)
-{
-	size_t len = strlen(name);
-
-	for (; *line; line++)
-		if (line[0] == ' ' && !strncmp(line + 1, name, len) && line[len + 1] == '=')
-			return line + len + 2;
-	return NULL;
-}
-
-static uint64_t number_of(const char *line, const char *name, uint64_t otherwise)
-{
-	const char *at = word_of(line, name);
-	uint64_t value = 0;
-
-	if (!at)
-		return otherwise;
-	for (; *at >= '0' && *at <= '9'; at++)
-		value = value * 10 + (uint64_t)(*at - '0');
-	return value;
-}
-
-static void read_line(char *line)
-{
-	size_t len = 0;
-	int byte;
-
-	for (;;) {
-		byte = serial_read();
-		if (byte < 0) {
-			clock_sleep_us(POLL_US);
-			continue;
-		}
-		if (byte == '\n')
-			break;
-		if (byte != '\r' && len < LINE - 1)
-			line[len++] = (char)byte;
-	}
-	line[len] = '\0';
-}
 
 static inline uint8_t *page_at(uint64_t page)
 {
@@ -125,13 +85,14 @@ static void sort(uint32_t *values, size_t nr)
 
 static void open_order(const char *line)
 {
-	const char *kind = word_of(line, "order");
+	const char *kind = command_text(line, "order");
 
 	order_open(&order,
 		   kind && !strncmp(kind, "random", 6) ? ORDER_RANDOM
 		   : kind && !strncmp(kind, "zipf", 4) ? ORDER_ZIPF
 						       : ORDER_SEQUENTIAL,
-		   nr_pages, pattern.seed, number_of(line, "draw", 0), (double)number_of(line, "skew", 100) / 100, permutation);
+		   nr_pages, pattern.seed, command_number(line, "draw", 0), (double)command_number(line, "skew", 100) / 100,
+		   permutation);
 }
 
 /* One vCPU's part; its order starts where the part does. */
@@ -173,14 +134,14 @@ static void print_us(const char *name, uint64_t cycles)
 
 static void touch(const char *line)
 {
-	uint64_t touches = number_of(line, "touches", nr_pages), start, end = 0, total = 0, nr = 0;
+	uint64_t touches = command_number(line, "touches", nr_pages), start, end = 0, total = 0, nr = 0;
 	unsigned cpu, nr_cpus = smp_cpus();
 
 	if (touches > max_stalls)
 		touches = max_stalls;
 	open_order(line);
-	stall_cycles = number_of(line, "stall_ns", 0) * clock_tsc_khz() / 1000000;
-	gap_cycles = number_of(line, "gap_us", 0) * clock_tsc_khz() / 1000;
+	stall_cycles = command_number(line, "stall_ns", 0) * clock_tsc_khz() / 1000000;
+	gap_cycles = command_number(line, "gap_us", 0) * clock_tsc_khz() / 1000;
 	for (cpu = 0; cpu < nr_cpus; cpu++)
 		parts[cpu] = (struct part){.first = touches * cpu / nr_cpus,
 					   .touches = touches * (cpu + 1) / nr_cpus - touches * cpu / nr_cpus};
@@ -210,14 +171,14 @@ static void touch(const char *line)
 
 static void run(const char *line)
 {
-	uint64_t pages = number_of(line, "pages", nr_pages), cycles = number_of(line, "ms", 1000) * clock_tsc_khz(), start,
-		 touches = 0;
+	uint64_t pages = command_number(line, "pages", nr_pages), cycles = command_number(line, "ms", 1000) * clock_tsc_khz(),
+		 start, touches = 0;
 	struct prng prng = {7};
 	unsigned i;
 
 	if (!pages || pages > nr_pages)
 		pages = nr_pages;
-	order_open(&order, ORDER_RANDOM, nr_pages, pattern.seed, number_of(line, "draw", 0), 1, permutation);
+	order_open(&order, ORDER_RANDOM, nr_pages, pattern.seed, command_number(line, "draw", 0), 1, permutation);
 	for (start = tsc_read(); tsc_read() - start < cycles; touches += 64)
 		for (i = 0; i < 64; i++)
 			touch_page(permutation[prng_below(&prng, pages)]);
@@ -226,7 +187,7 @@ static void run(const char *line)
 
 static void stream(const char *line)
 {
-	uint64_t rounds = number_of(line, "rounds", 1), i, sum = 0, start = tsc_read(), end;
+	uint64_t rounds = command_number(line, "rounds", 1), i, sum = 0, start = tsc_read(), end;
 	const uint64_t *at, *last = (const uint64_t *)page_at(nr_pages);
 
 	for (i = 0; i < rounds; i++)
@@ -241,9 +202,9 @@ static void stream(const char *line)
 /* The content of pages takes part in where the chase goes on, so that no read starts before the last one has ended. */
 static void chase(const char *line)
 {
-	uint64_t touches = number_of(line, "touches", 1000000), i, at = 0, start, end, mask = nr_pages * PAGE_SIZE / 8;
+	uint64_t touches = command_number(line, "touches", 1000000), i, at = 0, start, end, mask = nr_pages * PAGE_SIZE / 8;
 	const uint64_t *words = (const uint64_t *)region;
-	struct prng prng = {number_of(line, "draw", 0)};
+	struct prng prng = {command_number(line, "draw", 0)};
 
 	start = tsc_read();
 	for (i = 0; i < touches; i++) {
@@ -324,20 +285,20 @@ int guest_main(void)
 	memset(stamps, 0, sizeof(stamps));
 	print("pager: ready gpa=%lu pages=%lu cpus=%u stamps=%lu\n", (uint64_t)region, nr_pages, smp_cpus(), (uint64_t)stamps);
 	for (;;) {
-		read_line(line);
-		if (!strncmp(line, "fill", 4))
+		command_read(line, sizeof(line), POLL_US);
+		if (command_is(line, "fill"))
 			fill();
-		else if (!strncmp(line, "touch", 5))
+		else if (command_is(line, "touch"))
 			touch(line);
-		else if (!strncmp(line, "run", 3))
+		else if (command_is(line, "run"))
 			run(line);
-		else if (!strncmp(line, "stream", 6))
+		else if (command_is(line, "stream"))
 			stream(line);
-		else if (!strncmp(line, "chase", 5))
+		else if (command_is(line, "chase"))
 			chase(line);
-		else if (!strncmp(line, "verify", 6))
+		else if (command_is(line, "verify"))
 			wrong += verify();
-		else if (!strncmp(line, "quit", 4))
+		else if (command_is(line, "quit"))
 			return wrong ? 2 : 0;
 		else
 			print("pager: unknown: %s\n", line);

@@ -1,0 +1,120 @@
+"""The kernel's same-page merging: its settings, restored whatever happens, its counters, and ksmd's CPU time.
+
+    with Ksm(max_page_sharing=256) as ksm:
+        ksm.start(); ... ksm.saved() ... ksm.unmerge()
+"""
+import ctypes
+import pathlib
+import time
+
+SYS = pathlib.Path("/sys/kernel/mm/ksm")
+# All that can be written, in an order in which it can be restored.
+SETTINGS = ("merge_across_nodes", "max_page_sharing", "use_zero_pages", "smart_scan", "advisor_mode", "advisor_max_cpu", "advisor_target_scan_time",
+            "pages_to_scan", "sleep_millisecs", "run")
+# As KSM does best; without limit of its speed.
+BEST = {"run": 0, "merge_across_nodes": 1, "use_zero_pages": 1, "smart_scan": 1, "advisor_mode": "none", "pages_to_scan": 4096, "sleep_millisecs": 0}
+
+
+def get(name):
+    text = (SYS / name).read_text(encoding="ascii").strip()
+    if "[" in text:  # one of several words
+        return text[text.index("[") + 1:text.index("]")]
+    return int(text)
+
+
+def put(name, value):
+    (SYS / name).write_text(str(value), encoding="ascii")
+
+
+def ksmd():
+    for directory in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if (directory / "comm").read_text(encoding="ascii") == "ksmd\n":
+                return int(directory.name)
+        except OSError:
+            continue
+    raise RuntimeError("there is no ksmd: a kernel without CONFIG_KSM")
+
+
+def mark_process():
+    """Makes all memory of this process, and of what it executes, mergeable (prctl(2), PR_SET_MEMORY_MERGE)."""
+    if ctypes.CDLL(None).prctl(67, 1, 0, 0, 0):
+        raise RuntimeError("this kernel does not let a process be marked for KSM")
+
+
+class Ksm:
+    def __init__(self, **settings):
+        self.settings = BEST | settings
+        self.pid = ksmd()
+
+    def __enter__(self):
+        self.before = {name: get(name) for name in SETTINGS}
+        try:
+            self.unmerge()
+            for name, value in self.settings.items():
+                put(name, value)
+        except BaseException:
+            self.restore()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.restore()
+
+    def restore(self):
+        """Settings of how to merge can be changed only while nothing is merged."""
+        self.unmerge()
+        for name, value in self.before.items():
+            if get(name) != value:
+                put(name, value)
+
+    @staticmethod
+    def start():
+        put("run", 1)
+
+    @staticmethod
+    def full_speed():
+        for name in ("advisor_mode", "pages_to_scan", "sleep_millisecs"):
+            put(name, BEST[name])
+
+    @staticmethod
+    def unmerge():
+        put("run", 2)
+        end = time.monotonic() + 60
+        while get("pages_shared") or get("pages_sharing"):
+            if time.monotonic() > end:
+                raise RuntimeError("KSM keeps pages merged")
+            time.sleep(0.05)
+        put("run", 0)
+
+    def cpu_ns(self):
+        """On a CPU until now."""
+        return int(pathlib.Path(f"/proc/{self.pid}/schedstat").read_text(encoding="ascii").split()[0])
+
+
+class Throttle:
+    """Holds ksmd at a share of a CPU by how many pages it scans at each wake: call tick() every fifth of a second or so."""
+
+    SLEEP_MS = 20
+
+    def __init__(self, ksm, percent):
+        self.ksm, self.share = ksm, percent / 100
+        self.begin = self.last = (time.monotonic(), ksm.cpu_ns(), get("pages_scanned"))
+        self.cost_ns = 10000.0  # of a page
+        put("sleep_millisecs", self.SLEEP_MS)
+        self.set(self.share)
+
+    def set(self, share):
+        share = min(max(share, 0.001), 0.95)
+        put("pages_to_scan", max(1, int(share / (1 - share) * self.SLEEP_MS * 1e6 / self.cost_ns)))
+
+    def tick(self):
+        now = (time.monotonic(), self.ksm.cpu_ns(), get("pages_scanned"))
+        if now[0] - self.last[0] < 0.2:
+            return
+        if now[2] > self.last[2]:
+            self.cost_ns = max(50.0, (now[1] - self.last[1]) / (now[2] - self.last[2]))
+        self.last = now
+        # What it has had too little or too much until now is made up for within a second.
+        due = self.share * (now[0] - self.begin[0]) - (now[1] - self.begin[1]) / 1e9
+        self.set(self.share + max(-self.share, min(self.share, due)))
