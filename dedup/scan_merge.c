@@ -15,7 +15,7 @@
 enum {
 	OTHERS_MAPPINGS = 8192, /* of vm.max_map_count, for the rest of the VMM: what its threads and its heap may come to */
 	RAISE_ROOM = 65536,
-	TWINS_REST_MS = 50, /* without new twins, before those that came are merged */
+	REST_MS = 50, /* without new slots, before those that came are merged */
 };
 
 static struct scan_chunk *chunk_of(const struct scanner *s, uint32_t page)
@@ -81,19 +81,24 @@ static bool stays_huge(const struct scanner *s, uint32_t page)
 	return c->is_huge && !c->may_break;
 }
 
-/* A page of a huge page has a twin; when enough of it have, all of it is looked at again. */
-static void count_twin(struct scanner *s, const struct share_item *item)
+/* The page has a twin: when enough pages of a huge page have one, it may be broken, and those that were dropped are offered again. */
+static void note_twin(struct scanner *s, uint32_t page)
 {
-	struct scan_chunk *c = chunk_of(s, item->page);
-	give_up(s, item, PROTOCOL_NO_GAIN);
-	s->counts.no_gain++;
-	if (++c->twins < QUIET_PAGES * s->now.huge_percent / 100)
+	struct scan_chunk *c = chunk_of(s, page);
+	if (!stays_huge(s, page) || ++c->twins < QUIET_PAGES * s->now.huge_percent / 100)
 		return;
-	pass_again(s, item->page / QUIET_PAGES);
+	if (c->dropped)
+		pass_chunk_again(s, page / QUIET_PAGES);
 	c->may_break = true;
 }
 
-/* Leaves out what is not worth a mapping. Returns how many items are left. */
+static void drop_twin(struct scanner *s, uint32_t page)
+{
+	chunk_of(s, page)->dropped = true;
+	s->counts.no_gain++;
+}
+
+/* Of one chunk: leaves out what is not worth a mapping. Returns how many items are left. */
 static size_t leave_out(struct scanner *s, struct share_item *items, size_t nr)
 {
 	uint32_t least = least_run(s);
@@ -103,11 +108,9 @@ static size_t leave_out(struct scanner *s, struct share_item *items, size_t nr)
 		while (i + n < nr && items[i + n].page == items[i].page + n && items[i + n].slot == items[i].slot + n)
 			n++;
 		for (size_t k = i; k < i + n; k++) {
-			if (stays_huge(s, items[k].page)) {
-				count_twin(s, &items[k]);
-			} else if (n < least) {
+			if (n < least || stays_huge(s, items[k].page)) {
 				give_up(s, &items[k], PROTOCOL_NO_GAIN);
-				s->counts.no_gain++;
+				drop_twin(s, items[k].page);
 			} else {
 				items[left++] = items[k];
 			}
@@ -117,7 +120,7 @@ static size_t leave_out(struct scanner *s, struct share_item *items, size_t nr)
 	return left;
 }
 
-/* items: in the order of pages. */
+/* items: of one chunk, in the order of pages. */
 static void merge(struct scanner *s, struct share_item *items, size_t nr)
 {
 	enum share_result results[DEDUP_CLIENT_BATCH];
@@ -140,7 +143,7 @@ static void merge(struct scanner *s, struct share_item *items, size_t nr)
 			break;
 		case SHARE_BUSY:
 			give_up(s, &items[i], PROTOCOL_CHANGED);
-			quiet_set(c->pending, items[i].page);
+			pass_again(s, items[i].page);
 			s->counts.busy++;
 			break;
 		}
@@ -153,67 +156,77 @@ static int by_page(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* --- twins --- */
+/* --- gathering --- */
 
-static bool make_room(struct scan_twins *t, size_t nr)
+static bool make_room(struct scan_gathered *g, size_t nr)
 {
-	if (t->done) {
-		memmove(t->items, t->items + t->done, (t->nr - t->done) * sizeof(*t->items));
-		t->nr -= t->done;
-		t->sorted -= t->done;
-		t->done = 0;
+	if (g->done) {
+		memmove(g->items, g->items + g->done, (g->nr - g->done) * sizeof(*g->items));
+		g->nr -= g->done;
+		g->sorted -= g->done;
+		g->done = 0;
 	}
-	if (t->nr + nr <= t->room)
+	if (g->nr + nr <= g->room)
 		return true;
-	uint32_t room = t->room * 2 > DEDUP_CLIENT_BATCH ? t->room * 2 : DEDUP_CLIENT_BATCH;
-	struct share_item *more = room <= MOST_TWINS ? realloc(t->items, room * sizeof(*more)) : NULL;
+	uint32_t room = g->room * 2 > DEDUP_CLIENT_BATCH ? g->room * 2 : DEDUP_CLIENT_BATCH;
+	struct share_item *more = room <= MOST_GATHERED ? realloc(g->items, room * sizeof(*more)) : NULL;
 	if (!more)
 		return false;
-	t->items = more;
-	t->room = room;
+	g->items = more;
+	g->room = room;
+	return true;
+}
+
+static void gather(struct scanner *s, struct share_item *items, size_t nr)
+{
+	struct scan_gathered *g = &s->gathered;
+	if (g->nr + nr > g->room && !make_room(g, nr)) {
+		/* They are offered again some other time. */
+		for (size_t i = 0; i < nr; i++) {
+			give_up(s, &items[i], PROTOCOL_CHANGED);
+			pass_again(s, items[i].page);
+		}
+		return;
+	}
+	memcpy(g->items + g->nr, items, nr * sizeof(*items));
+	g->nr += (uint32_t)nr;
+	g->last_ns = scan_now_ns();
+}
+
+bool merge_gathered(struct scanner *s, uint64_t *wait_ns)
+{
+	struct scan_gathered *g = &s->gathered;
+	*wait_ns = UINT64_MAX;
+	if (g->done == g->nr) {
+		g->done = g->sorted = g->nr = 0;
+		return false;
+	}
+	if (g->done == g->sorted) {
+		uint64_t age = scan_now_ns() - g->last_ns, rest = REST_MS * 1000000ull;
+		if (age < rest && g->nr - g->done < MOST_GATHERED / 2) {
+			*wait_ns = rest - age;
+			return false;
+		}
+		qsort(g->items + g->done, g->nr - g->done, sizeof(*g->items), by_page);
+		g->sorted = g->nr;
+	}
+	struct share_item *items = g->items + g->done;
+	uint32_t nr = 1;
+	while (nr < DEDUP_CLIENT_BATCH && g->done + nr < g->sorted && items[nr].page / QUIET_PAGES == items[0].page / QUIET_PAGES)
+		nr++;
+	g->done += nr;
+	merge(s, items, nr);
 	return true;
 }
 
 void merge_twins(struct scanner *s, const struct dedup_event *event)
 {
-	struct scan_twins *t = &s->twins;
-	if (t->nr + event->nr > t->room && !make_room(t, event->nr)) {
-		/* No room: these are merged as they come. */
-		struct share_item items[DEDUP_CLIENT_BATCH];
-		for (size_t i = 0; i < event->nr; i++)
-			items[i] = (struct share_item){event->pages[i], event->verdicts[i]};
-		qsort(items, event->nr, sizeof(items[0]), by_page);
-		merge(s, items, event->nr);
-		return;
+	struct share_item items[DEDUP_CLIENT_BATCH];
+	for (size_t i = 0; i < event->nr; i++) {
+		note_twin(s, event->pages[i]);
+		items[i] = (struct share_item){event->pages[i], event->verdicts[i]};
 	}
-	for (size_t i = 0; i < event->nr; i++)
-		t->items[t->nr++] = (struct share_item){event->pages[i], event->verdicts[i]};
-	t->last_ns = scan_now_ns();
-}
-
-bool merge_gathered(struct scanner *s, uint64_t *wait_ns)
-{
-	struct scan_twins *t = &s->twins;
-	*wait_ns = UINT64_MAX;
-	if (t->done == t->nr) {
-		t->done = t->sorted = t->nr = 0;
-		return false;
-	}
-	if (t->done == t->sorted) {
-		uint64_t age = scan_now_ns() - t->last_ns, rest = TWINS_REST_MS * 1000000ull;
-		if (age < rest && t->nr - t->done < MOST_TWINS / 2) {
-			*wait_ns = rest - age;
-			return false;
-		}
-		qsort(t->items + t->done, t->nr - t->done, sizeof(*t->items), by_page);
-		t->sorted = t->nr;
-	}
-	uint32_t nr = t->sorted - t->done;
-	if (nr > DEDUP_CLIENT_BATCH)
-		nr = DEDUP_CLIENT_BATCH;
-	merge(s, t->items + t->done, nr);
-	t->done += nr;
-	return true;
+	gather(s, items, event->nr);
 }
 
 /* --- answers --- */
@@ -222,34 +235,19 @@ static void queue_content(struct scanner *s, uint32_t page)
 {
 	struct scan_send *q = &s->to_send;
 	if (q->nr == MOST_TO_SEND)
-		quiet_set(chunk_of(s, page)->pending, page);
+		pass_again(s, page);
 	else
 		q->pages[(q->first + q->nr++) % MOST_TO_SEND] = page;
-}
-
-static bool has_twin(uint32_t verdict)
-{
-	return verdict <= PROTOCOL_MOST_SLOT || verdict == PROTOCOL_SEND;
-}
-
-/* How much of a huge page would merge is known from the answers for all of it, which come together. */
-static void decide_huge(struct scanner *s, const struct dedup_event *event)
-{
-	for (size_t i = 0; i < event->nr;) {
-		uint32_t chunk = event->pages[i] / QUIET_PAGES, twins = 0;
-		for (; i < event->nr && event->pages[i] / QUIET_PAGES == chunk; i++)
-			twins += has_twin(event->verdicts[i]);
-		if (s->chunks[chunk].is_huge && twins && twins >= QUIET_PAGES * s->now.huge_percent / 100)
-			s->chunks[chunk].may_break = true;
-	}
 }
 
 void merge_answers(struct scanner *s, const struct dedup_event *event)
 {
 	struct share_item items[DEDUP_CLIENT_BATCH];
 	size_t nr = 0;
-	if (!event->of_content)
-		decide_huge(s, event);
+	/* The answers for a huge page come together. */
+	for (size_t i = 0; i < event->nr && !event->of_content; i++)
+		if (event->verdicts[i] <= PROTOCOL_MOST_SLOT || event->verdicts[i] == PROTOCOL_SEND)
+			note_twin(s, event->pages[i]);
 	for (size_t i = 0; i < event->nr; i++) {
 		uint32_t page = event->pages[i], verdict = event->verdicts[i];
 		if (verdict <= PROTOCOL_MOST_SLOT) {
@@ -257,14 +255,15 @@ void merge_answers(struct scanner *s, const struct dedup_event *event)
 		} else if (verdict == PROTOCOL_FIRST) {
 			quiet_set(chunk_of(s, page)->lone, page);
 		} else if (verdict == PROTOCOL_SEND && stays_huge(s, page)) {
-			s->counts.no_gain++;
+			drop_twin(s, page);
 		} else if (verdict == PROTOCOL_SEND) {
 			queue_content(s, page);
 		} else if (verdict == PROTOCOL_LATER) {
-			quiet_set(chunk_of(s, page)->pending, page);
+			pass_again(s, page);
 		}
 	}
-	merge(s, items, nr);
+	if (nr)
+		gather(s, items, nr);
 }
 
 /* --- contents --- */
@@ -286,7 +285,7 @@ static void send_pages(void *arg, const uint32_t pages[], const void *const cont
 	}
 	/* There was room: the connection is over. */
 	for (size_t i = 0; i < nr; i++)
-		quiet_set(chunk_of(s, pages[i])->pending, pages[i]);
+		pass_again(s, pages[i]);
 }
 
 bool merge_send(struct scanner *s)
@@ -307,6 +306,9 @@ bool merge_send(struct scanner *s)
 		sending.ret = -ENOMEM;
 	/* What could not be read now is offered again when it can be. */
 	for (unsigned i = 0; i < QUIET_WORDS; i++)
-		s->chunks[word / QUIET_WORDS].pending[i] |= wanted[i];
+		if (wanted[i]) {
+			s->chunks[word / QUIET_WORDS].pending[i] |= wanted[i];
+			s->again = true;
+		}
 	return true;
 }

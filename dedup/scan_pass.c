@@ -83,7 +83,7 @@ static uint64_t faults_of_others(void)
 
 static void note_broken(struct scanner *s, const struct share_item *item)
 {
-	quiet_set(s->chunks[item->page / QUIET_PAGES].pending, item->page);
+	pass_again(s, item->page);
 	s->counts.pages_broken++;
 	if (scan_is_foreign(s, item->page))
 		s->foreign[item->page / 64] &= ~(1ull << item->page % 64);
@@ -112,14 +112,22 @@ static void put_together(struct scanner *s, uint32_t chunk, const struct quiet_c
 		return; /* some other time */
 	s->counts.restored++;
 	collect(s, chunk);
-	pass_again(s, chunk);
+	pass_chunk_again(s, chunk);
 }
 
-void pass_again(struct scanner *s, uint32_t chunk)
+void pass_again(struct scanner *s, uint32_t page)
+{
+	quiet_set(s->chunks[page / QUIET_PAGES].pending, page);
+	s->again = true;
+}
+
+void pass_chunk_again(struct scanner *s, uint32_t chunk)
 {
 	struct scan_chunk *c = &s->chunks[chunk];
 	memset(c->pending, 0xff, sizeof(c->pending));
 	c->twins = 0;
+	c->dropped = false;
+	s->again = true;
 }
 
 /* --- hashing --- */
@@ -157,7 +165,7 @@ static bool send_offers(struct scanner *s)
 	/* A connection that ends is noticed where messages are received; then all is offered again. */
 	if (dedup_client_offer(s->client, s->offers.offers, s->offers.nr) != 0)
 		for (size_t i = 0; i < s->offers.nr; i++)
-			quiet_set(s->chunks[s->offers.offers[i].page / QUIET_PAGES].pending, s->offers.offers[i].page);
+			pass_again(s, s->offers.offers[i].page);
 	s->offers.nr = 0;
 	return true;
 }
@@ -193,13 +201,14 @@ void pass_begin(struct scanner *s)
 		.begun_cpu = cpu_ns(),
 		.collects = (faults - s->collected_faults) * FEW_FAULTS > share_mappings(s->mm) || is_sure,
 		/* What was found in the last pass may be quiet now. */
-		.chunk = changed || s->pass.written || s->pass.offered ? 0 : s->nr_chunks,
+		.chunk = changed || s->again || s->pass.written || s->pass.offered ? 0 : s->nr_chunks,
 		.skipped = s->pass.skipped,
 		.rewritten = s->pass.rewritten,
 		.lone = s->pass.lone,
 	};
 	if (s->pass.chunk)
 		return;
+	s->again = false;
 	s->faults = faults;
 	if (s->pass.collects)
 		s->collected_faults = faults;
@@ -238,8 +247,11 @@ static void look_at(struct scanner *s, uint32_t chunk)
 	if (ret == -ENXIO)
 		return;
 	c->is_huge = seen.is_huge;
-	if (!c->is_huge)
+	if (!c->is_huge) {
 		c->may_break = false;
+		if (c->dropped)
+			pass_chunk_again(s, chunk);
+	}
 	if (c->is_huge && !s->pass.take_huge) {
 		s->pass.skipped += QUIET_PAGES;
 		return;

@@ -135,11 +135,11 @@ static void lost(struct scanner *s, int why, const char *reason)
 	s->pass.active = false;
 	s->offers.nr = 0;
 	s->to_send.nr = 0;
-	s->twins.nr = s->twins.sorted = s->twins.done = 0;
+	s->gathered.nr = s->gathered.sorted = s->gathered.done = 0;
 	s->retry_ns = scan_now_ns() + RETRY_MS * 1000000ull;
 	/* What was on its way is not known to the daemon: all is offered again, and what it has already costs little. */
 	for (uint32_t i = 0; i < s->nr_chunks; i++)
-		pass_again(s, i);
+		pass_chunk_again(s, i);
 }
 
 static void connect_to_daemon(struct scanner *s)
@@ -318,7 +318,7 @@ static uint64_t until(uint64_t time_ns)
 /* One event, one question, or one step. */
 static uint64_t work(struct scanner *s)
 {
-	uint64_t twins_ns;
+	uint64_t gathered_ns;
 	struct dedup_event event;
 	const char *why;
 	int ret = dedup_client_receive(s->client, &event, &why);
@@ -334,18 +334,18 @@ static uint64_t work(struct scanner *s)
 		lost(s, ret, "");
 	if (!s->ready)
 		return dedup_client_fd(s->client) < 0 ? 1 : FOR_THE_DAEMON;
-	if (merge_gathered(s, &twins_ns))
+	if (merge_gathered(s, &gathered_ns))
 		return 0;
 	if (s->to_send.nr)
-		return merge_send(s) ? 0 : twins_ns;
+		return merge_send(s) ? 0 : gathered_ns;
 	if (!s->pass.active && scan_now_ns() < s->next_pass_ns) {
 		uint64_t pass_ns = until(s->next_pass_ns);
 		dedup_client_flush(s->client);
-		return pass_ns < twins_ns ? pass_ns : twins_ns;
+		return pass_ns < gathered_ns ? pass_ns : gathered_ns;
 	}
 	if (!s->pass.active)
 		pass_begin(s);
-	return pass_step(s) ? 0 : twins_ns;
+	return pass_step(s) ? 0 : gathered_ns;
 }
 
 /* Waits for the daemon (unless only for time), for other settings, or for so many ns. */
@@ -427,7 +427,7 @@ int scanner_create(const struct scanner_params *params, struct scanner **scanner
 	if (ret == 0)
 		ret = dedup_client_create(&client, &s->client, err);
 	for (uint32_t i = 0; ret == 0 && i < nr_chunks; i++)
-		pass_again(s, i);
+		pass_chunk_again(s, i);
 	if (ret == 0) {
 		sigset_t all, before;
 		sigfillset(&all);
@@ -460,7 +460,7 @@ void scanner_destroy(struct scanner *s)
 	if (s->wake_fd >= 0)
 		close(s->wake_fd);
 	free(s->held);
-	free(s->twins.items);
+	free(s->gathered.items);
 	mem_free(s->foreign);
 	free(s->path);
 	mem_free(s->chunks);

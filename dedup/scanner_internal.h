@@ -19,7 +19,8 @@ struct scan_chunk {
 	uint64_t lone[QUIET_WORDS];    /* offered, and without a twin until now */
 	bool is_huge;                  /* when last looked at, */
 	bool may_break;                /* and may be broken: enough of it merges */
-	uint16_t twins;                /* pages that had a twin while it might not */
+	bool dropped;                  /* pages that had a twin were not merged, because it might not */
+	uint16_t twins;                /* pages that had a twin since all of it was last offered */
 };
 
 /* Pages whose content the daemon wants, in the order in which it asked. */
@@ -30,11 +31,11 @@ struct scan_send {
 };
 
 /*
- * Pages that have a slot now because of what another guest sent: told in the order of that guest. They are gathered, and merged in the
- * order of our own pages, in which mapping a slot costs half as much.
+ * Pages that have a slot. They are gathered until the daemon has said no more for a moment, and merged in the order of pages, chunk by
+ * chunk: twins of what another guest sent are told in the order of that guest, and slots are mapped in order for half the price.
  */
-#define MOST_TWINS (128u << 10)
-struct scan_twins {
+#define MOST_GATHERED (128u << 10)
+struct scan_gathered {
 	struct share_item *items; /* done to sorted - 1 are being merged, and in order; sorted to nr - 1 have come since */
 	uint32_t nr, room, sorted, done;
 	uint64_t last_ns; /* when the last one came */
@@ -73,11 +74,12 @@ struct scanner {
 	uint32_t nr_chunks;
 	uint64_t *foreign; /* pages that map a pool of a daemon of before: a bit each; NULL until there are any */
 	struct scan_send to_send;
-	struct scan_twins twins;
+	struct scan_gathered gathered;
 	struct scan_offers offers;
 	struct scan_pass pass;
 	uint64_t next_pass_ns, pass_ms;
 	uint64_t collected_faults;        /* when the last one that looked for broken merges did */
+	bool again;                       /* pages are pending that the last pass did not see */
 	uint64_t faults;                  /* of others, when the last pass that looked began */
 	uint64_t credit_wall, credit_cpu; /* since when CPU time is counted against the limit */
 	uint64_t retry_ns;                /* when to look for the daemon again */
@@ -99,15 +101,16 @@ uint64_t scan_now_ns(void);
 void pass_begin(struct scanner *s);
 /* One step of the pass: a chunk is looked at, or offers go out. Returns false when it needs room for a question. */
 bool pass_step(struct scanner *s);
-/* All pages of the chunk are to be hashed anew. */
-void pass_again(struct scanner *s, uint32_t chunk);
+/* A page, or all pages of the chunk, are to be hashed anew once they are quiet. */
+void pass_again(struct scanner *s, uint32_t page);
+void pass_chunk_again(struct scanner *s, uint32_t chunk);
 
 /* --- scan_merge.c --- */
 
 /* The daemon's verdicts. */
 void merge_answers(struct scanner *s, const struct dedup_event *event);
 void merge_twins(struct scanner *s, const struct dedup_event *event);
-/* Merges some of the twins that were gathered. Returns false when they can wait; *wait_ns: for how long at most. */
+/* Merges some of what was gathered. Returns false when they can wait; *wait_ns: for how long at most. */
 bool merge_gathered(struct scanner *s, uint64_t *wait_ns);
 /* Sends some of the contents that were asked for. Returns false when it needs room for a question. */
 bool merge_send(struct scanner *s);

@@ -32,7 +32,12 @@ int share_open(struct share *share)
 	int fd = uffd_open_waiting();
 	if (fd < 0)
 		return fd;
-	*share = (struct share){.is_open = true, .fd = -1, .uffd = fd};
+	uint8_t *slots = mem_map(SHARE_READ_PAGES * PAGE_BYTES);
+	if (!slots) {
+		close(fd);
+		return -ENOMEM;
+	}
+	*share = (struct share){.is_open = true, .fd = -1, .uffd = fd, .slots = slots};
 	lock_init(&share->lock, LOCK_MEMMGR_SHARE);
 	return 0;
 }
@@ -41,11 +46,10 @@ void share_close(struct share *share)
 {
 	if (!share->is_open)
 		return;
-	if (share->view)
-		munmap(share->view, share->view_len);
 	if (share->fd >= 0)
 		close(share->fd);
 	close(share->uffd);
+	munmap(share->slots, SHARE_READ_PAGES * PAGE_BYTES);
 	lock_fini(&share->lock);
 	share->is_open = false;
 }
@@ -53,7 +57,7 @@ void share_close(struct share *share)
 int share_set_pool(struct memmgr *mm, int fd)
 {
 	struct share *share = &mm->share;
-	/* A pool that could shrink would end a comparison with SIGBUS. */
+	/* A pool that could shrink would end whoever reads a shared page, with SIGBUS. */
 	int seals = fcntl(fd, F_GET_SEALS);
 	if (seals < 0 || !(seals & F_SEAL_SHRINK))
 		return seals < 0 ? -errno : -EPERM;
@@ -61,37 +65,11 @@ int share_set_pool(struct memmgr *mm, int fd)
 	if (own < 0)
 		return -errno;
 	lock_take(&share->lock);
-	if (share->view)
-		munmap(share->view, share->view_len);
 	if (share->fd >= 0)
 		close(share->fd);
-	share->view = NULL;
-	share->view_len = share->file_len = 0;
 	share->fd = own;
 	lock_release(&share->lock);
 	return 0;
-}
-
-const uint8_t *share_slot_bytes(struct share *share, uint32_t slot)
-{
-	uint64_t end = (slot + 1ull) * PAGE_BYTES;
-	struct stat st;
-	if (end <= share->file_len)
-		return share->view + (end - PAGE_BYTES);
-	if (share->fd < 0 || fstat(share->fd, &st) != 0 || (uint64_t)st.st_size < end)
-		return NULL;
-	share->file_len = (uint64_t)st.st_size & ~(PAGE_BYTES - 1);
-	/* The file grows: what lies behind its end is mapped, and not touched. */
-	if (share->file_len > share->view_len) {
-		uint64_t len = share->file_len * 2;
-		void *view = mmap(NULL, len, PROT_READ, MAP_SHARED | MAP_NORESERVE, share->fd, 0);
-		if (share->view)
-			munmap(share->view, share->view_len);
-		share->view = view == MAP_FAILED ? NULL : view;
-		share->view_len = view == MAP_FAILED ? 0 : len;
-		share->file_len = view == MAP_FAILED ? 0 : share->file_len;
-	}
-	return share->view ? share->view + (end - PAGE_BYTES) : NULL;
 }
 
 /*

@@ -6,12 +6,14 @@
  *       LIMBO, COMPRESSED: out of it already                         └── differs: back to where it was
  *       private copy in a mapping of the pool: writers wait
  *
- * Pages that follow each other are taken and forgotten together, up to RUN_PAGES: whoever touches one of them waits meanwhile. Slots that
- * follow each other become one mapping.
+ * Pages that follow each other are taken and forgotten together, as many as can be merged in half a millisecond: whoever touches one of them waits
+ * meanwhile. Slots that follow each other become one mapping, and are read by one call: that is faster than a mapping of the pool, of
+ * which each page would have to be mapped first.
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "memmgr/memmgr_internal.h"
 #include "memmgr/os.h"
@@ -20,7 +22,9 @@
 #define PAGE_BYTES ((uint64_t)GUEST_PAGE_SIZE)
 enum {
 	MOVE_TRIES = 100, /* of one that says EAGAIN: somebody else holds the page for a moment */
-	RUN_PAGES = 64,
+	MOST_NS = 500000, /* that pages are out of reach, about: */
+	PAGE_NS = 700,    /* for each of them, */
+	MAP_NS = 7000,    /* and for each mapping */
 };
 
 /* Where the bytes are that a slot may replace. */
@@ -67,6 +71,8 @@ static uint32_t take_out(struct memmgr *mm, uint32_t first, uint32_t nr)
 			break;
 		for (uint32_t i = 0; i < moved / (int64_t)PAGE_BYTES; i++)
 			page_table_set(&mm->pt, first + out + i, PAGE_LIMBO);
+		if (moved == (int64_t)CHUNK_SIZE)
+			page_chunk(&mm->pt, first)->limbo_huge = true;
 		out += (uint32_t)(moved / (int64_t)PAGE_BYTES);
 	}
 	return out;
@@ -117,8 +123,6 @@ static enum share_result compare(struct run *r, uint32_t page, const uint8_t *sl
 {
 	struct page_table *pt = &r->mm->pt;
 	bool equal;
-	if (!slot)
-		return SHARE_DIFFERS;
 	if (r->place == IN_POOL) {
 		equal = equals_protected(page_hva(pt, page), slot);
 	} else if (r->place == IN_STORE) {
@@ -129,6 +133,21 @@ static enum share_result compare(struct run *r, uint32_t page, const uint8_t *sl
 		equal = memcmp(page_limbo(pt, page), slot, PAGE_BYTES) == 0;
 	}
 	return equal ? SHARE_DONE : SHARE_DIFFERS;
+}
+
+/* Reads slots, those that follow each other at once, and compares. The share's lock is held. */
+static void compare_all(struct run *r)
+{
+	struct share *share = &r->mm->share;
+	for (uint32_t at = 0, n; at < r->nr; at += n) {
+		for (n = 1; at + n < r->nr && n < SHARE_READ_PAGES && r->items[at + n].slot == r->items[at].slot + n; n++)
+			;
+		ssize_t got = pread(share->fd, share->slots, n * PAGE_BYTES, (off_t)(r->items[at].slot * PAGE_BYTES));
+		uint32_t there = got < 0 ? 0 : (uint32_t)(got / (ssize_t)PAGE_BYTES);
+		for (uint32_t i = 0; i < n; i++)
+			r->results[at + i] =
+				i < there ? compare(r, r->first + at + i, share->slots + i * PAGE_BYTES) : SHARE_DIFFERS;
+	}
 }
 
 /* Maps slots that follow each other over pages that were found equal to them. */
@@ -204,12 +223,23 @@ static uint32_t merge_run(struct run *r, size_t *mappings)
 	if (taken == 0)
 		return 0;
 	lock_take(&share->lock);
-	for (uint32_t i = 0; i < taken; i++)
-		r->results[i] = compare(r, r->first + i, share_slot_bytes(share, r->items[i].slot));
+	compare_all(r);
 	uint32_t done = map_equal(r, mappings);
 	lock_release(&share->lock);
 	let_go(r);
 	return done;
+}
+
+/* Items from the first on that are one run, and can be merged in time. */
+static uint32_t run_length(const struct memmgr *mm, const struct share_item *items, uint32_t nr, enum place place)
+{
+	uint32_t n = 1, ns = PAGE_NS + MAP_NS;
+	for (; n < nr && items[n].page == items[0].page + n && place_of(mm->pt.entries[items[n].page]) == place; n++) {
+		ns += PAGE_NS + (items[n].slot == items[n - 1].slot + 1 ? 0 : MAP_NS);
+		if (ns > MOST_NS)
+			break;
+	}
+	return n;
 }
 
 /* Items of one chunk, in the order of pages. */
@@ -224,9 +254,7 @@ static uint32_t merge_in_chunk(struct memmgr *mm, struct chunk *c, const struct 
 		r.first = items[at].page;
 		r.items = items + at;
 		r.results = results + at;
-		for (r.nr = 1; at + r.nr < nr && r.nr < RUN_PAGES && items[at + r.nr].page == r.first + r.nr; r.nr++)
-			if (place_of(mm->pt.entries[r.first + r.nr]) != r.place)
-				break;
+		r.nr = run_length(mm, items + at, nr - at, r.place);
 		uint32_t tried = r.nr;
 		/* Only in whole chunks, which share_restore() can put together. */
 		if (c->first != 0 || c->end != CHUNK_PAGES || (r.place == IN_GUEST && chunk_arm(mm, c) != 0))
@@ -298,7 +326,7 @@ size_t share_drop_zeroes(struct memmgr *mm, const uint32_t *pages, size_t nr)
 		struct chunk *c = page_chunk(&mm->pt, pages[i]);
 		uint32_t n = 0;
 		lock_take(&c->lock);
-		while (i + n < nr && n < RUN_PAGES && pages[i + n] == pages[i] + n && page_chunk(&mm->pt, pages[i + n]) == c &&
+		while (i + n < nr && n < CHUNK_PAGES && pages[i + n] == pages[i] + n && page_chunk(&mm->pt, pages[i + n]) == c &&
 		       place_of(mm->pt.entries[pages[i + n]]) == IN_GUEST)
 			n++;
 		if (n && chunk_arm(mm, c) == 0) {
