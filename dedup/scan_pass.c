@@ -234,8 +234,10 @@ static void pass_end(struct scanner *s)
 	if (s->pass_ms < s->now.pass_ms)
 		s->pass_ms = s->now.pass_ms;
 	s->next_pass_ns = p->begun_ns + s->pass_ms * 1000000;
-	if (s->to_send.nr == 0)
+	if (p->offered == 0 && s->to_send.nr == 0 && s->gathered.nr == 0) {
 		dedup_client_rest(s->client);
+		share_rest(s->mm);
+	}
 }
 
 static void look_at(struct scanner *s, uint32_t chunk)

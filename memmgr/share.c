@@ -32,24 +32,27 @@ int share_open(struct share *share)
 	int fd = uffd_open_waiting();
 	if (fd < 0)
 		return fd;
-	uint8_t *slots = mem_map(SHARE_READ_PAGES * PAGE_BYTES);
-	if (!slots) {
-		close(fd);
-		return -ENOMEM;
-	}
-	*share = (struct share){.is_open = true, .fd = -1, .uffd = fd, .slots = slots};
+	*share = (struct share){.is_open = true, .fd = -1, .uffd = fd};
 	lock_init(&share->lock, LOCK_MEMMGR_SHARE);
 	return 0;
+}
+
+static void drop_view(struct share *share)
+{
+	if (share->view)
+		munmap(share->view, share->view_len);
+	share->view = NULL;
+	share->view_len = share->file_len = 0;
 }
 
 void share_close(struct share *share)
 {
 	if (!share->is_open)
 		return;
+	drop_view(share);
 	if (share->fd >= 0)
 		close(share->fd);
 	close(share->uffd);
-	munmap(share->slots, SHARE_READ_PAGES * PAGE_BYTES);
 	lock_fini(&share->lock);
 	share->is_open = false;
 }
@@ -65,11 +68,41 @@ int share_set_pool(struct memmgr *mm, int fd)
 	if (own < 0)
 		return -errno;
 	lock_take(&share->lock);
+	drop_view(share);
 	if (share->fd >= 0)
 		close(share->fd);
 	share->fd = own;
 	lock_release(&share->lock);
 	return 0;
+}
+
+void share_rest(struct memmgr *mm)
+{
+	lock_take(&mm->share.lock);
+	drop_view(&mm->share);
+	lock_release(&mm->share.lock);
+}
+
+const uint8_t *share_slot_bytes(struct share *share, uint32_t slot)
+{
+	uint64_t end = (slot + 1ull) * PAGE_BYTES;
+	struct stat st;
+	if (end <= share->file_len)
+		return share->view + (end - PAGE_BYTES);
+	if (share->fd < 0 || fstat(share->fd, &st) != 0 || (uint64_t)st.st_size < end)
+		return NULL;
+	uint64_t len = (uint64_t)st.st_size & ~(PAGE_BYTES - 1);
+	/* The file grows: what lies behind its end is mapped, and not touched. */
+	if (len > share->view_len) {
+		void *view = mmap(NULL, len * 2, PROT_READ, MAP_SHARED | MAP_NORESERVE, share->fd, 0);
+		if (view == MAP_FAILED)
+			return NULL;
+		drop_view(share);
+		share->view = view;
+		share->view_len = len * 2;
+	}
+	share->file_len = len;
+	return share->view + (end - PAGE_BYTES);
 }
 
 /*

@@ -31,6 +31,9 @@ struct memmgr;
  */
 int share_set_pool(struct memmgr *mm, int fd);
 
+/* Nothing is to be shared for a while: gives back what comparing took (page tables, mostly). */
+void share_rest(struct memmgr *mm);
+
 struct share_item {
 	uint32_t page, slot;
 };

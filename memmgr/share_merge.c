@@ -7,13 +7,11 @@
  *       private copy in a mapping of the pool: writers wait
  *
  * Pages that follow each other are taken and forgotten together, as many as can be merged in half a millisecond: whoever touches one of them waits
- * meanwhile. Slots that follow each other become one mapping, and are read by one call: that is faster than a mapping of the pool, of
- * which each page would have to be mapped first.
+ * meanwhile. Slots that follow each other become one mapping.
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "memmgr/memmgr_internal.h"
 #include "memmgr/os.h"
@@ -123,6 +121,8 @@ static enum share_result compare(struct run *r, uint32_t page, const uint8_t *sl
 {
 	struct page_table *pt = &r->mm->pt;
 	bool equal;
+	if (!slot)
+		return SHARE_DIFFERS;
 	if (r->place == IN_POOL) {
 		equal = equals_protected(page_hva(pt, page), slot);
 	} else if (r->place == IN_STORE) {
@@ -133,21 +133,6 @@ static enum share_result compare(struct run *r, uint32_t page, const uint8_t *sl
 		equal = memcmp(page_limbo(pt, page), slot, PAGE_BYTES) == 0;
 	}
 	return equal ? SHARE_DONE : SHARE_DIFFERS;
-}
-
-/* Reads slots, those that follow each other at once, and compares. The share's lock is held. */
-static void compare_all(struct run *r)
-{
-	struct share *share = &r->mm->share;
-	for (uint32_t at = 0, n; at < r->nr; at += n) {
-		for (n = 1; at + n < r->nr && n < SHARE_READ_PAGES && r->items[at + n].slot == r->items[at].slot + n; n++)
-			;
-		ssize_t got = pread(share->fd, share->slots, n * PAGE_BYTES, (off_t)(r->items[at].slot * PAGE_BYTES));
-		uint32_t there = got < 0 ? 0 : (uint32_t)(got / (ssize_t)PAGE_BYTES);
-		for (uint32_t i = 0; i < n; i++)
-			r->results[at + i] =
-				i < there ? compare(r, r->first + at + i, share->slots + i * PAGE_BYTES) : SHARE_DIFFERS;
-	}
 }
 
 /* Maps slots that follow each other over pages that were found equal to them. */
@@ -223,7 +208,8 @@ static uint32_t merge_run(struct run *r, size_t *mappings)
 	if (taken == 0)
 		return 0;
 	lock_take(&share->lock);
-	compare_all(r);
+	for (uint32_t i = 0; i < taken; i++)
+		r->results[i] = compare(r, r->first + i, share_slot_bytes(share, r->items[i].slot));
 	uint32_t done = map_equal(r, mappings);
 	lock_release(&share->lock);
 	let_go(r);
