@@ -6,8 +6,8 @@
 Nothing merges before start(), which takes the CPU that merging may have in percent of one core, all guests together; None: as much as it
 wants. s.oracle says what could be saved. Not counted on either side: the guests' own faults when they write to merged pages.
 """
+import contextlib
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -44,21 +44,15 @@ class Side:
         self.guests, self.oracle = [], None
 
     def __enter__(self):
-        self.directory = tempfile.mkdtemp(prefix="pagoda-bench-")
-        try:
-            self.prepare()
-            for i in range(self.nr):
-                self.guests.append(self.guest(i))
-        except BaseException:
-            self.__exit__()
-            raise
+        with contextlib.ExitStack() as stack:
+            self.directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="pagoda-bench-"))
+            self.prepare(stack)
+            self.guests = [stack.enter_context(self.guest(i)) for i in range(self.nr)]
+            self.stack = stack.pop_all()
         return self
 
     def __exit__(self, *_):
-        for guest in self.guests:
-            guest.end()
-        self.finish()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self.stack.close()
 
     def guest(self, i):
         return vm.Guest("twins", self.pages, self.options, seed=self.seeds[i], **self.content)
@@ -72,12 +66,23 @@ class Side:
         size = self.pages * PAGE + (vm.BESIDE_MIB << 20)
         self.bases = {guest: oracle.memory_of(guest.vmm.pid, size) for guest in self.guests}
         gpa = self.guests[0].gpa
-        self.beside = oracle.count([(guest.vmm.pid, base) for guest, base in self.bases.items()], size, (gpa, gpa + self.pages * PAGE))
+        self.beside = self.count((gpa, gpa + self.pages * PAGE))
         self.anonymous = self.anonymous_pages()
         self.before = self.overhead() | {"available": costs.meminfo()["MemAvailable"]}
 
     def pids(self):
         return [guest.vmm.pid for guest in self.guests]
+
+    def count(self, leave_out=None):
+        """What could be saved, by the bytes that are there."""
+        size = self.pages * PAGE + (vm.BESIDE_MIB << 20)
+        return oracle.count([(guest.vmm.pid, base) for guest, base in self.bases.items()], size, leave_out)
+
+    def check_oracle(self):
+        """Does the oracle know what is there? Only pages of zeros are left out of it, which were dropped."""
+        counted = self.count()
+        if abs(counted - self.could_save()) > 0.002 * counted:
+            sys.exit(f"the oracle would save {self.could_save()} pages, {counted} could be saved by what lies in memory")
 
     def anonymous_pages(self):
         """Of the VMMs' memory; KSM's shared pages count as often as they are mapped, the zero page and other files' pages do not."""
@@ -148,11 +153,8 @@ class Side:
         return costs.meminfo()["MemAvailable"] - self.before["available"]
 
     # What sides do in their own ways.
-    def prepare(self):
-        pass
-
-    def finish(self):
-        pass
+    def prepare(self, stack):
+        """What is to be there before the guests are; stack ends it."""
 
     def start(self, percent=None):
         pass
@@ -181,15 +183,10 @@ class Side:
 class KsmSide(Side):
     name = "KSM"
 
-    def __init__(self, *args, **content):
-        super().__init__(*args, **content)
-        self.ksm, self.throttle = ksm.Ksm(**self.settings), None
+    throttle = None
 
-    def prepare(self):
-        self.ksm.__enter__()
-
-    def finish(self):
-        self.ksm.__exit__()
+    def prepare(self, stack):
+        self.ksm = stack.enter_context(ksm.Ksm(**self.settings))
 
     def guest(self, i):
         if MARK == "prctl":
@@ -201,7 +198,7 @@ class KsmSide(Side):
         advised = self.settings.get("advisor_mode", "none") != "none"
         self.throttle = ksm.Throttle(self.ksm, percent) if percent and not advised else None
         if not percent:
-            self.ksm.full_speed()
+            self.ksm.full_speed()  # and no advisor
         self.ksm.start()
 
     def tick(self):
@@ -229,12 +226,9 @@ class OurSide(Side):
     name = "ours"
     options = []
 
-    def prepare(self):
+    def prepare(self, stack):
         self.daemon = pagodad.Pagodad(self.directory)
-
-    def finish(self):
-        if hasattr(self, "daemon"):
-            self.daemon.end()
+        stack.callback(self.daemon.end)
 
     def guest(self, i):
         option = f"socket={self.daemon.socket},domain=bench,guest=g{i},cpu=0,pass={PASS_MS},huge=on"

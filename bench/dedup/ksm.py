@@ -1,18 +1,21 @@
 """The kernel's same-page merging: its settings, restored whatever happens, its counters, and ksmd's CPU time.
 
     with Ksm(max_page_sharing=256) as ksm:
-        ksm.start(); ... ksm.saved() ... ksm.unmerge()
+        ksm.start(); ... ksm.cpu_ns() ... get("pages_sharing")
 """
 import ctypes
 import pathlib
 import time
 
+import runner  # noqa: F401  pylint: disable=unused-import  # the path to kernel_swap
+from kernel_swap import raise_on_signals
+
 SYS = pathlib.Path("/sys/kernel/mm/ksm")
-# All that can be written, in an order in which it can be restored.
-SETTINGS = ("merge_across_nodes", "max_page_sharing", "use_zero_pages", "smart_scan", "advisor_mode", "advisor_max_cpu", "advisor_target_scan_time",
-            "pages_to_scan", "sleep_millisecs", "run")
+# All that is set here, in an order in which it can be set: how to merge only while nothing is merged, speed only without advisor.
+SETTINGS = ("merge_across_nodes", "max_page_sharing", "use_zero_pages", "smart_scan", "pages_to_scan", "sleep_millisecs", "advisor_max_cpu",
+            "advisor_target_scan_time", "advisor_mode", "run")
 # As KSM does best; without limit of its speed.
-BEST = {"run": 0, "merge_across_nodes": 1, "use_zero_pages": 1, "smart_scan": 1, "advisor_mode": "none", "pages_to_scan": 4096, "sleep_millisecs": 0}
+BEST = {"merge_across_nodes": 1, "use_zero_pages": 1, "smart_scan": 1, "pages_to_scan": 4096, "sleep_millisecs": 0, "advisor_mode": "none", "run": 0}
 
 
 def get(name):
@@ -42,17 +45,24 @@ def mark_process():
         raise RuntimeError("this kernel does not let a process be marked for KSM")
 
 
+def put_all(settings):
+    put("advisor_mode", "none")
+    for name in SETTINGS:
+        if name in settings and get(name) != settings[name]:
+            put(name, settings[name])
+
+
 class Ksm:
     def __init__(self, **settings):
         self.settings = BEST | settings
         self.pid = ksmd()
 
     def __enter__(self):
+        raise_on_signals()
         self.before = {name: get(name) for name in SETTINGS}
         try:
             self.unmerge()
-            for name, value in self.settings.items():
-                put(name, value)
+            put_all(self.settings)
         except BaseException:
             self.restore()
             raise
@@ -62,11 +72,8 @@ class Ksm:
         self.restore()
 
     def restore(self):
-        """Settings of how to merge can be changed only while nothing is merged."""
         self.unmerge()
-        for name, value in self.before.items():
-            if get(name) != value:
-                put(name, value)
+        put_all(self.before)
 
     @staticmethod
     def start():
@@ -74,8 +81,7 @@ class Ksm:
 
     @staticmethod
     def full_speed():
-        for name in ("advisor_mode", "pages_to_scan", "sleep_millisecs"):
-            put(name, BEST[name])
+        put_all({name: BEST[name] for name in ("advisor_mode", "pages_to_scan", "sleep_millisecs")})
 
     @staticmethod
     def unmerge():

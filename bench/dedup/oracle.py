@@ -12,6 +12,7 @@ import struct
 PAGE = 4096
 MASK = 2**64 - 1
 ZERO, COMMON, OWN = 0, 1, 0x80000000  # as in the guest
+ALL_GUESTS = 1 << 63
 
 
 def mix(x):
@@ -47,7 +48,7 @@ class Layout:
     def rewrite(self, n, own=0):
         """Place and content of the nth rewrite."""
         page = mix(mix(self.seed + 1) + n & MASK) * self.pages >> 64
-        if mix(mix(self.common_seed + 2) + n & MASK) % 100 < own:
+        if mix(mix(self.common_seed + ALL_GUESTS) + n & MASK) % 100 < own:
             return page, OWN + self.pages + n
         return page, COMMON + self.nr_common + n
 
