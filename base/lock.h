@@ -20,6 +20,7 @@ enum lock_rank {
 	LOCK_RTC,           /* vmm/rtc.c */
 	LOCK_CHARDEV,       /* vmm/chardev.c: output buffer */
 	LOCK_MSIX,          /* vmm/msix.c: table and pending bits */
+	LOCK_DEDUP_SCANNER, /* dedup/scanner.c: settings, statistics */
 	LOCK_MEMMGR_EVICT,  /* memmgr/: who takes pages away */
 	LOCK_MEMMGR,        /* memmgr/: settings, the reclaimer's wake-up */
 	LOCK_MEMMGR_FAULT,  /* memmgr/fault.c: which handlers serve */

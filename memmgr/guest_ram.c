@@ -2,6 +2,7 @@
 #include "memmgr/guest_ram.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@ struct guest_ram {
 	uint64_t size;
 	size_t nr_regions;
 	struct guest_ram_region regions[GUEST_RAM_MAX_REGIONS];
+	_Atomic uint32_t *pins; /* GUEST_RAM_PIN_BUCKETS */
 };
 
 /* Maps size bytes whose address is congruent to gpa modulo 2 MiB, so that huge pages of both sides match. */
@@ -60,8 +62,12 @@ int guest_ram_create(const struct guest_ram_region *regions, size_t nr, struct g
 	if (ret)
 		return ret;
 	struct guest_ram *ram = calloc(1, sizeof(*ram));
-	if (!ram)
+	if (ram)
+		ram->pins = calloc(GUEST_RAM_PIN_BUCKETS, sizeof(*ram->pins));
+	if (!ram || !ram->pins) {
+		free(ram);
 		return error_set(err, ENOMEM, "guest RAM: out of memory");
+	}
 	for (size_t i = 0; i < nr; i++) {
 		struct guest_ram_region *r = &ram->regions[i];
 		*r = regions[i];
@@ -88,6 +94,7 @@ void guest_ram_destroy(struct guest_ram *ram)
 		return;
 	for (size_t i = 0; i < ram->nr_regions; i++)
 		munmap(ram->regions[i].hva, ram->regions[i].size);
+	free(ram->pins);
 	free(ram);
 }
 
@@ -155,4 +162,37 @@ int guest_ram_write(const struct guest_ram *ram, uint64_t gpa, const void *buf, 
 		memcpy(to, from, run);
 	}
 	return 0;
+}
+
+static unsigned bucket_of(uint64_t address)
+{
+	return (unsigned)(address / HUGE_PAGE_SIZE % GUEST_RAM_PIN_BUCKETS);
+}
+
+static void count_pins(const struct guest_ram *ram, const struct guest_ram_pins *pins, uint32_t change)
+{
+	for (unsigned word = 0; word < GUEST_RAM_PIN_BUCKETS / 64; word++)
+		for (uint64_t bits = pins->buckets[word]; bits; bits &= bits - 1)
+			atomic_fetch_add(&ram->pins[word * 64 + (unsigned)__builtin_ctzll(bits)], change);
+}
+
+void guest_ram_pin(const struct guest_ram *ram, const struct iovec *iov, unsigned nr, struct guest_ram_pins *pins)
+{
+	*pins = (struct guest_ram_pins){{0}};
+	for (unsigned i = 0; i < nr; i++) {
+		uint64_t start = (uint64_t)(uintptr_t)iov[i].iov_base, end = start + iov[i].iov_len;
+		for (uint64_t at = start; at < end; at = (at | (HUGE_PAGE_SIZE - 1)) + 1)
+			pins->buckets[bucket_of(at) / 64] |= 1ull << bucket_of(at) % 64;
+	}
+	count_pins(ram, pins, 1);
+}
+
+void guest_ram_unpin(const struct guest_ram *ram, const struct guest_ram_pins *pins)
+{
+	count_pins(ram, pins, (uint32_t)-1);
+}
+
+bool guest_ram_is_pinned(const struct guest_ram *ram, const void *hva)
+{
+	return atomic_load(&ram->pins[bucket_of((uint64_t)(uintptr_t)hva)]) != 0;
 }

@@ -8,8 +8,10 @@
 #ifndef MEMMGR_GUEST_RAM_H
 #define MEMMGR_GUEST_RAM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "base/error.h"
 
@@ -46,5 +48,19 @@ void *guest_ram_at(const struct guest_ram *ram, uint64_t gpa, uint64_t len);
 /* Copies. Return 0, or -EFAULT unless all bytes are RAM (then nothing was written to the guest, buf is zeroed on a failed read). */
 int guest_ram_read(const struct guest_ram *ram, uint64_t gpa, void *buf, size_t len);
 int guest_ram_write(const struct guest_ram *ram, uint64_t gpa, const void *buf, size_t len);
+
+/*
+ * Direct I/O into guest memory: from before it is begun until after it has ended, the kernel may hold its pages, and fill those that it
+ * held first, whatever has become of the mapping since. So who replaces pages by copies asks whether a chunk of 2 MiB is pinned, after
+ * it has made writers wait (uffd_protect); UFFDIO_MOVE asks by itself. Chunks share counters: some are said to be pinned that are not.
+ */
+#define GUEST_RAM_PIN_BUCKETS 256u
+struct guest_ram_pins {
+	uint64_t buckets[GUEST_RAM_PIN_BUCKETS / 64];
+};
+/* pins is filled in, for the one unpin. */
+void guest_ram_pin(const struct guest_ram *ram, const struct iovec *iov, unsigned nr, struct guest_ram_pins *pins);
+void guest_ram_unpin(const struct guest_ram *ram, const struct guest_ram_pins *pins);
+bool guest_ram_is_pinned(const struct guest_ram *ram, const void *hva);
 
 #endif

@@ -13,6 +13,7 @@
 #include "memmgr/numa.h"
 #include "memmgr/page_table.h"
 #include "memmgr/reclaim_policy.h"
+#include "memmgr/share.h"
 #include "memmgr/store.h"
 #include "memmgr/swap_file.h"
 #include "memmgr/working_set.h"
@@ -51,6 +52,7 @@ struct share {
 	int fd;           /* of the pool, -1: none */
 	uint8_t *view;    /* of the pool's first view_len bytes, read-only */
 	uint64_t view_len;
+	_Atomic int64_t mappings; /* that pages in the pool make of guest RAM; not guarded */
 };
 
 struct pager;
@@ -224,7 +226,7 @@ int64_t evict_write(struct memmgr *mm, uint64_t bytes);
  */
 int evict_drop_limbo(struct memmgr *mm, uint32_t first, uint32_t nr);
 
-/* --- share.c: pages that map slots of the pool --- */
+/* --- share.c, share_merge.c, share_restore.c: pages that map slots of the pool --- */
 
 int share_open(struct share *share);
 void share_close(struct share *share);
@@ -238,6 +240,10 @@ static inline page_entry share_owed(page_entry e)
  * caller's to change (share_owed). The chunk's lock is held. Returns 0 or -errno.
  */
 int share_leave_pool(struct memmgr *mm, uint32_t first, uint32_t nr);
+/* The slot's bytes, NULL: the pool has no such slot. The share's lock is held. */
+const uint8_t *share_slot_bytes(struct share *share, uint32_t slot);
+/* Pages of the chunk have come into the pool or left it: counts anew. Its lock is held. */
+void share_count_mappings(struct memmgr *mm, struct chunk *c);
 
 /* --- node_binding.c --- */
 

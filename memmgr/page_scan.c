@@ -40,6 +40,8 @@ static int scan(int fd, enum page_scan_what what, uint64_t *at, uint64_t end, st
 		arg.category_inverted = PAGE_IS_FILE;
 		arg.category_mask = PAGE_IS_FILE;
 		arg.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
+	} else if (what == PAGE_SCAN_HUGE) {
+		arg.category_mask = PAGE_IS_PRESENT | PAGE_IS_HUGE;
 	} else {
 		arg.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
 	}

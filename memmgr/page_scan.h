@@ -19,6 +19,7 @@ struct page_scan_run {
 enum page_scan_what {
 	PAGE_SCAN_PRESENT, /* pages that take memory: not the kernel's zero page */
 	PAGE_SCAN_PRIVATE, /* pages of this process alone, present or swapped out, in a private mapping of a file */
+	PAGE_SCAN_HUGE,    /* pages that are part of a huge page, mapped as one */
 	PAGE_SCAN_MAPPED,  /* all that is there: also zero pages, and what the kernel has swapped out */
 };
 /* Finds such pages among nr from hva on; runs in order, at most max. Returns how many, or -errno. */

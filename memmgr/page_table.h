@@ -103,6 +103,7 @@ struct chunk {
 	uint16_t in_limbo;   /* of those, pages in limbo */
 	uint16_t in_pool;    /* pages that lie in a mapping of the pool: SHARED, or RESIDENT as a private copy (share.h) */
 	uint16_t owed;       /* pages whose slot is no longer needed, which nobody was told yet */
+	uint16_t mappings;   /* that its pages in the pool make of it, but for one */
 	uint8_t around;      /* touches of limbo since pages were taken: so many more come back with the next (1 << around) */
 	bool limbo_huge;     /* its limbo mapping may hold a huge page */
 	_Atomic bool whole;  /* it is being brought back as a whole: whoever waits for a page of it is woken then */

@@ -38,13 +38,19 @@ struct share_item {
 enum share_result {
 	SHARE_DONE,    /* the page maps the slot: the caller's reference is the page's now, until share_collect() returns it */
 	SHARE_DIFFERS, /* other bytes, or no such slot */
-	SHARE_BUSY,    /* the page is elsewhere, in use by a device, or the kernel refuses: perhaps later */
+	SHARE_BUSY,    /* the page is on disk, in use by a device, or the kernel refuses: perhaps later */
 };
 /*
- * Lets pages map slots. Items that follow each other in page and slot, in one chunk, become one mapping. Returns how many are
- * SHARE_DONE; *mappings is increased by the mappings that were made.
+ * Lets pages map slots: resident ones, those in limbo and in the compressed tier, and such as had mapped one and were written since.
+ * Give them in the order of pages: up to 64 that follow each other are taken in one step, and slots that follow each other
+ * become one mapping. Returns how many are SHARE_DONE; *mappings is increased by the mappings that were made.
  */
 size_t share_pages(struct memmgr *mm, const struct share_item *items, size_t nr, enum share_result *results, size_t *mappings);
+/* Mappings of the kernel's that shared pages take now, at most: it has no more than vm.max_map_count for a process. */
+uint32_t share_mappings(struct memmgr *mm);
+
+/* Drops those of the pages that are resident and all zero: they are untouched memory then. Returns how many. */
+size_t share_drop_zeroes(struct memmgr *mm, const uint32_t *pages, size_t nr);
 
 /*
  * Finds pages from *at on that do not map their slot any more: written, dropped, restored. Each is reported once, and its
@@ -52,6 +58,12 @@ size_t share_pages(struct memmgr *mm, const struct share_item *items, size_t nr,
  * the guest when all was seen.
  */
 size_t share_collect(struct memmgr *mm, uint32_t *at, struct share_item *out, size_t max);
+
+/*
+ * Pages from *at on for which a reference to a slot is held: that map it, or that share_collect() would report. Fills at most max (> 0)
+ * items, returns how many, and moves *at on, as that does; changes nothing.
+ */
+size_t share_held(struct memmgr *mm, uint32_t *at, struct share_item *out, size_t max);
 
 /*
  * Makes the page's chunk ordinary memory: every page of it resident and the guest's own. Takes up to a millisecond, in which writers

@@ -103,6 +103,9 @@ static bool take_request(struct blk_io *io, unsigned queue)
 	if (ret == BLK_TO_DISK) {
 		blk->queues[queue].in_flight++;
 		io->in_flight++;
+		req->pinned = blk->disk->direct && req->disk.op == DISK_READ;
+		if (req->pinned)
+			guest_ram_pin(blk->dev.ram, req->disk.iov, req->disk.nr_iov, &req->pins);
 		disk_submit(io->channel, &req->disk);
 		return true;
 	}
@@ -140,6 +143,8 @@ static void collect_answers(struct blk_io *io)
 		struct blk_request *req = (struct blk_request *)done;
 		io->blk->queues[req->queue].in_flight--;
 		io->in_flight--;
+		if (req->pinned)
+			guest_ram_unpin(io->blk->dev.ram, &req->pins);
 		if (done->result == 0) {
 			blk_count(&io->counters.ops[done->op], 1);
 			blk_count(&io->counters.bytes[done->op], done->length);

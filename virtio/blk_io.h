@@ -23,6 +23,8 @@ struct blk_request {
 	struct iovec status; /* one byte of guest RAM */
 	struct iovec *vec;   /* start of disk.iov: inline_iov, or allocated */
 	struct blk_request *next_free;
+	bool pinned; /* the kernel fills the guest's pages themselves: */
+	struct guest_ram_pins pins;
 	struct iovec inline_iov[BLK_INLINE_IOV];
 };
 

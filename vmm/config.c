@@ -25,7 +25,7 @@ struct option {
 static const struct option options[] = {
 	{"name", "[guest=]NAME", options_name, "the guest's name"},
 	{"uuid", "UUID", options_uuid, "the guest's UUID"},
-	{"machine", "[type=]pagoda[,accel=kvm]", options_machine_type, "the machine"},
+	{"machine", "[type=]pagoda[,accel=kvm][,mem-merge=on|off|ksm]", options_machine_type, "the machine"},
 	{"M", "pagoda", options_machine_type, NULL},
 	{"accel", "kvm", options_accel, "the accelerator"},
 	{"enable-kvm", NULL, accept_what_is, "the same as -accel kvm, and the default"},
@@ -33,6 +33,7 @@ static const struct option options[] = {
 	{"smp", "[cpus=]N[,sockets=N][,dies=N][,cores=N][,threads=N]", options_smp, "vCPUs"},
 	{"m", "[size=]MIB", options_memory, "memory; 512M, 4G"},
 	{"memory", "target=SIZE,swap=DIRECTORY,...", options_memory_manager, "the manager of the guest's memory; -memory help"},
+	{"dedup", "[domain=]NAME[,socket=PATH],...", options_dedup, "share equal pages with other guests, by pagodad; -dedup help"},
 	{"numa", "node|dist|cpu,...", options_numa, "nodes, their distances and vCPUs"},
 	{"object", "TYPE,id=ID,...", options_object, "an object; -object help"},
 	{"kernel", "FILE", set_kernel, "Linux bzImage, or an ELF kernel with a PVH entry"},
@@ -265,9 +266,8 @@ static int read_option(struct options *o, int argc, char **argv, int *at, struct
 static int resolve(struct options *o, struct error *err)
 {
 	int (*const steps[])(struct options *, struct error *) = {
-		options_resolve_machine, options_resolve_memory_manager, options_resolve_numa,
-		options_resolve_char,    options_resolve_block,          options_resolve_net,
-		options_resolve_devices,
+		options_resolve_machine, options_resolve_memory_manager, options_resolve_numa, options_resolve_dedup,
+		options_resolve_char,    options_resolve_block,          options_resolve_net,  options_resolve_devices,
 	};
 	int ret = 0;
 	for (size_t i = 0; !ret && i < sizeof(steps) / sizeof(steps[0]); i++)
@@ -280,7 +280,7 @@ static int resolve(struct options *o, struct error *err)
 
 int config_parse(int argc, char **argv, struct config *config, bool *done, struct error *err)
 {
-	*config = (struct config){.serial = {-2, -2}, .memory.swap_fd = -1};
+	*config = (struct config){.serial = {-2, -2}, .memory.swap_fd = -1, .dedup.node = -1};
 	config->console_address.slot = config->rng_address.slot = config->vsock_address.slot = -1;
 	*done = false;
 	struct options *o = calloc(1, sizeof(*o));
@@ -330,9 +330,10 @@ void config_free(struct config *config)
 		free(chardev->host);
 		free(chardev->port);
 	}
-	char *strings[] = {config->name,     config->pidfile,    config->cpu_model,
-			   config->kernel,   config->initrd,     config->append,
-			   config->rng_file, config->vsock_path, config->memory.swap_directory};
+	char *strings[] = {config->name,         config->pidfile,      config->cpu_model,
+			   config->kernel,       config->initrd,       config->append,
+			   config->rng_file,     config->vsock_path,   config->memory.swap_directory,
+			   config->dedup.socket, config->dedup.domain, config->dedup.guest};
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
 		free(strings[i]);
 	*config = (struct config){.nr_disks = 0};

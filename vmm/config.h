@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "dedup/scanner.h"
 #include "memmgr/memmgr.h"
 
 #define CONFIG_MAX_DISKS 16
@@ -105,6 +106,20 @@ struct config_memory {
 	unsigned nr_handlers; /* 0: by the number of CPUs */
 };
 
+/* -machine mem-merge=, -dedup: who merges the guest's pages with equal ones of others */
+struct config_dedup {
+	enum {
+		CONFIG_MERGE_ON, /* Pagoda's deduplication, where it was asked for */
+		CONFIG_MERGE_OFF,
+		CONFIG_MERGE_KSM, /* the kernel's; then it was not asked for */
+	} merge;
+	bool asked;            /* for Pagoda's: -dedup */
+	char *socket, *domain; /* NULL unless asked for */
+	char *guest;           /* a name by protocol_is_name(); NULL: it has none */
+	int node;              /* the host node that has all RAM of the guest, -1: none or several */
+	struct scanner_settings settings;
+};
+
 struct config {
 	char *name;
 	uint8_t uuid[16];
@@ -115,6 +130,7 @@ struct config {
 	uint64_t memory_bytes; /* multiple of 4096, at least 1 MiB */
 	struct config_memory memory;
 	struct config_binding binding; /* of a guest without nodes */
+	struct config_dedup dedup;
 	unsigned nr_cpus, sockets, dies, cores, threads;
 	char *cpu_model; /* "host,-avx" as given */
 	char *kernel, *initrd, *append;

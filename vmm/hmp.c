@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "vmm/dedup_settings.h"
 #include "vmm/options_nearest.h"
 #include "vmm/qmp.h"
 
@@ -57,6 +58,13 @@ static void run_set_link(struct hmp_call *call)
 static const struct hmp_command commands[] = {
 	{"cont", "", "go on after a stop", 0, 0, {0}, run_cont},
 	{"c", "", NULL, 0, 0, {0}, run_cont},
+	{"dedup_set",
+	 "SETTING VALUE",
+	 "change how pages are shared: cpu, pass, huge, huge-percent, most-mappings",
+	 2,
+	 2,
+	 {HMP_COMPLETE_DEDUP},
+	 hmp_dedup_set},
 	{"help", "[COMMAND]", "what there is, or what a command does", 0, 2, {HMP_COMPLETE_COMMAND, HMP_COMPLETE_TOPIC}, run_help},
 	{"?", "[COMMAND]", NULL, 0, 2, {HMP_COMPLETE_COMMAND, HMP_COMPLETE_TOPIC}, run_help},
 	{"info", "TOPIC", "show something; help info lists topics", 0, 1, {HMP_COMPLETE_TOPIC}, run_info},
@@ -236,6 +244,10 @@ static void offer_kind(struct machine *m, enum hmp_completion kind, struct hmp_c
 		offer(candidates, start, "limbo");
 		offer(candidates, start, "compressed");
 		offer(candidates, start, "disk");
+		break;
+	case HMP_COMPLETE_DEDUP:
+		for (size_t i = 0; i < DEDUP_NR_SETTINGS; i++)
+			offer(candidates, start, dedup_settings[i].name);
 		break;
 	case HMP_COMPLETE_NOTHING:
 		break;

@@ -25,6 +25,7 @@ enum hmp_completion {
 	HMP_COMPLETE_NIC,
 	HMP_COMPLETE_SWITCH, /* on, off */
 	HMP_COMPLETE_TIER,   /* limbo, compressed, disk */
+	HMP_COMPLETE_DEDUP,  /* settings of deduplication */
 };
 
 struct hmp_command {
@@ -45,6 +46,10 @@ void hmp_info_memory(struct hmp_call *call);
 void hmp_memory_target(struct hmp_call *call);
 void hmp_memory_evict(struct hmp_call *call);
 void hmp_memory_prewarm(struct hmp_call *call);
+
+/* hmp_dedup.c */
+void hmp_info_dedup(struct hmp_call *call);
+void hmp_dedup_set(struct hmp_call *call);
 
 /* Runs one line and adds what it prints, lines ended by "\r\n". */
 void hmp_execute(struct machine *m, const char *line, struct monitor_text *out);

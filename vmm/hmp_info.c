@@ -99,6 +99,7 @@ const struct hmp_command hmp_topics[] = {
 	{"block", "", "disks", 0, 0, {0}, info_block},
 	{"chardev", "", "character devices", 0, 0, {0}, info_chardev},
 	{"cpus", "", "vCPUs and their threads", 0, 0, {0}, info_cpus},
+	{"dedup", "", "pages shared with other guests", 0, 0, {0}, hmp_info_dedup},
 	{"kvm", "", "whether KVM is used", 0, 0, {0}, info_kvm},
 	{"memory", "", "where the guest's memory is, and how much moves", 0, 0, {0}, hmp_info_memory},
 	{"name", "", "the guest's name", 0, 0, {0}, info_name},

@@ -380,6 +380,8 @@ int machine_create(struct ev_loop *loop, struct config *config, struct machine *
 		ret = create_devices(m, err);
 	if (ret == 0)
 		ret = load_guest(m, err);
+	if (ret == 0)
+		ret = machine_dedup_create(m, err);
 	for (unsigned i = 0; ret == 0 && i < config->nr_monitors; i++)
 		ret = monitor_open(m, m->chardevs[config->monitors[i].chardev], &config->monitors[i], &m->monitors[i], err);
 	if (ret)
@@ -402,6 +404,11 @@ void machine_destroy(struct machine *m)
 	if (m->vcpus && !halt(m, MACHINE_FORGET)) {
 		log_warning("a device waits for memory that cannot be brought back: it ends with the process, and writes nothing "
 			    "of it");
+		return;
+	}
+	/* While devices are there: should it not end, they must not go away, either. */
+	if (!machine_dedup_destroy(m)) {
+		log_warning("the scanner for shared pages waits for memory that cannot be brought back: it ends with the process");
 		return;
 	}
 	vcpus_destroy(m->vcpus);

@@ -17,9 +17,11 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "dedup/scanner.h"
 #include "memmgr/memmgr.h"
 #include "memmgr/numa.h"
 #include "vmm/config.h"
+#include "vmm/ksm.h"
 
 struct chardev;
 struct machine;
@@ -114,6 +116,29 @@ int machine_memory_evict(struct machine *m, uint64_t bytes, enum memmgr_tier tie
 			 struct error *err);
 /* Why memory cannot be brought back now, MEMMGR_FAILURE_NONE when it can; detail as memmgr has it, "" for none. */
 enum memmgr_failure machine_memory_failure(struct machine *m, char *detail, size_t size);
+
+/* Who merges the guest's pages with equal ones of others. */
+enum machine_merger {
+	MACHINE_MERGER_NONE,
+	MACHINE_MERGER_PAGODA, /* the scanner (dedup/scanner.h) and pagodad */
+	MACHINE_MERGER_KSM,    /* the kernel */
+};
+const char *machine_merger_name(enum machine_merger merger); /* "none", "pagoda", "ksm" */
+struct machine_dedup_info {
+	enum machine_merger merger;
+	bool connected;    /* now: to pagodad; with KSM: ksmd runs */
+	char trouble[240]; /* why not, or why nothing is merged; "" */
+	/* Of Pagoda's; else NULL, and zero. */
+	const char *socket, *domain, *guest;
+	int node; /* of the host, whose pages alone are shared where the daemon keeps nodes apart; -1: none or several */
+	struct scanner_settings settings;
+	struct scanner_stats stats;
+	/* Of KSM's. */
+	struct ksm_stats ksm;
+};
+void machine_dedup_info(struct machine *m, struct machine_dedup_info *info);
+/* Returns 0, -EINVAL with a sentence and nothing changed, or -ENOTSUP with one when the guest has no scanner. */
+int machine_dedup_configure(struct machine *m, const struct scanner_settings *settings, struct error *err);
 
 /* By its number in the configuration. */
 struct chardev *machine_chardev(const struct machine *m, unsigned index);

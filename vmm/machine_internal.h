@@ -1,8 +1,12 @@
-/* What machine.c (wiring and life cycle), machine_memory.c (memory manager), machine_state.c (save and load) and machine_info.c (queries) share. */
+/*
+ * What machine.c (wiring and life cycle), machine_memory.c (memory manager), machine_dedup.c (merging of pages), machine_state.c (save and
+ * load) and machine_info.c (queries) share.
+ */
 #ifndef VMM_MACHINE_INTERNAL_H
 #define VMM_MACHINE_INTERNAL_H
 
 #include "base/lock.h"
+#include "dedup/protocol.h"
 #include "hv/cpuid.h"
 #include "hv/kvm.h"
 #include "hv/vm.h"
@@ -63,6 +67,12 @@ struct machine_memory {
 	struct error err;
 };
 
+struct machine_dedup {
+	enum machine_merger merger;
+	struct scanner *scanner;         /* of MACHINE_MERGER_PAGODA */
+	char guest[PROTOCOL_NAME_BYTES]; /* its name */
+};
+
 struct machine {
 	struct ev_loop *loop;
 	struct config *config;
@@ -73,6 +83,7 @@ struct machine {
 	struct hv_vm *vm;
 	struct guest_ram *ram;
 	struct machine_memory managed;
+	struct machine_dedup dedup;
 	struct hv_cpu_topology topology;
 	struct hv_cpuid cpuid;
 	struct bus ports, memory;
@@ -142,5 +153,12 @@ bool machine_memory_wait_on(struct machine *m, enum machine_patience patience, u
  * no memory manager. Returns what work returned, or -EINPROGRESS when it was left off: machine_settle() is called when it is done.
  */
 int machine_memory_run(struct machine *m, machine_work *work, enum machine_patience patience, struct error *err);
+
+/* --- machine_dedup.c --- */
+
+/* The guest is built, and does not run yet. */
+int machine_dedup_create(struct machine *m, struct error *err);
+/* Nothing of the guest runs. Returns false when the scanner waits for memory that cannot be had: then it ends with the process. */
+bool machine_dedup_destroy(struct machine *m);
 
 #endif

@@ -5,7 +5,7 @@
  *   apply    keyvals fill a struct by a table of typed properties; unknown keys, values
  *            that are malformed, out of range or not ours are refused by name            options_table.c
  *   resolve  when all is read: references between options are followed, defaults that
- *            depend on other options are filled in, contradictions are refused           options_{machine,memory,numa,char,block,net,device}.c
+ *            depend on other options are filled in, contradictions are refused           options_{machine,memory,numa,dedup,char,block,net,device}.c
  *
  * No file is opened and nothing of the host is asked: a command line parses the same everywhere. Strings in the structs here point
  * into keyvals, which live as long as struct options; what goes to struct config is copied.
@@ -271,6 +271,13 @@ struct option_memory_manager {
 	const char *swap;
 };
 
+/* -dedup */
+struct option_dedup {
+	bool given;
+	const char *socket, *domain, *guest;
+	struct option_number cpu_percent, pass_ms, huge_percent, most_mappings, huge;
+};
+
 /* -numa node, dist, cpu */
 struct option_numa {
 	const char *kind, *memdev;
@@ -284,6 +291,7 @@ struct option_name {
 
 struct option_machine {
 	const char *type, *accel, *memory_backend;
+	struct option_number mem_merge;
 };
 
 struct option_monitor {
@@ -299,6 +307,7 @@ struct options {
 
 	struct option_memory memory;
 	struct option_memory_manager memory_manager;
+	struct option_dedup dedup;
 	struct option_smp smp;
 	struct option_name name;
 	struct option_machine machine;
@@ -336,6 +345,7 @@ typedef int option_handler(struct options *o, const char *argument, struct error
 option_handler options_memory, options_smp, options_cpu, options_machine_type, options_accel, options_name, options_uuid,
 	options_rtc, options_boot, options_action; /* options_machine.c */
 option_handler options_memory_manager;             /* options_memory.c */
+option_handler options_dedup;                      /* options_dedup.c */
 option_handler options_numa;                       /* options_numa.c */
 option_handler options_serial, options_parallel, options_chardev, options_mon, options_monitor, options_qmp,
 	options_qmp_pretty;                              /* options_char.c */
@@ -347,6 +357,7 @@ option_handler options_device, options_object;           /* options_device.c */
 int options_resolve_machine(struct options *o, struct error *err);
 int options_resolve_memory_manager(struct options *o, struct error *err);
 int options_resolve_numa(struct options *o, struct error *err);
+int options_resolve_dedup(struct options *o, struct error *err);
 int options_resolve_char(struct options *o, struct error *err);
 int options_resolve_block(struct options *o, struct error *err);
 int options_resolve_net(struct options *o, struct error *err);

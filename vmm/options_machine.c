@@ -66,6 +66,9 @@ static const struct property machine_rows[] = {
 	PROPERTY_ROW_STRING(struct option_machine, type, "type", "pagoda"),
 	PROPERTY_ROW_STRING(struct option_machine, accel, "accel", "kvm"),
 	PROPERTY_ROW_STRING(struct option_machine, memory_backend, "memory-backend", "id of an -object memory-backend-ram"),
+	/* In the order of struct config_dedup. */
+	PROPERTY_ROW_WORD(struct option_machine, mem_merge, "mem-merge", "on|off|ksm",
+			  "who merges equal pages: -dedup, nobody, or the kernel"),
 	PROPERTY_ROW_FIXED("kernel-irqchip", "on", NULL),
 	PROPERTY_ROW_FIXED("usb", "off", NULL),
 	PROPERTY_ROW_FIXED("graphics", "off", NULL),

@@ -62,6 +62,7 @@ struct qmp_command_table {
 extern const struct qmp_command_table qmp_control_commands; /* qmp_commands.c */
 extern const struct qmp_command_table qmp_query_commands;   /* qmp_query.c */
 extern const struct qmp_command_table qmp_memory_commands;  /* qmp_memory.c */
+extern const struct qmp_command_table qmp_dedup_commands;   /* qmp_dedup.c */
 
 /* NULL when there is none. */
 const struct qmp_command *qmp_find_command(const char *name);

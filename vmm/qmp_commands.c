@@ -100,6 +100,7 @@ static const struct qmp_command_table *const tables[] = {
 	&qmp_control_commands,
 	&qmp_query_commands,
 	&qmp_memory_commands,
+	&qmp_dedup_commands,
 };
 
 const struct qmp_command *qmp_command_at(size_t index)

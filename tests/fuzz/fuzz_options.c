@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "dedup/protocol.h"
 #include "vmm/config.h"
 
 #define MAX_ARGUMENTS 64
@@ -39,6 +40,12 @@ static void check(const struct config *config)
 	for (unsigned i = 0; i < 2; i++)
 		if (config->serial[i] >= (int)config->nr_chardevs)
 			abort();
+	const struct config_dedup *dedup = &config->dedup;
+	if (dedup->asked && (dedup->merge == CONFIG_MERGE_KSM || !dedup->socket || !protocol_is_name(dedup->domain) ||
+			     (dedup->guest && !protocol_is_name(dedup->guest))))
+		abort();
+	if (dedup->node < -1 || dedup->node > 63 || dedup->settings.cpu_percent > 100 || dedup->settings.pass_ms == 0)
+		abort();
 	uint64_t sum = 0;
 	for (unsigned i = 0; i < config->nr_nodes; i++)
 		sum += config->nodes[i].memory_bytes;

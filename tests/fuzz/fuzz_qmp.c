@@ -100,6 +100,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	machine = (struct machine){.state = RUN_STATE_RUNNING, .config = {.nr_cpus = 2, .nr_disks = 1, .nr_nics = 1}};
 	machine.config.disks[0] = (struct config_disk){.id = (char *)"d0", .source = (char *)"a"};
 	machine.config.nics[0] = (struct config_nic){.id = (char *)"n0"};
+	machine.dedup =
+		(struct machine_dedup_info){.merger = MACHINE_MERGER_PAGODA, .socket = "/d", .domain = "default", .guest = "fuzz"};
 	if (data[0] & 0x80)
 		fuzz_lineedit(&machine, (const char *)data + 1, size - 1);
 	else

@@ -29,6 +29,9 @@ struct machine {
 	unsigned nr_prewarms;
 	uint64_t evicted; /* asked for */
 	enum memmgr_tier evicted_to;
+
+	struct machine_dedup_info dedup;
+	bool dedup_refuses;
 };
 
 static void fake_announce(struct machine *m, enum machine_event event, bool guest, const char *reason)
@@ -216,6 +219,27 @@ enum memmgr_failure machine_memory_failure(struct machine *m, char *detail, size
 	if (size)
 		snprintf(detail, size, "%s", m->failure ? "Input/output error" : "");
 	return m->failure;
+}
+
+const char *machine_merger_name(enum machine_merger merger)
+{
+	static const char *const names[] = {"none", "pagoda", "ksm"};
+	return names[merger];
+}
+
+void machine_dedup_info(struct machine *m, struct machine_dedup_info *info)
+{
+	*info = m->dedup;
+}
+
+int machine_dedup_configure(struct machine *m, const struct scanner_settings *settings, struct error *err)
+{
+	if (m->dedup.merger != MACHINE_MERGER_PAGODA)
+		return error_set(err, ENOTSUP, "This guest's pages are not shared");
+	if (m->dedup_refuses)
+		return error_set(err, EINVAL, "cpu: the scanner does not like it");
+	m->dedup.settings = *settings;
+	return 0;
 }
 
 struct chardev *machine_chardev(const struct machine *m, unsigned index)

@@ -706,6 +706,126 @@ START_TEST(memory_settings_that_are_wrong_are_refused)
 }
 END_TEST
 
+START_TEST(pages_are_shared_only_where_that_was_asked_for)
+{
+	const struct config_dedup *dedup = &config.dedup;
+	good("-kernel k");
+	ck_assert(!dedup->asked && dedup->merge == CONFIG_MERGE_ON && dedup->node == -1);
+	ck_assert(!dedup->socket && !dedup->domain && !dedup->guest);
+	good("-kernel k -machine mem-merge=off");
+	ck_assert(!dedup->asked && dedup->merge == CONFIG_MERGE_OFF);
+	good("-kernel k -machine mem-merge=ksm");
+	ck_assert(!dedup->asked && dedup->merge == CONFIG_MERGE_KSM);
+	good("-kernel k -machine mem-merge=ksm -memory manager=off");
+	good("-kernel k -machine mem-merge=on -machine pagoda");
+	ck_assert(dedup->merge == CONFIG_MERGE_ON);
+	good("-kernel k -dedup domain=default");
+	ck_assert(dedup->asked && dedup->merge == CONFIG_MERGE_ON);
+	ck_assert_str_eq(dedup->socket, "/run/pagoda/dedup");
+	ck_assert_str_eq(dedup->domain, "default");
+	ck_assert_ptr_null(dedup->guest);
+	ck_assert(dedup->settings.cpu_percent == 10 && dedup->settings.pass_ms == 1000 && dedup->settings.huge_percent == 25 &&
+		  dedup->settings.most_mappings == 0 && dedup->settings.huge == SCANNER_HUGE_AUTO);
+	/* The guest keeps out of it, whatever else. */
+	good("-kernel k -dedup cpu=5 -machine mem-merge=off -memory manager=off");
+	ck_assert(dedup->asked && dedup->merge == CONFIG_MERGE_OFF);
+}
+END_TEST
+
+START_TEST(sharing_is_set_by_its_words)
+{
+	const struct config_dedup *dedup = &config.dedup;
+	const struct scanner_settings *s = &dedup->settings;
+	good("-kernel k -dedup acme,socket=/a,,b,guest=web.1,cpu=100,pass=50,huge=off,huge-percent=1,most-mappings=2147483647");
+	ck_assert_str_eq(dedup->socket, "/a,b");
+	ck_assert_str_eq(dedup->domain, "acme");
+	ck_assert_str_eq(dedup->guest, "web.1");
+	ck_assert(s->cpu_percent == 100 && s->pass_ms == 50 && s->huge == SCANNER_HUGE_OFF && s->huge_percent == 1 &&
+		  s->most_mappings == 2147483647);
+	good("-kernel k -dedup acme -dedup huge=on,cpu=0 -dedup huge-percent=100");
+	ck_assert_str_eq(dedup->domain, "acme");
+	ck_assert(s->cpu_percent == 0 && s->huge == SCANNER_HUGE_ON && s->huge_percent == 100);
+	good("-kernel k -dedup socket=relative");
+	ck_assert_str_eq(dedup->socket, "relative");
+	good("-kernel k -daemonize -dedup acme");
+}
+END_TEST
+
+START_TEST(a_guest_is_known_by_its_name_where_pages_are_shared)
+{
+	static const char *const names[][2] = {
+		{"web", "web"},
+		{"a.b_c-9", "a.b_c-9"},
+		{".hidden", "_hidden"},
+		{"two/words", "two_words"},
+		{"\xc3\xa4", "__"},
+		{"0123456789012345678901234567890123456789012345678901234567890123456789",
+		 "012345678901234567890123456789012345678901234567890123456789012"},
+	};
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		char line[200];
+		snprintf(line, sizeof(line), "-kernel k -dedup acme -name %s", names[i][0]);
+		good(line);
+		ck_assert_str_eq(config.dedup.guest, names[i][1]);
+	}
+	good("-kernel k -name web -dedup guest=other");
+	ck_assert_str_eq(config.dedup.guest, "other");
+	good("-kernel k -name guest= -dedup acme");
+	ck_assert_ptr_null(config.dedup.guest);
+}
+END_TEST
+
+START_TEST(sharing_knows_the_one_host_node_of_a_guest)
+{
+#define BOUND(id, nodes) "-object memory-backend-ram,id=" id ",size=512M,policy=bind,host-nodes=" nodes " "
+	good("-kernel k -dedup acme -m 512 -machine memory-backend=m " BOUND("m", "3"));
+	ck_assert_int_eq(config.dedup.node, 3);
+	good("-kernel k -dedup acme -m 512 -machine memory-backend=m " BOUND("m", "3-4"));
+	ck_assert_int_eq(config.dedup.node, -1);
+	good("-kernel k -dedup acme -m 1G " BOUND("a", "63") BOUND("b", "63") "-numa node,memdev=a -numa node,memdev=b");
+	ck_assert_int_eq(config.dedup.node, 63);
+	good("-kernel k -dedup acme -m 1G " BOUND("a", "0") BOUND("b", "1") "-numa node,memdev=a -numa node,memdev=b");
+	ck_assert_int_eq(config.dedup.node, -1);
+	good("-kernel k -dedup acme -m 1G -object memory-backend-ram,id=b,size=512M " BOUND(
+		"a", "0") "-numa node,memdev=a -numa node,memdev=b");
+	ck_assert_int_eq(config.dedup.node, -1);
+#undef BOUND
+}
+END_TEST
+
+START_TEST(sharing_that_cannot_be_is_refused)
+{
+	char line[300], path[200];
+	bad("-kernel k -machine mem-merge=yes", "we have: on off ksm");
+	bad("-kernel k -machine pagoda,mem-merge", "mem-merge needs a value");
+	bad("-kernel k -dedup acme -machine mem-merge=ksm", "leave out one of the two");
+	bad("-kernel k -dedup acme -memory manager=off", "leave -memory manager=off out");
+	bad("-kernel k -dedup domain=", "domain: \"\" is no name");
+	bad("-kernel k -dedup .acme", "no '.' at the start");
+	bad("-kernel k -dedup domain=a/b", "use letters, digits");
+	bad("-kernel k -dedup guest=0123456789012345678901234567890123456789012345678901234567890123", "63 at most");
+	bad("-kernel k -dedup 'guest=a b'", "guest: \"a b\" is no name");
+	bad("-kernel k -dedup socket=", "socket: it has no name");
+	bad("-kernel k -daemonize -dedup socket=here", "must begin with '/': here");
+	bad("-kernel k -dedup cpu=101", "0 to 100");
+	bad("-kernel k -dedup cpu=-1", "not a number");
+	bad("-kernel k -dedup pass=0", "1 to 3600000");
+	bad("-kernel k -dedup huge-percent=0", "1 to 100");
+	bad("-kernel k -dedup huge-percent=101", "1 to 100");
+	bad("-kernel k -dedup most-mappings=2147483648", "0 to 2147483647");
+	bad("-kernel k -dedup huge=maybe", "we have: auto on off");
+	bad("-kernel k -dedup domian=acme", "did you mean domain?");
+	bad("-kernel k -dedup", "-dedup needs an argument");
+	memset(path, 'x', sizeof(path));
+	path[0] = '/';
+	path[107] = '\0';
+	snprintf(line, sizeof(line), "-kernel k -dedup socket=%s", path);
+	good(line);
+	snprintf(line, sizeof(line), "-kernel k -dedup socket=%sx", path);
+	bad(line, "longer than the 107 bytes");
+}
+END_TEST
+
 START_TEST(names_and_switches_arrive)
 {
 	good("-kernel k -initrd i -append 'a=b c' -name guest=web,debug-threads=on -uuid 550e8400-e29b-41d4-a716-446655440000 "
@@ -763,7 +883,7 @@ START_TEST(help_and_version_print_and_are_done)
 	static const char *const lines[] = {
 		"-help",        "--help",        "-h",           "-version",      "-device help", "-device virtio-blk-pci,help",
 		"-netdev help", "-chardev help", "-object help", "-machine help", "-accel help",  "-cpu help",
-		"-drive help",  "-memory help",
+		"-dedup help",  "-drive help",   "-memory help",
 	};
 	fflush(stdout);
 	int saved = dup(STDOUT_FILENO);
@@ -818,7 +938,8 @@ START_TEST(memory_that_runs_out_anywhere_is_an_error_and_leaks_nothing)
 		"-device virtio-blk-pci,drive=r,id=q -drive file=nbd:h:1 -nic user,hostfwd=tcp::1-:1 -netdev tap,ifname=t,id=t "
 		"-device virtio-net-pci,netdev=t,id=z -object rng-random,id=g -device virtio-rng-pci,rng=g -serial unix:/x -qmp "
 		"tcp:h:1 "
-		"-device virtio-vsock-pci,guest-cid=3,uds=u -device virtio-serial-pci -serial mon:stdio -memory swap=/s";
+		"-device virtio-vsock-pci,guest-cid=3,uds=u -device virtio-serial-pci -serial mon:stdio -memory swap=/s -dedup "
+		"acme";
 	good(line);
 	config_free(&config);
 	if (!FAILING_MALLOC)
@@ -880,6 +1001,11 @@ int main(void)
 	tcase_add_test(tc, memory_is_managed_without_a_limit_unless_told_otherwise);
 	tcase_add_test(tc, the_memory_manager_is_set_by_its_words);
 	tcase_add_test(tc, memory_settings_that_are_wrong_are_refused);
+	tcase_add_test(tc, pages_are_shared_only_where_that_was_asked_for);
+	tcase_add_test(tc, sharing_is_set_by_its_words);
+	tcase_add_test(tc, a_guest_is_known_by_its_name_where_pages_are_shared);
+	tcase_add_test(tc, sharing_knows_the_one_host_node_of_a_guest);
+	tcase_add_test(tc, sharing_that_cannot_be_is_refused);
 	tcase_add_test(tc, names_and_switches_arrive);
 	tcase_add_test(tc, words_that_we_do_not_have_are_refused_by_name);
 	tcase_add_test(tc, help_and_version_print_and_are_done);

@@ -154,7 +154,11 @@ static void unlock_two(uint32_t from, uint32_t to)
 static int transfer(struct stress_thread *t, bool is_write, uint32_t page, off_t at, bool ring)
 {
 	doing(t->index, is_write ? "writing to a file from page" : "reading from a file to page", page);
+	struct iovec iov = {.iov_base = page_at(page), .iov_len = GUEST_PAGE_SIZE};
+	struct guest_ram_pins pins;
 	int ret;
+	if (!is_write)
+		guest_ram_pin(world.ram, &iov, 1, &pins);
 	if (ring) {
 		struct io_uring_sqe *sqe = io_uring_get_sqe(&io_ring);
 		if (is_write)
@@ -174,6 +178,8 @@ static int transfer(struct stress_thread *t, bool is_write, uint32_t page, off_t
 		ret = (int)(is_write ? pwrite(io_file, page_at(page), PAGE, at) : pread(io_file, page_at(page), PAGE, at));
 		ret = ret < 0 ? -errno : ret;
 	}
+	if (!is_write)
+		guest_ram_unpin(world.ram, &pins);
 	done(t->index);
 	return ret;
 }
@@ -282,7 +288,7 @@ enum { SLOTS = 4096, MOST_SHARED = 24 };
 static int pool_file = -1;
 static uint8_t *pool;              /* of the daemon, which this thread plays */
 static uint32_t slot_pages[SLOTS]; /* which page holds a reference, + 1; 0: none */
-static unsigned long nr_shared, nr_broken, nr_differs, nr_restored;
+static unsigned long nr_shared, nr_broken, nr_differs, nr_restored, nr_zeroes;
 
 static void pool_make(void)
 {
@@ -295,7 +301,7 @@ static void pool_make(void)
 	ck_assert(pool != MAP_FAILED);
 	ck_assert_int_eq(share_set_pool(world.mm, pool_file), 0);
 	memset(slot_pages, 0, sizeof(slot_pages));
-	nr_shared = nr_broken = nr_differs = nr_restored = 0;
+	nr_shared = nr_broken = nr_differs = nr_restored = nr_zeroes = 0;
 }
 
 /* Nobody has a reference to it: whoever maps it still will see. */
@@ -359,6 +365,9 @@ static void sharer_turn(struct stress_thread *t)
 		if (spoilt[i])
 			pool[(slot + i) * PAGE + draw(t, PAGE)] ^= (uint8_t)(1 + draw(t, 255));
 	}
+	/* Out of the compressed tier, too, and out of limbo. */
+	if (draw(t, 3) == 0)
+		memmgr_evict_range(world.mm, first * PAGE, nr * PAGE, draw(t, 3) ? MEMMGR_TIER_COMPRESSED : MEMMGR_TIER_LIMBO);
 	if (slot < SLOTS)
 		share_pages(world.mm, items, nr, results, &mappings);
 	for (uint32_t i = 0; slot < SLOTS && i < nr; i++) {
@@ -370,6 +379,13 @@ static void sharer_turn(struct stress_thread *t)
 			scribble(slot + i);
 		nr_shared += results[i] == SHARE_DONE;
 		nr_differs += results[i] == SHARE_DIFFERS;
+	}
+	if (draw(t, 4) == 0) {
+		uint32_t pages[MOST_SHARED];
+		for (uint32_t i = 0; i < nr; i++)
+			pages[i] = first + i;
+		doing(t->index, "dropping zeroes from page", first);
+		nr_zeroes += share_drop_zeroes(world.mm, pages, nr);
 	}
 	doing(t->index, "collecting from page", collected);
 	collect(&collected, draw(t, 64) + 1);
@@ -407,7 +423,8 @@ static void pool_end(void)
 		ck_assert_uint_eq(slot_pages[slot], 0);
 	ck_assert_uint_eq(stats_now().merged, stats_now().unmerged);
 	ck_assert_uint_eq(nr_shared, nr_broken);
-	printf("shared %lu, differed %lu, restored %lu chunks\n", nr_shared, nr_differs, nr_restored);
+	ck_assert_uint_eq(share_mappings(world.mm), 0);
+	printf("shared %lu, differed %lu, restored %lu chunks, dropped %lu zero pages\n", nr_shared, nr_differs, nr_restored, nr_zeroes);
 	munmap(pool, SLOTS * PAGE);
 	close(pool_file);
 }

@@ -240,6 +240,126 @@ START_TEST(memory_is_limited_evicted_and_warmed_by_people)
 }
 END_TEST
 
+static void expect_lines(const char *const *lines, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++)
+		ck_assert_msg(strstr(text, lines[i]) != NULL, "no %s in %s", lines[i], text);
+	for (const char *line = text, *end; (end = strstr(line, "\r\n")) != NULL; line = end + 2)
+		ck_assert_msg(end - line <= 80, "%.*s", (int)(end - line), line);
+}
+
+START_TEST(shared_pages_are_shown_in_a_table_of_80_columns)
+{
+	static const char *const lines[] = {
+		"pages are shared by pagodad, connected\r\ndomain acme\r\nguest  web\r\n",
+		"guest memory 256.0 MiB, of which\r\n",
+		"  shared              64.0 MiB  25.0 %  in 300 of 30000 mappings\r\n",
+		"  without twin        32.0 MiB  12.5 %\r\n",
+		"  in huge pages       16.0 MiB   6.2 %  that are not to be broken\r\n",
+		"saved 60.0 MiB, with what it costs taken off; scanning takes 1.0 MiB here\r\n",
+		"pages since the start, in 7 passes\r\n",
+		"CPU time 1.5 s, last pass 2.5 ms; connected 1 times\r\n",
+		"set cpu=10 pass=1000 huge-percent=25 most-mappings=0 huge=auto\r\n",
+	};
+	static const char *const wide[] = {
+		"pages are shared by pagodad, not connected\r\n",
+		"saved -1.0 MiB",
+	};
+	struct machine_dedup_info *info = &machine.dedup;
+	open_chardev(false);
+	open_monitor(0, CONFIG_MONITOR_READLINE);
+	machine.config.memory_bytes = 256 << 20;
+	*info = (struct machine_dedup_info){
+		.merger = MACHINE_MERGER_PAGODA,
+		.connected = true,
+		.socket = "/run/d",
+		.domain = "acme",
+		.guest = "web",
+		.settings = {.cpu_percent = 10, .pass_ms = 1000, .huge_percent = 25},
+		.stats = {.pages_sharing = 64 * 256,
+			  .mappings = 300,
+			  .most_mappings = 30000,
+			  .pages_unshared = 32 * 256,
+			  .pages_skipped = 16 * 256,
+			  .general_profit = 60 << 20,
+			  .metadata_bytes = 1 << 20,
+			  .full_scans = 7,
+			  .cpu_us = 1500000,
+			  .pass_cpu_us = 2500,
+			  .connections = 1},
+	};
+	type("info dedup\r");
+	expect_lines(lines, sizeof(lines) / sizeof(lines[0]));
+	/* As large as they get, and a long sentence. */
+#define LARGE(name, text) info->stats.name = 1ull << 32;
+	SCANNER_STATS(LARGE)
+#undef LARGE
+	machine.config.memory_bytes = 1ull << 44;
+	info->stats.general_profit = 0 - (1ull << 20);
+	info->stats.metadata_bytes = 1ull << 30;
+	info->stats.mappings = info->stats.most_mappings = info->stats.connections = 0x7fffffff;
+	info->stats.cpu_us = 1ull << 46;
+	info->stats.pass_cpu_us = 3600000000;
+	info->settings = (struct scanner_settings){100, 3600000, 100, 0x7fffffff, SCANNER_HUGE_AUTO};
+	info->domain = info->guest = "012345678901234567890123456789012345678901234567890123456789012";
+	info->connected = false;
+	for (size_t i = 0; i + 1 < sizeof(info->trouble); i++)
+		info->trouble[i] = i % 9 ? 'x' : ' ';
+	type("info dedup\r");
+	expect_lines(wide, sizeof(wide) / sizeof(wide[0]));
+	memset(info->trouble, 'y', sizeof(info->trouble) - 1);
+	type("info dedup\r");
+	expect_lines(wide, 1);
+}
+END_TEST
+
+START_TEST(pages_that_the_kernel_merges_are_shown_as_far_as_it_tells)
+{
+	static const char *const lines[] = {
+		"pages are merged by the kernel (KSM), ksmd does not run\r\nksmd rests\r\nthis guest\r\n",
+		"  merged               1.0 MiB\r\n",
+		"  saved               -0.5 MiB  with what it costs taken off\r\nall processes of the host\r\n",
+		"  mapped again         2.0 MiB\r\n",
+		"passes 9\r\n",
+	};
+	struct ksm_stats *ksm = &machine.dedup.ksm;
+	open_chardev(false);
+	open_monitor(0, CONFIG_MONITOR_READLINE);
+	machine.dedup = (struct machine_dedup_info){.merger = MACHINE_MERGER_KSM, .trouble = "ksmd rests"};
+	ksm->process[KSM_PROCESS_ksm_merging_pages] = (struct ksm_counter){true, 256};
+	ksm->process[KSM_PROCESS_ksm_process_profit] = (struct ksm_counter){true, -(1 << 19)};
+	ksm->global[KSM_GLOBAL_pages_sharing] = (struct ksm_counter){true, 512};
+	ksm->global[KSM_GLOBAL_full_scans] = (struct ksm_counter){true, 9};
+	type("info dedup\r");
+	expect_lines(lines, sizeof(lines) / sizeof(lines[0]));
+	ck_assert_ptr_null(strstr(text, "without twin"));
+	machine.dedup = (struct machine_dedup_info){.trouble = "This guest was started without -dedup"};
+	ck_assert_ptr_nonnull(strstr(type("info dedup\r"), "\r\nThis guest was started without -dedup\r\n(pagoda) "));
+	ck_assert_ptr_nonnull(strstr(type("dedup_set cpu 5\r"), "Error: This guest's pages are not shared\r\n"));
+}
+END_TEST
+
+START_TEST(sharing_is_set_by_people)
+{
+	const struct scanner_settings *s = &machine.dedup.settings;
+	open_chardev(false);
+	open_monitor(0, CONFIG_MONITOR_READLINE);
+	machine.dedup = (struct machine_dedup_info){.merger = MACHINE_MERGER_PAGODA,
+						    .settings = {.cpu_percent = 10, .pass_ms = 1000, .huge_percent = 25}};
+	ck_assert_str_eq(type("dedup_set cpu 20\r"), "dedup_set cpu 20\r\n(pagoda) ");
+	ck_assert_uint_eq(s->cpu_percent, 20);
+	type("dedup_set pa\t500\rdedup_set huge off\rdedup_set most\t7\r");
+	ck_assert(s->pass_ms == 500 && s->huge == SCANNER_HUGE_OFF && s->most_mappings == 7);
+	ck_assert_ptr_nonnull(strstr(type("dedup_set cpu 101\r"), "Error: cpu: 101 is out of range: 0 to 100\r\n"));
+	ck_assert_ptr_nonnull(strstr(type("dedup_set huge 2\r"), "Error: huge: \"2\" is none; there are auto, on and off"));
+	ck_assert_ptr_nonnull(strstr(type("dedup_set speed 2\r"), "there is no setting \"speed\"; there are cpu, pass, "));
+	ck_assert_ptr_nonnull(strstr(type("dedup_set cpu\r"), "usage: dedup_set SETTING VALUE\r\n"));
+	machine.dedup_refuses = true;
+	ck_assert_ptr_nonnull(strstr(type("dedup_set cpu 1\r"), "Error: cpu: the scanner does not like it"));
+	ck_assert_uint_eq(s->cpu_percent, 20);
+}
+END_TEST
+
 START_TEST(mistakes_are_told_with_the_nearest_command)
 {
 	open_chardev(false);
@@ -424,6 +544,9 @@ int main(void)
 	tcase_add_test(tc, memory_is_shown_in_a_table_of_80_columns);
 	tcase_add_test(tc, no_line_about_memory_is_wider_than_a_terminal);
 	tcase_add_test(tc, memory_is_limited_evicted_and_warmed_by_people);
+	tcase_add_test(tc, shared_pages_are_shown_in_a_table_of_80_columns);
+	tcase_add_test(tc, pages_that_the_kernel_merges_are_shown_as_far_as_it_tells);
+	tcase_add_test(tc, sharing_is_set_by_people);
 	tcase_add_test(tc, mistakes_are_told_with_the_nearest_command);
 	tcase_add_test(tc, tab_completes_what_is_clear_and_lists_what_is_not);
 	tcase_add_test(tc, programs_speak_qmp);

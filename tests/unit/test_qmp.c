@@ -513,6 +513,114 @@ START_TEST(a_guest_without_a_memory_manager_says_so)
 }
 END_TEST
 
+static void set_up_dedup(void)
+{
+	uint64_t value = 100;
+	machine.dedup = (struct machine_dedup_info){
+		.merger = MACHINE_MERGER_PAGODA,
+		.connected = true,
+		.socket = "/run/d",
+		.domain = "acme",
+		.guest = "web",
+		.node = -1,
+		.settings = {.cpu_percent = 10, .pass_ms = 1000, .huge_percent = 25, .huge = SCANNER_HUGE_AUTO},
+	};
+#define COUNT(name, text) machine.dedup.stats.name = value++;
+	SCANNER_STATS(COUNT)
+#undef COUNT
+	machine.dedup.stats.general_profit = 0 - 4096ull;
+}
+
+START_TEST(sharing_is_described_by_counters_and_settings)
+{
+	set_up_dedup();
+	negotiate();
+	send("{\"execute\": \"query-dedup\"}");
+	json_t *message = next_message(), *answer = json_object_get(message, "return");
+	json_int_t value = 100;
+#define EXPECT(name, text)                        \
+	if (strcmp(#name, "general_profit") != 0) \
+		ck_assert_msg(json_integer_value(json_object_get(answer, #name)) == value++, "%s", #name);
+	SCANNER_STATS(EXPECT)
+#undef EXPECT
+	ck_assert_int_eq(json_integer_value(json_object_get(answer, "general_profit")), -4096);
+#define REMOVE(name, text) json_object_del(answer, #name);
+	SCANNER_STATS(REMOVE)
+#undef REMOVE
+	char *rest = json_dumps(answer, JSON_COMPACT | JSON_SORT_KEYS);
+	ck_assert_str_eq(rest, "{\"connected\":true,\"domain\":\"acme\",\"engine\":\"pagoda\",\"guest\":\"web\",\"node\":-1,"
+			       "\"settings\":{\"cpu\":10,\"huge\":\"auto\",\"huge-percent\":25,\"most-mappings\":0,\"pass\":1000},"
+			       "\"socket\":\"/run/d\",\"trouble\":\"\"}");
+	free(rest);
+	json_decref(message);
+}
+END_TEST
+
+START_TEST(merging_by_the_kernel_is_described_by_what_it_tells)
+{
+	machine.dedup = (struct machine_dedup_info){.merger = MACHINE_MERGER_KSM, .trouble = "ksmd is not running"};
+	machine.dedup.ksm.global[KSM_GLOBAL_run] = (struct ksm_counter){true, 0};
+	machine.dedup.ksm.global[KSM_GLOBAL_pages_sharing] = (struct ksm_counter){true, 7};
+	machine.dedup.ksm.global[KSM_GLOBAL_general_profit] = (struct ksm_counter){true, -64};
+	machine.dedup.ksm.process[KSM_PROCESS_ksm_merging_pages] = (struct ksm_counter){true, 3};
+	negotiate();
+	send("{\"execute\": \"query-dedup\"}");
+	expect("{\"return\":{\"connected\":false,\"engine\":\"ksm\",\"general_profit\":-64,\"pages_sharing\":7,"
+	       "\"process\":{\"ksm_merging_pages\":3},\"run\":0,\"trouble\":\"ksmd is not running\"}}");
+	send("{\"execute\": \"set-dedup\", \"arguments\": {\"cpu\": 5}}");
+	expect_error("GenericError", "This guest's pages are not shared");
+	machine.dedup = (struct machine_dedup_info){.trouble = "no"};
+	send("{\"execute\": \"query-dedup\"}{\"execute\": \"set-dedup\"}");
+	expect("{\"return\":{\"connected\":false,\"engine\":\"none\",\"trouble\":\"no\"}}");
+	expect_error("GenericError", "This guest's pages are not shared");
+}
+END_TEST
+
+static void set_dedup(const char *arguments)
+{
+	char text[300];
+	snprintf(text, sizeof(text), "{\"execute\": \"set-dedup\", \"arguments\": {%s}}", arguments);
+	send(text);
+}
+
+START_TEST(settings_of_sharing_change_one_by_one_or_not_at_all)
+{
+	static const struct {
+		const char *arguments, *error;
+	} wrong[] = {
+		{"\"pass\": 5, \"cpu\": 101", "cpu: 101 is out of range: 0 to 100"},
+		{"\"pass\": 5, \"cpu\": -1", "cpu: -1 is negative"},
+		{"\"pass\": 4294967297", "pass: 4294967297 is out of range: 1 to 3600000"},
+		{"\"pass\": 5, \"huge-percent\": 0", "huge-percent: 0 is out of range: 1 to 100"},
+		{"\"pass\": 5, \"most-mappings\": 2147483648", "most-mappings: 2147483648 is out of range: 0 to 2147483647"},
+		{"\"pass\": 5, \"huge\": \"maybe\"", "huge: \\\"maybe\\\" is none; there are auto, on and off"},
+		{"\"huge\": true", "Invalid parameter type for 'huge', expected: string"},
+		{"\"cpu\": \"5\"", "Invalid parameter type for 'cpu', expected: integer"},
+		{"\"socket\": \"/a\"", "Parameter 'socket' is unexpected"},
+	};
+	const struct scanner_settings *s = &machine.dedup.settings;
+	set_up_dedup();
+	negotiate();
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		set_dedup(wrong[i].arguments);
+		expect_error("GenericError", wrong[i].error);
+		ck_assert(s->pass_ms == 1000 && s->cpu_percent == 10 && s->huge == SCANNER_HUGE_AUTO);
+	}
+	set_dedup("");
+	expect("{\"return\":{}}");
+	set_dedup("\"huge\": \"off\"");
+	expect("{\"return\":{}}");
+	ck_assert(s->huge == SCANNER_HUGE_OFF && s->cpu_percent == 10);
+	set_dedup("\"cpu\": 0, \"pass\": 1, \"huge\": \"on\", \"huge-percent\": 100, \"most-mappings\": 5");
+	expect("{\"return\":{}}");
+	ck_assert(s->cpu_percent == 0 && s->pass_ms == 1 && s->huge == SCANNER_HUGE_ON && s->huge_percent == 100 &&
+		  s->most_mappings == 5);
+	machine.dedup_refuses = true;
+	set_dedup("\"cpu\": 1");
+	expect_error("GenericError", "cpu: the scanner does not like it");
+}
+END_TEST
+
 START_TEST(a_failure_of_memory_is_an_event)
 {
 	negotiate();
@@ -550,6 +658,7 @@ START_TEST(commands_and_events_survive_lack_of_memory)
 	machine.config.disks[0] = (struct config_disk){.id = (char *)"d0", .source = (char *)"a.img", .qdev = (char *)"q"};
 	machine.nr_points = 3;
 	machine.failure = MEMMGR_FAILURE_IO;
+	set_up_dedup();
 	negotiate();
 	for (size_t i = 0; FAILING_MALLOC && (command = qmp_command_at(i)) != NULL; i++) {
 		int ret = command->nr_arguments ? 0 : -1;
@@ -646,6 +755,9 @@ int main(void)
 	tcase_add_test(tc, memory_is_warmed_evicted_and_drawn_as_a_curve);
 	tcase_add_test(tc, memory_is_bound_to_host_nodes_and_counted_there);
 	tcase_add_test(tc, a_guest_without_a_memory_manager_says_so);
+	tcase_add_test(tc, sharing_is_described_by_counters_and_settings);
+	tcase_add_test(tc, merging_by_the_kernel_is_described_by_what_it_tells);
+	tcase_add_test(tc, settings_of_sharing_change_one_by_one_or_not_at_all);
 	tcase_add_test(tc, a_failure_of_memory_is_an_event);
 	tcase_add_test(tc, pretty_answers_are_the_same_on_many_lines);
 	tcase_add_test(tc, commands_and_events_survive_lack_of_memory);

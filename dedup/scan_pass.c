@@ -1,0 +1,245 @@
+/*
+ * A pass of the scanner: chunk by chunk, what was written is noted, what was not since the last pass is hashed, and offered to the daemon in
+ * the order of pages. Broken merges are found on the way, and chunks in which little is shared any more become ordinary memory again.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "dedup/scanner_internal.h"
+#include "memmgr/memmgr.h"
+
+enum {
+	COLLECT = 256,
+	FEW_SHARED = 8,       /* one in so many of a chunk's pages in the pool still shared: it is put together again */
+	LITTLE_WRITTEN = 512, /* a pass in which one page of so many was written is followed by a later one */
+	MOST_PASS_MS = 16000,
+};
+
+uint64_t scan_now_ns(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static unsigned count(const uint64_t bits[QUIET_WORDS])
+{
+	unsigned nr = 0;
+	for (unsigned word = 0; word < QUIET_WORDS; word++)
+		nr += (unsigned)__builtin_popcountll(bits[word]);
+	return nr;
+}
+
+/* --- pressure --- */
+
+/* Whether the host has less than an eighth of its memory to give. */
+static bool host_is_short(void)
+{
+	unsigned long long total = 0, available = 0;
+	char line[100];
+	FILE *file = fopen("/proc/meminfo", "re");
+	if (!file)
+		return false;
+	while (!(total && available) && fgets(line, sizeof(line), file))
+		if (sscanf(line, "MemTotal: %llu", &total) != 1)        /* NOLINT(cert-err34-c) */
+			sscanf(line, "MemAvailable: %llu", &available); /* NOLINT(cert-err34-c) */
+	fclose(file);
+	return available && available < total / 8;
+}
+
+static bool memory_is_short(const struct scanner *s)
+{
+	struct memmgr_stats stats;
+	memmgr_get_stats(s->mm, &stats);
+	return (stats.target_pages && stats.used_pages >= stats.target_pages - stats.target_pages / 8) || host_is_short();
+}
+
+/* --- broken merges --- */
+
+static void note_broken(struct scanner *s, const struct share_item *item)
+{
+	quiet_set(s->chunks[item->page / QUIET_PAGES].pending, item->page);
+	s->counts.pages_broken++;
+	if (scan_is_foreign(s, item->page))
+		s->foreign[item->page / 64] &= ~(1ull << item->page % 64);
+	else
+		dedup_client_release(s->client, item->slot, 1, PROTOCOL_BROKEN);
+}
+
+/* Up to the end of the chunk. */
+static void collect(struct scanner *s, uint32_t chunk)
+{
+	struct share_item items[COLLECT];
+	uint32_t at = chunk * QUIET_PAGES;
+	while (at < (chunk + 1) * QUIET_PAGES) {
+		uint32_t left = (chunk + 1) * QUIET_PAGES - at;
+		size_t nr = share_collect(s->mm, &at, items, left < COLLECT ? left : COLLECT);
+		for (size_t i = 0; i < nr; i++)
+			note_broken(s, &items[i]);
+	}
+}
+
+/* Where most merges of a chunk are broken, it takes more mappings than it saves memory, and cannot be taken away under pressure. */
+static void put_together(struct scanner *s, uint32_t chunk, const struct quiet_chunk *seen)
+{
+	if (seen->nr_shared >= seen->nr_in_pool / FEW_SHARED + (seen->nr_shared > 0))
+		return;
+	if (share_restore(s->mm, chunk * QUIET_PAGES) < 0)
+		return; /* some other time */
+	s->counts.restored++;
+	collect(s, chunk);
+	pass_again(s, chunk);
+}
+
+void pass_again(struct scanner *s, uint32_t chunk)
+{
+	struct scan_chunk *c = &s->chunks[chunk];
+	memset(c->pending, 0xff, sizeof(c->pending));
+	c->twins = 0;
+}
+
+/* --- hashing --- */
+
+/* Zero pages of one chunk, which go without a word to anybody. */
+struct hashing {
+	struct scanner *s;
+	uint32_t zeroes[QUIET_PAGES];
+	size_t nr_zeroes;
+};
+
+static void hash_pages(void *arg, const uint32_t pages[], const void *const contents[], size_t nr)
+{
+	struct hashing *h = arg;
+	struct scanner *s = h->s;
+	struct page_hash hashes[QUIET_READ];
+	page_hash_batch(dedup_client_hasher(s->client), contents, nr, hashes);
+	for (size_t i = 0; i < nr; i++) {
+		if (page_hash_is_zero(hashes[i]))
+			h->zeroes[h->nr_zeroes++] = pages[i];
+		else
+			s->offers.offers[s->offers.nr++] =
+				(struct protocol_offer){.hash_low = hashes[i].low, .hash_high = hashes[i].high, .page = pages[i]};
+	}
+	s->counts.pages_scanned += nr;
+	s->pass.offered += nr;
+}
+
+static bool send_offers(struct scanner *s)
+{
+	if (s->offers.nr == 0)
+		return true;
+	if (dedup_client_room(s->client) == 0)
+		return false;
+	/* A connection that ends is noticed where messages are received; then all is offered again. */
+	if (dedup_client_offer(s->client, s->offers.offers, s->offers.nr) != 0)
+		for (size_t i = 0; i < s->offers.nr; i++)
+			quiet_set(s->chunks[s->offers.offers[i].page / QUIET_PAGES].pending, s->offers.offers[i].page);
+	s->offers.nr = 0;
+	return true;
+}
+
+/* Hashes the pages that were quiet. There is room for all of the chunk's offers. */
+static void hash_chunk(struct scanner *s, uint32_t chunk, uint64_t quiet[QUIET_WORDS])
+{
+	struct scan_chunk *c = &s->chunks[chunk];
+	struct hashing h = {.s = s};
+	uint64_t read[QUIET_WORDS];
+	memcpy(read, quiet, sizeof(read));
+	quiet_read(s->mm, chunk, quiet, hash_pages, &h);
+	/* What is left in quiet could not be read, and stays pending. */
+	for (unsigned word = 0; word < QUIET_WORDS; word++)
+		c->pending[word] &= ~(read[word] & ~quiet[word]);
+	unsigned enough = QUIET_PAGES * s->now.huge_percent / 100;
+	if (h.nr_zeroes && c->is_huge && !c->may_break && h.nr_zeroes < enough)
+		return;
+	c->may_break |= h.nr_zeroes > 0 && h.nr_zeroes >= enough;
+	if (h.nr_zeroes)
+		s->counts.ksm_zero_pages += share_drop_zeroes(s->mm, h.zeroes, h.nr_zeroes);
+}
+
+/* --- the pass --- */
+
+void pass_begin(struct scanner *s)
+{
+	s->pass = (struct scan_pass){
+		.active = true,
+		.begun_ns = scan_now_ns(),
+		.begun_cpu = cpu_ns(),
+		.take_huge = s->now.huge == SCANNER_HUGE_ON || (s->now.huge == SCANNER_HUGE_AUTO && memory_is_short(s)),
+	};
+	merge_find_limit(s);
+}
+
+static void pass_end(struct scanner *s)
+{
+	struct scan_pass *p = &s->pass;
+	p->active = false;
+	s->counts.full_scans++;
+	s->counts.pages_skipped = p->skipped;
+	s->counts.pages_volatile = p->rewritten;
+	s->counts.pages_unshared = p->lone;
+	s->counts.pass_cpu_us = (cpu_ns() - p->begun_cpu) / 1000;
+	/* Offers mean that something was written one pass ago. */
+	if ((p->written + p->offered) * LITTLE_WRITTEN < (uint64_t)s->nr_chunks * QUIET_PAGES)
+		s->pass_ms = s->pass_ms * 2 < MOST_PASS_MS ? s->pass_ms * 2 : MOST_PASS_MS;
+	else
+		s->pass_ms = s->now.pass_ms;
+	if (s->pass_ms < s->now.pass_ms)
+		s->pass_ms = s->now.pass_ms;
+	s->next_pass_ns = p->begun_ns + s->pass_ms * 1000000;
+	if (s->to_send.nr == 0)
+		dedup_client_rest(s->client);
+}
+
+static void look_at(struct scanner *s, uint32_t chunk)
+{
+	struct scan_chunk *c = &s->chunks[chunk];
+	struct quiet_chunk seen;
+	uint64_t quiet[QUIET_WORDS];
+	int ret = quiet_look(s->mm, chunk, s->pass.take_huge ? QUIET_TAKE_HUGE : QUIET_KEEP_HUGE, &seen);
+	if (ret == -ENXIO)
+		return;
+	c->is_huge = seen.is_huge;
+	if (!c->is_huge)
+		c->may_break = false;
+	if (c->is_huge && !s->pass.take_huge) {
+		s->pass.skipped += QUIET_PAGES;
+		return;
+	}
+	if (ret)
+		memset(seen.written, 0xff, sizeof(seen.written));
+	for (unsigned word = 0; word < QUIET_WORDS; word++) {
+		s->pass.rewritten += (unsigned)__builtin_popcountll(c->pending[word] & seen.written[word]);
+		quiet[word] = c->pending[word] & ~seen.written[word];
+		c->pending[word] |= seen.written[word];
+		c->lone[word] &= ~seen.written[word];
+	}
+	s->pass.written += count(seen.written);
+	s->pass.lone += count(c->lone);
+	if (count(quiet))
+		hash_chunk(s, chunk, quiet);
+	collect(s, chunk);
+	if (seen.nr_in_pool)
+		put_together(s, chunk, &seen);
+}
+
+bool pass_step(struct scanner *s)
+{
+	bool is_last = s->pass.chunk == s->nr_chunks;
+	if ((is_last || s->offers.nr + QUIET_PAGES > DEDUP_CLIENT_BATCH) && !send_offers(s))
+		return false;
+	if (is_last)
+		pass_end(s);
+	else
+		look_at(s, s->pass.chunk++);
+	return true;
+}

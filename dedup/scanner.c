@@ -1,0 +1,470 @@
+/*
+ * See scanner.h: the scanner's thread, its settings and statistics, and its life with the daemon.
+ *
+ *     wait ──(CPU time is left)──> one event of the daemon, or contents that it wants, or a step of the pass ──> wait
+ *
+ *     away ──connect──> greeting ──READY, a new pool──────────────────────────> ready
+ *                          └──READY, the pool that we have──> claim all slots ──┘
+ *
+ * When the daemon comes with a new pool, pages that map the one before stay as they are: nobody writes to it any more, and their
+ * references are nobody's business (foreign).
+ */
+#include "dedup/scanner.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "dedup/scanner_internal.h"
+#include "memmgr/memmgr.h"
+#include "memmgr/os.h"
+
+enum {
+	RETRY_MS = 1000,
+	NICE = 5,            /* as ksmd */
+	CREDIT_MS = 200,     /* CPU time that was not used is remembered for so long */
+	MAPPING_BYTES = 240, /* vm_area_struct, and its part of the maple tree */
+};
+
+/* --- settings --- */
+
+void scanner_settings_init(struct scanner_settings *settings)
+{
+	*settings = (struct scanner_settings){.cpu_percent = 10, .pass_ms = 1000, .huge_percent = 25};
+}
+
+static int check_settings(const struct scanner_settings *set, struct error *err)
+{
+	if (set->cpu_percent > 100)
+		return error_set(err, EINVAL, "dedup: cpu is %u percent; it must be 0 to 100, of one CPU", set->cpu_percent);
+	if (set->pass_ms < 1 || set->pass_ms > 3600000)
+		return error_set(err, EINVAL, "dedup: pass is %u ms; it must be 1 to 3600000", set->pass_ms);
+	if (set->huge_percent < 1 || set->huge_percent > 100)
+		return error_set(err, EINVAL, "dedup: huge-percent is %u; it must be 1 to 100", set->huge_percent);
+	return 0;
+}
+
+static void wake(struct scanner *s)
+{
+	uint64_t one = 1;
+	while (write(s->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+int scanner_configure(struct scanner *s, const struct scanner_settings *settings, struct error *err)
+{
+	int ret = check_settings(settings, err);
+	if (ret)
+		return ret;
+	lock_take(&s->lock);
+	s->settings = *settings;
+	lock_release(&s->lock);
+	wake(s);
+	return 0;
+}
+
+void scanner_get_settings(struct scanner *s, struct scanner_settings *settings)
+{
+	lock_take(&s->lock);
+	*settings = s->settings;
+	lock_release(&s->lock);
+}
+
+/* --- statistics --- */
+
+static uint64_t thread_cpu_ns(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void publish(struct scanner *s)
+{
+	s->counts.cpu_us = thread_cpu_ns() / 1000;
+	s->counts.most_mappings = s->most_mappings;
+	s->counts.connected = s->ready;
+	lock_take(&s->lock);
+	s->stats = s->counts;
+	snprintf(s->stats.trouble, sizeof(s->stats.trouble), "%s", s->trouble);
+	lock_release(&s->lock);
+}
+
+void scanner_get_stats(struct scanner *s, struct scanner_stats *stats)
+{
+	struct memmgr_stats memory;
+	memmgr_get_stats(s->mm, &memory);
+	lock_take(&s->lock);
+	*stats = s->stats;
+	lock_release(&s->lock);
+	stats->pages_sharing = memory.shared_pages;
+	stats->mappings = share_mappings(s->mm);
+	stats->metadata_bytes = s->nr_chunks * sizeof(struct scan_chunk) + sizeof(*s);
+	stats->general_profit = stats->pages_sharing * PAGE_HASH_BYTES - stats->mappings * MAPPING_BYTES - stats->metadata_bytes;
+}
+
+/* Says it once in the log, and keeps it for who asks. */
+static void set_trouble(struct scanner *s, const char *text)
+{
+	if (*text && strcmp(s->trouble, text) != 0)
+		log_info("dedup: %s", text);
+	lock_take(&s->lock);
+	snprintf(s->trouble, sizeof(s->trouble), "%s", text);
+	lock_release(&s->lock);
+}
+
+/* --- the daemon --- */
+
+static void lost(struct scanner *s, int why, const char *reason)
+{
+	char text[sizeof(s->trouble)];
+	if (*reason)
+		snprintf(text, sizeof(text), "the daemon at %.60s refuses: %.100s", s->path, reason);
+	else
+		snprintf(text, sizeof(text), "no daemon at %.80s: %s; merged pages stay as they are", s->path, strerror(-why));
+	set_trouble(s, text);
+	s->ready = false;
+	s->pass.active = false;
+	s->offers.nr = 0;
+	s->to_send.nr = 0;
+	s->retry_ns = scan_now_ns() + RETRY_MS * 1000000ull;
+	/* What was on its way is not known to the daemon: all is offered again, and what it has already costs little. */
+	for (uint32_t i = 0; i < s->nr_chunks; i++)
+		pass_again(s, i);
+}
+
+static void connect_to_daemon(struct scanner *s)
+{
+	int ret = dedup_client_connect(s->client);
+	if (ret && ret != -EALREADY)
+		lost(s, ret, "");
+}
+
+static int by_slot(const void *a, const void *b)
+{
+	uint32_t x = ((const struct share_item *)a)->slot, y = ((const struct share_item *)b)->slot;
+	return x < y ? -1 : x > y;
+}
+
+/* All references that are held, in the order of slots; the caller frees it. */
+static struct share_item *list_held(struct scanner *s, size_t *nr)
+{
+	size_t room = 0;
+	struct share_item *items = NULL;
+	*nr = 0;
+	for (uint32_t at = 0; at < s->nr_chunks * QUIET_PAGES;) {
+		if (room - *nr < QUIET_PAGES) {
+			room = room * 2 + 4ull * QUIET_PAGES;
+			struct share_item *more = realloc(items, room * sizeof(*items));
+			if (!more) {
+				free(items);
+				return NULL;
+			}
+			items = more;
+		}
+		size_t found = share_held(s->mm, &at, items + *nr, room - *nr), kept = 0;
+		for (size_t i = 0; i < found; i++)
+			if (!scan_is_foreign(s, items[*nr + i].page))
+				items[*nr + kept++] = items[*nr + i];
+		*nr += kept;
+	}
+	qsort(items, *nr, sizeof(*items), by_slot);
+	return items;
+}
+
+/* A new pool: whatever is held is of one before. */
+static int make_foreign(struct scanner *s)
+{
+	size_t nr;
+	struct share_item *items = list_held(s, &nr);
+	if (!items)
+		return -ENOMEM;
+	if (nr && !s->foreign)
+		s->foreign = mem_calloc(s->nr_chunks * (size_t)QUIET_WORDS, sizeof(*s->foreign));
+	for (size_t i = 0; s->foreign && i < nr; i++)
+		s->foreign[items[i].page / 64] |= 1ull << items[i].page % 64;
+	free(items);
+	return nr && !s->foreign ? -ENOMEM : 0;
+}
+
+static void be_ready(struct scanner *s)
+{
+	free(s->held);
+	s->held = NULL;
+	s->ready = true;
+	s->counts.connections++;
+	s->pass_ms = s->now.pass_ms;
+	s->next_pass_ns = scan_now_ns();
+	set_trouble(s, "");
+}
+
+static void welcomed(struct scanner *s, bool resumed)
+{
+	int ret = resumed ? 0 : share_set_pool(s->mm, dedup_client_pool_fd(s->client));
+	if (ret == 0 && !resumed)
+		ret = make_foreign(s);
+	if (ret == 0 && resumed) {
+		s->held = list_held(s, &s->nr_held);
+		s->claimed = 0;
+		ret = s->held ? 0 : -ENOMEM;
+	}
+	if (ret) {
+		/* Without the pool there is nothing to be done; it stays unused until something changes. */
+		char text[sizeof(s->trouble)];
+		snprintf(text, sizeof(text), "the daemon's pool cannot be used: %s", strerror(-ret));
+		set_trouble(s, text);
+		return;
+	}
+	if (!resumed)
+		be_ready(s);
+}
+
+/* Says what is held, a message at a time, while there is room. */
+static int claim(struct scanner *s)
+{
+	int ret = 0;
+	while (ret == 0 && s->claimed < s->nr_held) {
+		struct protocol_claim claims[DEDUP_CLIENT_BATCH];
+		size_t nr = 0, at = s->claimed;
+		while (at < s->nr_held && (nr < DEDUP_CLIENT_BATCH || s->held[at].slot == claims[nr - 1].slot)) {
+			if (nr && s->held[at].slot == claims[nr - 1].slot)
+				claims[nr - 1].nr++;
+			else
+				claims[nr++] = (struct protocol_claim){.slot = s->held[at].slot, .nr = 1};
+			at++;
+		}
+		ret = dedup_client_claim(s->client, claims, nr);
+		if (ret == 0)
+			s->claimed = at;
+	}
+	if (ret == 0)
+		ret = dedup_client_claimed(s->client);
+	if (ret == 0)
+		be_ready(s);
+	return ret == -EAGAIN ? 0 : ret;
+}
+
+/* Slots that are not kept for us, although pages map them: these pages become ordinary ones at once. */
+static void take_claims(struct scanner *s, const struct dedup_event *event)
+{
+	struct share_item items[QUIET_PAGES];
+	for (size_t i = 0; i < event->nr; i++) {
+		if (event->verdicts[i] != PROTOCOL_GONE)
+			continue;
+		for (uint32_t at = 0; at < s->nr_chunks * QUIET_PAGES;) {
+			size_t found = share_held(s->mm, &at, items, QUIET_PAGES);
+			for (size_t k = 0; k < found; k++)
+				if (items[k].slot == event->pages[i] && share_restore(s->mm, items[k].page) < 0)
+					log_warning("dedup: a slot that a page maps is gone, and the page cannot be made ordinary");
+		}
+	}
+}
+
+static void take_event(struct scanner *s, const struct dedup_event *event)
+{
+	switch (event->type) {
+	case DEDUP_READY:
+		welcomed(s, event->resumed);
+		break;
+	case DEDUP_ANSWERS:
+		merge_answers(s, event);
+		break;
+	case DEDUP_TWINS:
+		merge_twins(s, event);
+		break;
+	case DEDUP_CLAIMS:
+		take_claims(s, event);
+		break;
+	case DEDUP_NOTHING:
+		break;
+	}
+}
+
+/* --- the thread --- */
+
+/* How long to wait until CPU time is left, ns; 0: now. */
+static uint64_t wait_for_credit(struct scanner *s)
+{
+	uint64_t wall = scan_now_ns(), cpu = thread_cpu_ns();
+	uint64_t percent = s->now.cpu_percent, used = (cpu - s->credit_cpu) * 100, earned = (wall - s->credit_wall) * percent;
+	if (percent == 0)
+		return UINT64_MAX;
+	if (earned > used + CREDIT_MS * 1000000ull * percent) {
+		/* What was left longer ago is lost. */
+		s->credit_wall = wall - CREDIT_MS * 1000000ull;
+		s->credit_cpu = cpu;
+	}
+	return used > earned ? (used - earned) / percent + 1 : 0;
+}
+
+enum work { WORKED, WAITS_FOR_DAEMON, WAITS_FOR_PASS };
+
+/* One event, one question, or one step. */
+static enum work work(struct scanner *s)
+{
+	struct dedup_event event;
+	const char *why;
+	int ret = dedup_client_receive(s->client, &event, &why);
+	if (ret < 0) {
+		lost(s, ret, why);
+		return WAITS_FOR_DAEMON;
+	}
+	if (ret > 0) {
+		take_event(s, &event);
+		return WORKED;
+	}
+	if (s->held && (ret = claim(s)) < 0)
+		lost(s, ret, "");
+	if (!s->ready)
+		return WAITS_FOR_DAEMON;
+	if (s->to_send.nr)
+		return merge_send(s) ? WORKED : WAITS_FOR_DAEMON;
+	if (!s->pass.active && scan_now_ns() < s->next_pass_ns) {
+		dedup_client_flush(s->client);
+		return WAITS_FOR_PASS;
+	}
+	if (!s->pass.active)
+		pass_begin(s);
+	return pass_step(s) ? WORKED : WAITS_FOR_DAEMON;
+}
+
+/* Waits for the daemon (unless only for time), for other settings, or for so many ns. */
+static void wait_ns(struct scanner *s, uint64_t ns, bool hear_daemon)
+{
+	struct pollfd fds[2] = {{.fd = s->wake_fd, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+	struct timespec time = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
+	uint64_t count;
+	publish(s);
+	if (hear_daemon) {
+		fds[1].fd = dedup_client_fd(s->client);
+		fds[1].events |= dedup_client_wants_to_write(s->client) ? POLLOUT : 0;
+	}
+	if (ppoll(fds, 2, ns == UINT64_MAX ? NULL : &time, NULL) <= 0)
+		return;
+	if (fds[0].revents && read(s->wake_fd, &count, sizeof(count)) > 0) {
+		scanner_get_settings(s, &s->now);
+		if (s->pass_ms < s->now.pass_ms || s->pass_ms > s->now.pass_ms) {
+			s->pass_ms = s->now.pass_ms;
+			s->next_pass_ns = scan_now_ns();
+		}
+	}
+	if (fds[1].revents & POLLOUT)
+		dedup_client_flush(s->client);
+}
+
+static uint64_t until(uint64_t time_ns)
+{
+	uint64_t now = scan_now_ns();
+	return time_ns > now ? time_ns - now : 1;
+}
+
+static void *scanner_main(void *arg)
+{
+	struct scanner *s = arg;
+	setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
+	s->credit_wall = scan_now_ns();
+	while (!s->stopping) {
+		uint64_t ns = wait_for_credit(s);
+		if (ns) {
+			wait_ns(s, ns, false);
+			continue;
+		}
+		if (dedup_client_fd(s->client) < 0) {
+			if (scan_now_ns() >= s->retry_ns)
+				connect_to_daemon(s);
+			else
+				wait_ns(s, until(s->retry_ns), false);
+			continue;
+		}
+		switch (work(s)) {
+		case WORKED:
+			break;
+		case WAITS_FOR_DAEMON:
+			if (dedup_client_fd(s->client) >= 0)
+				wait_ns(s, UINT64_MAX, true);
+			break;
+		case WAITS_FOR_PASS:
+			wait_ns(s, until(s->next_pass_ns), true);
+			break;
+		}
+	}
+	return NULL;
+}
+
+/* --- life --- */
+
+int scanner_create(const struct scanner_params *params, struct scanner **scanner, struct error *err)
+{
+	uint32_t nr_chunks = quiet_chunks(params->mm);
+	struct dedup_client_settings client = {
+		.path = params->socket,
+		.domain = params->domain,
+		.guest = params->guest,
+		.nr_pages = nr_chunks * QUIET_PAGES,
+		.node = params->node,
+	};
+	int ret = check_settings(&params->settings, err);
+	if (ret)
+		return ret;
+	struct scanner *s = mem_calloc(1, sizeof(*s));
+	if (!s)
+		return error_set(err, ENOMEM, "dedup: out of memory");
+	*s = (struct scanner){.mm = params->mm, .settings = params->settings, .now = params->settings, .nr_chunks = nr_chunks};
+	lock_init(&s->lock, LOCK_DEDUP_SCANNER);
+	s->chunks = mem_calloc(nr_chunks, sizeof(*s->chunks));
+	s->path = strdup(params->socket);
+	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (!s->chunks || !s->path)
+		ret = error_set(err, ENOMEM, "dedup: out of memory");
+	else if (s->wake_fd < 0)
+		ret = error_set(err, errno, "dedup: eventfd: %s", strerror(errno));
+	if (ret == 0)
+		ret = dedup_client_create(&client, &s->client, err);
+	for (uint32_t i = 0; ret == 0 && i < nr_chunks; i++)
+		pass_again(s, i);
+	if (ret == 0) {
+		sigset_t all, before;
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &before);
+		ret = -pthread_create(&s->thread, NULL, scanner_main, s);
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
+		if (ret)
+			error_set(err, -ret, "dedup: cannot start the scanner's thread: %s", strerror(-ret));
+	}
+	if (ret) {
+		scanner_destroy(s);
+		return ret;
+	}
+	pthread_setname_np(s->thread, "dedup-scan");
+	s->started = true;
+	*scanner = s;
+	return 0;
+}
+
+void scanner_destroy(struct scanner *s)
+{
+	if (!s)
+		return;
+	if (s->started) {
+		s->stopping = true;
+		wake(s);
+		pthread_join(s->thread, NULL);
+	}
+	dedup_client_destroy(s->client);
+	if (s->wake_fd >= 0)
+		close(s->wake_fd);
+	free(s->held);
+	mem_free(s->foreign);
+	free(s->path);
+	mem_free(s->chunks);
+	lock_fini(&s->lock);
+	mem_free(s);
+}

@@ -1,0 +1,105 @@
+/* What the parts of the scanner share: scanner.c (thread, settings, daemon), scan_pass.c (finds pages), scan_merge.c (merges them). */
+#ifndef DEDUP_SCANNER_INTERNAL_H
+#define DEDUP_SCANNER_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/lock.h"
+#include "dedup/client.h"
+#include "dedup/scanner.h"
+#include "memmgr/quiet.h"
+#include "memmgr/share.h"
+
+#define NO_CHUNK UINT32_MAX
+
+/* What is known of a chunk of 2 MiB; the thread's own. */
+struct scan_chunk {
+	uint64_t pending[QUIET_WORDS]; /* written, or never hashed: to be hashed once quiet */
+	uint64_t lone[QUIET_WORDS];    /* offered, and without a twin until now */
+	bool is_huge;                  /* when last looked at, */
+	bool may_break;                /* and may be broken: enough of it merges */
+	uint16_t twins;                /* pages that had a twin while it might not */
+};
+
+/* Pages whose content the daemon wants, in the order in which it asked. */
+#define MOST_TO_SEND 4096u
+struct scan_send {
+	uint32_t pages[MOST_TO_SEND];
+	uint32_t first, nr;
+};
+
+struct scan_pass {
+	bool active;
+	uint32_t chunk;               /* the next one */
+	uint64_t begun_ns, begun_cpu; /* cpu: of the thread, ns */
+	bool take_huge;               /* memory is short, or it is set so */
+	uint64_t written, offered;    /* pages of this pass: how much happens */
+	uint64_t skipped, rewritten, lone;
+};
+
+/* Offers that are being put together: pages of one chunk or several, in order. */
+struct scan_offers {
+	struct protocol_offer offers[DEDUP_CLIENT_BATCH];
+	size_t nr;
+};
+
+struct scanner {
+	struct memmgr *mm;
+	struct dedup_client *client;
+	char *path; /* of the daemon's socket */
+
+	struct lock lock; /* guards the next three, for others than the thread */
+	struct scanner_settings settings;
+	struct scanner_stats stats;
+	char trouble[200];
+
+	/* The thread's own. */
+	struct scanner_settings now; /* a copy */
+	struct scanner_stats counts;
+	struct scan_chunk *chunks;
+	uint32_t nr_chunks;
+	uint64_t *foreign; /* pages that map a pool of a daemon of before: a bit each; NULL until there are any */
+	struct scan_send to_send;
+	struct scan_offers offers;
+	struct scan_pass pass;
+	uint64_t next_pass_ns, pass_ms;
+	uint64_t credit_wall, credit_cpu; /* since when CPU time is counted against the limit */
+	uint64_t retry_ns;                /* when to look for the daemon again */
+	uint32_t most_mappings;
+	bool ready;              /* the daemon answers, and all claims are made */
+	struct share_item *held; /* what is being claimed, in the order of slots; NULL: nothing is */
+	size_t nr_held, claimed;
+
+	pthread_t thread;
+	bool started;
+	int wake_fd;
+	_Atomic bool stopping;
+};
+
+uint64_t scan_now_ns(void);
+
+/* --- scan_pass.c --- */
+
+void pass_begin(struct scanner *s);
+/* One step of the pass: a chunk is looked at, or offers go out. Returns false when it needs room for a question. */
+bool pass_step(struct scanner *s);
+/* All pages of the chunk are to be hashed anew. */
+void pass_again(struct scanner *s, uint32_t chunk);
+
+/* --- scan_merge.c --- */
+
+/* The daemon's verdicts. */
+void merge_answers(struct scanner *s, const struct dedup_event *event);
+void merge_twins(struct scanner *s, const struct dedup_event *event);
+/* Sends some of the contents that were asked for. Returns false when it needs room for a question. */
+bool merge_send(struct scanner *s);
+/* Reads vm.max_map_count, raises it for a guest of so many pages where it may, and sets most_mappings. */
+void merge_find_limit(struct scanner *s);
+
+static inline bool scan_is_foreign(const struct scanner *s, uint32_t page)
+{
+	return s->foreign && s->foreign[page / 64] >> page % 64 & 1;
+}
+
+#endif

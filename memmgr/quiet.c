@@ -1,0 +1,135 @@
+/*
+ * See quiet.h.
+ *
+ * The whole chunk is registered for tracking, mappings of slots included, as PAGEMAP_SCAN wants it; what is mapped or disarmed since is
+ * not, which the kernel says (EPERM), and the chunk is registered anew. Then all that is there counts as written once more.
+ *
+ * Pages are read with the chunk locked: they can neither be taken away nor dropped meanwhile. One that is not there must not be touched
+ * then, since the thread that would bring it waits for the lock; so what is resident is looked up in the kernel's page tables first.
+ */
+#include "memmgr/quiet.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "memmgr/memmgr_internal.h"
+#include "memmgr/page_scan.h"
+#include "memmgr/uffd.h"
+#include "memmgr/write_track.h"
+
+_Static_assert(QUIET_PAGES == CHUNK_PAGES, "a chunk is a chunk");
+
+uint32_t quiet_chunks(const struct memmgr *mm)
+{
+	return mm->pt.nr_chunks;
+}
+
+static void set_run(uint64_t bits[QUIET_WORDS], uint64_t first, uint64_t nr)
+{
+	for (uint64_t i = first; i < first + nr; i++)
+		quiet_set(bits, (uint32_t)i);
+}
+
+/* Returns 1: the chunk is one huge page, written or not, 0, or -errno. */
+static int is_huge(struct memmgr *mm, struct chunk *c)
+{
+	struct page_scan_run run;
+	return page_scan(mm->pagemap, c->hva, CHUNK_PAGES, PAGE_SCAN_HUGE, &run, 1);
+}
+
+static int harvest(struct memmgr *mm, struct chunk *c, struct write_run *runs)
+{
+	uint64_t at = 0;
+	int nr = write_track_harvest(mm->pagemap, c->hva, CHUNK_PAGES, &at, runs, CHUNK_PAGES);
+	if (nr != -EPERM)
+		return nr;
+	int ret = uffd_register(mm->uffd, c->hva, CHUNK_SIZE, UFFD_TRACK);
+	at = 0;
+	return ret ? ret : write_track_harvest(mm->pagemap, c->hva, CHUNK_PAGES, &at, runs, CHUNK_PAGES);
+}
+
+int quiet_look(struct memmgr *mm, uint32_t chunk, enum quiet_huge huge, struct quiet_chunk *found)
+{
+	struct write_run runs[CHUNK_PAGES];
+	struct chunk *c = &mm->pt.chunks[chunk];
+	*found = (struct quiet_chunk){.nr_in_pool = 0};
+	if (!c->hva || c->first != 0 || c->end != CHUNK_PAGES)
+		return -ENXIO;
+	lock_take(&c->lock);
+	int ret = c->in_pool || c->missing ? 0 : is_huge(mm, c);
+	found->is_huge = ret > 0;
+	found->nr_in_pool = c->in_pool;
+	if (ret == 0 || (ret > 0 && huge == QUIET_TAKE_HUGE))
+		ret = harvest(mm, c, runs);
+	else
+		ret = ret < 0 ? ret : 0;
+	if (c->in_pool)
+		for (uint32_t i = chunk * CHUNK_PAGES; i < (chunk + 1) * CHUNK_PAGES; i++)
+			found->nr_shared += page_state(mm->pt.entries[i]) == PAGE_SHARED;
+	for (int i = 0; i < ret && !(found->is_huge && huge == QUIET_KEEP_HUGE); i++)
+		set_run(found->written, runs[i].first, runs[i].nr);
+	lock_release(&c->lock);
+	return ret < 0 ? ret : 0;
+}
+
+/* Which of the pages are there and take memory of their own. */
+static int find_present(struct memmgr *mm, struct chunk *c, uint32_t at, uint32_t nr, uint64_t present[QUIET_WORDS])
+{
+	struct page_scan_run runs[QUIET_READ];
+	int found = page_scan(mm->pagemap, c->hva + (uint64_t)at * GUEST_PAGE_SIZE, nr, PAGE_SCAN_PRESENT, runs, QUIET_READ);
+	for (int i = 0; i < found; i++)
+		set_run(present, at + runs[i].first, runs[i].nr);
+	return found < 0 ? found : 0;
+}
+
+/* The page's bytes, NULL: it cannot map a slot now, or must not be touched. plain: room for a page of the store. */
+static const void *page_bytes(struct memmgr *mm, uint32_t page, bool present, uint8_t *plain)
+{
+	page_entry e = mm->pt.entries[page];
+	if (e & (PAGE_BUSY | PAGE_LOADING | PAGE_SAMPLED) || page_holds_slot(e))
+		return NULL;
+	switch (page_state(e)) {
+	case PAGE_RESIDENT:
+		return present ? page_hva(&mm->pt, page) : NULL;
+	case PAGE_LIMBO:
+		return page_limbo(&mm->pt, page);
+	case PAGE_COMPRESSED:
+		return store_get(mm->store, page_store_ref(e), plain) == 0 ? plain : NULL;
+	default:
+		return NULL;
+	}
+}
+
+int quiet_read(struct memmgr *mm, uint32_t chunk, uint64_t wanted[QUIET_WORDS], quiet_reader *read, void *arg)
+{
+	struct chunk *c = &mm->pt.chunks[chunk];
+	uint8_t *plain = NULL;
+	int ret = 0;
+	for (uint32_t word = 0; ret == 0 && word < QUIET_WORDS; word++) {
+		uint64_t present[QUIET_WORDS] = {0};
+		uint32_t pages[QUIET_READ];
+		const void *contents[QUIET_READ];
+		size_t nr = 0;
+		if (!wanted[word])
+			continue;
+		lock_take(&c->lock);
+		if (c->missing && !plain && !(plain = malloc(QUIET_READ * (size_t)GUEST_PAGE_SIZE)))
+			ret = -ENOMEM;
+		if (ret == 0)
+			ret = find_present(mm, c, word * 64, 64, present);
+		for (uint64_t left = ret == 0 ? wanted[word] : 0; left; left &= left - 1) {
+			uint32_t page = chunk * CHUNK_PAGES + word * 64 + (uint32_t)__builtin_ctzll(left);
+			uint8_t *room = plain ? plain + nr * GUEST_PAGE_SIZE : NULL;
+			contents[nr] = page_bytes(mm, page, quiet_bit(present, page), room);
+			if (!contents[nr])
+				continue;
+			pages[nr++] = page;
+			wanted[word] &= ~(left & -left);
+		}
+		if (nr)
+			read(arg, pages, contents, nr);
+		lock_release(&c->lock);
+	}
+	free(plain);
+	return ret;
+}
