@@ -65,24 +65,24 @@ class Side:
         self.oracle = oracle.Oracle(layouts)
         size = self.pages * PAGE + (vm.BESIDE_MIB << 20)
         self.bases = {guest: oracle.memory_of(guest.vmm.pid, size) for guest in self.guests}
-        gpa = self.guests[0].gpa
-        self.beside = self.count((gpa, gpa + self.pages * PAGE))
+        self.beside = self.count(beside=True)
         self.anonymous = self.anonymous_pages()
         self.before = self.overhead() | {"available": costs.meminfo()["MemAvailable"]}
 
     def pids(self):
         return [guest.vmm.pid for guest in self.guests]
 
-    def count(self, leave_out=None):
-        """What could be saved, by the bytes that are there."""
-        size = self.pages * PAGE + (vm.BESIDE_MIB << 20)
-        return oracle.count([(guest.vmm.pid, base) for guest, base in self.bases.items()], size, leave_out)
+    def count(self, beside=False):
+        """What could be saved in the guests' regions, or beside them, by the bytes that are there."""
+        start, end = self.guests[0].gpa, self.guests[0].gpa + self.pages * PAGE
+        ranges = [(0, start), (end, end - start + (vm.BESIDE_MIB << 20))] if beside else [(start, end)]
+        return oracle.count([(guest.vmm.pid, base) for guest, base in self.bases.items()], ranges, all_pages=not beside)
 
     def check_oracle(self):
-        """Does the oracle know what is there? Only pages of zeros are left out of it, which were dropped."""
+        """Does the oracle know what is there?"""
         counted = self.count()
-        if abs(counted - self.could_save()) > 0.002 * counted:
-            sys.exit(f"the oracle would save {self.could_save()} pages, {counted} could be saved by what lies in memory")
+        if counted != self.oracle.saved:
+            sys.exit(f"the oracle would save {self.oracle.saved} pages, {counted} could be saved by what lies in memory")
 
     def anonymous_pages(self):
         """Of the VMMs' memory; KSM's shared pages count as often as they are mapped, the zero page and other files' pages do not."""
@@ -195,11 +195,9 @@ class KsmSide(Side):
 
     def start(self, percent=None):
         """Where the settings turn on KSM's advisor, that keeps to the limit."""
+        self.ksm.start()
         advised = self.settings.get("advisor_mode", "none") != "none"
         self.throttle = ksm.Throttle(self.ksm, percent) if percent and not advised else None
-        if not percent:
-            self.ksm.full_speed()  # and no advisor
-        self.ksm.start()
 
     def tick(self):
         if self.throttle:
@@ -255,8 +253,8 @@ class OurSide(Side):
         return self.merged() - self.daemon.status()["pages_shared"]
 
     def held_pages(self):
-        """Slots count whether or not somebody maps them."""
-        return self.nr * self.pages - len(self.frames()[0]) - self.daemon.status()["file_bytes"] // PAGE
+        """The whole pool counts, whether or not a guest maps a slot."""
+        return self.nr * self.pages - len(self.frames()[0]) - self.daemon.file_bytes() // PAGE
 
     def cpu_ns(self):
         """The scanners and the daemon."""
@@ -270,7 +268,9 @@ class OurSide(Side):
         return self.stats("full_scans") / self.nr
 
     def overhead(self):
-        return super().overhead() | {"daemon": self.daemon.bytes(), "scanners": self.stats("metadata_bytes")}
+        """Slots that are held are no overhead: they are left out of what is saved."""
+        slots = self.daemon.status()["pages_shared"]
+        return super().overhead() | {"daemon": self.daemon.bytes() - slots * PAGE, "scanners": self.stats("metadata_bytes")}
 
 
 def side(which, *args, **content):

@@ -1,6 +1,6 @@
 """The kernel's same-page merging: its settings, restored whatever happens, its counters, and ksmd's CPU time.
 
-    with Ksm(max_page_sharing=256) as ksm:
+    with Ksm(max_page_sharing=256) as ksm:  # at rest
         ksm.start(); ... ksm.cpu_ns() ... get("pages_sharing")
 """
 import ctypes
@@ -14,8 +14,10 @@ SYS = pathlib.Path("/sys/kernel/mm/ksm")
 # All that is set here, in an order in which it can be set: how to merge only while nothing is merged, speed only without advisor.
 SETTINGS = ("merge_across_nodes", "max_page_sharing", "use_zero_pages", "smart_scan", "pages_to_scan", "sleep_millisecs", "advisor_max_cpu",
             "advisor_target_scan_time", "advisor_mode", "run")
-# As KSM does best; without limit of its speed.
-BEST = {"merge_across_nodes": 1, "use_zero_pages": 1, "smart_scan": 1, "pages_to_scan": 4096, "sleep_millisecs": 0, "advisor_mode": "none", "run": 0}
+# As KSM does best.
+BEST = {"merge_across_nodes": 1, "use_zero_pages": 1, "smart_scan": 1}
+FULL_SPEED = {"pages_to_scan": 4096, "sleep_millisecs": 0, "advisor_mode": "none", "run": 1}
+AT_REST = {"pages_to_scan": 1, "sleep_millisecs": 60000, "advisor_mode": "none", "run": 1}  # it runs, which VMMs look for
 
 
 def get(name):
@@ -62,7 +64,7 @@ class Ksm:
         self.before = {name: get(name) for name in SETTINGS}
         try:
             self.unmerge()
-            put_all(self.settings)
+            put_all(self.settings | AT_REST)
         except BaseException:
             self.restore()
             raise
@@ -75,13 +77,9 @@ class Ksm:
         self.unmerge()
         put_all(self.before)
 
-    @staticmethod
-    def start():
-        put("run", 1)
-
-    @staticmethod
-    def full_speed():
-        put_all({name: BEST[name] for name in ("advisor_mode", "pages_to_scan", "sleep_millisecs")})
+    def start(self):
+        """At full speed, or as its advisor likes it where the settings turn that on. Restarting changes nothing of what is merged."""
+        put_all(FULL_SPEED | self.settings)
 
     @staticmethod
     def unmerge():
