@@ -20,7 +20,6 @@ import pagodad
 import vm
 from vm import PAGE
 
-MARK = os.environ.get("KSM_MARK", "mem-merge=ksm")  # prctl: where the VMM has no such option
 PASS_MS = int(os.environ.get("PASS_MS", "1000"))
 FAULT_THREADS = ("mem-pager", "mem-fault0", "mem-fault1", "mem-reclaim")
 
@@ -182,21 +181,17 @@ class Side:
 
 class KsmSide(Side):
     name = "KSM"
+    options = [*Side.options, "-machine", "mem-merge=ksm"]
 
     throttle = None
 
     def prepare(self, stack):
         self.ksm = stack.enter_context(ksm.Ksm(**self.settings))
 
-    def guest(self, i):
-        if MARK == "prctl":
-            return vm.Guest("twins", self.pages, self.options, before=ksm.mark_process, seed=self.seeds[i], **self.content)
-        return vm.Guest("twins", self.pages, [*self.options, "-machine", MARK], seed=self.seeds[i], **self.content)
-
     def start(self, percent=None):
         """Where the settings turn on KSM's advisor, that keeps to the limit."""
         self.ksm.start()
-        advised = self.settings.get("advisor_mode", "none") != "none"
+        advised = "advisor_mode" in self.settings
         self.throttle = ksm.Throttle(self.ksm, percent) if percent and not advised else None
 
     def tick(self):

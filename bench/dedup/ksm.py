@@ -3,8 +3,8 @@
     with Ksm(max_page_sharing=256) as ksm:  # at rest
         ksm.start(); ... ksm.cpu_ns() ... get("pages_sharing")
 """
-import ctypes
 import pathlib
+import sys
 import time
 
 import runner  # noqa: F401  pylint: disable=unused-import  # the path to kernel_swap
@@ -17,6 +17,7 @@ SETTINGS = ("merge_across_nodes", "max_page_sharing", "use_zero_pages", "smart_s
 # As KSM does best.
 BEST = {"merge_across_nodes": 1, "use_zero_pages": 1, "smart_scan": 1}
 FULL_SPEED = {"pages_to_scan": 4096, "sleep_millisecs": 0, "advisor_mode": "none", "run": 1}
+ADVISED = {"pages_to_scan": 500, "sleep_millisecs": 20, "run": 1}  # where its advisor begins
 AT_REST = {"pages_to_scan": 1, "sleep_millisecs": 60000, "advisor_mode": "none", "run": 1}  # it runs, which VMMs look for
 
 
@@ -39,12 +40,6 @@ def ksmd():
         except OSError:
             continue
     raise RuntimeError("there is no ksmd: a kernel without CONFIG_KSM")
-
-
-def mark_process():
-    """Makes all memory of this process, and of what it executes, mergeable (prctl(2), PR_SET_MEMORY_MERGE)."""
-    if ctypes.CDLL(None).prctl(67, 1, 0, 0, 0):
-        raise RuntimeError("this kernel does not let a process be marked for KSM")
 
 
 def put_all(settings):
@@ -74,12 +69,14 @@ class Ksm:
         self.restore()
 
     def restore(self):
+        if any(get(name) != value for name, value in (self.settings | {"run": 1}).items()):
+            print("  somebody else has changed KSM's settings meanwhile: this run is worth nothing", file=sys.stderr)
         self.unmerge()
         put_all(self.before)
 
     def start(self):
         """At full speed, or as its advisor likes it where the settings turn that on. Restarting changes nothing of what is merged."""
-        put_all(FULL_SPEED | self.settings)
+        put_all((ADVISED if "advisor_mode" in self.settings else FULL_SPEED) | self.settings)
 
     @staticmethod
     def unmerge():
