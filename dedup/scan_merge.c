@@ -15,6 +15,7 @@
 enum {
 	OTHERS_MAPPINGS = 8192, /* of vm.max_map_count, for the rest of the VMM: what its threads and its heap may come to */
 	RAISE_ROOM = 65536,
+	TWINS_REST_MS = 50, /* without new twins, before those that came are merged */
 };
 
 static struct scan_chunk *chunk_of(const struct scanner *s, uint32_t page)
@@ -152,13 +153,67 @@ static int by_page(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* --- twins --- */
+
+static bool make_room(struct scan_twins *t, size_t nr)
+{
+	if (t->done) {
+		memmove(t->items, t->items + t->done, (t->nr - t->done) * sizeof(*t->items));
+		t->nr -= t->done;
+		t->sorted -= t->done;
+		t->done = 0;
+	}
+	if (t->nr + nr <= t->room)
+		return true;
+	uint32_t room = t->room * 2 > DEDUP_CLIENT_BATCH ? t->room * 2 : DEDUP_CLIENT_BATCH;
+	struct share_item *more = room <= MOST_TWINS ? realloc(t->items, room * sizeof(*more)) : NULL;
+	if (!more)
+		return false;
+	t->items = more;
+	t->room = room;
+	return true;
+}
+
 void merge_twins(struct scanner *s, const struct dedup_event *event)
 {
-	struct share_item items[DEDUP_CLIENT_BATCH];
+	struct scan_twins *t = &s->twins;
+	if (t->nr + event->nr > t->room && !make_room(t, event->nr)) {
+		/* No room: these are merged as they come. */
+		struct share_item items[DEDUP_CLIENT_BATCH];
+		for (size_t i = 0; i < event->nr; i++)
+			items[i] = (struct share_item){event->pages[i], event->verdicts[i]};
+		qsort(items, event->nr, sizeof(items[0]), by_page);
+		merge(s, items, event->nr);
+		return;
+	}
 	for (size_t i = 0; i < event->nr; i++)
-		items[i] = (struct share_item){event->pages[i], event->verdicts[i]};
-	qsort(items, event->nr, sizeof(items[0]), by_page);
-	merge(s, items, event->nr);
+		t->items[t->nr++] = (struct share_item){event->pages[i], event->verdicts[i]};
+	t->last_ns = scan_now_ns();
+}
+
+bool merge_gathered(struct scanner *s, uint64_t *wait_ns)
+{
+	struct scan_twins *t = &s->twins;
+	*wait_ns = UINT64_MAX;
+	if (t->done == t->nr) {
+		t->done = t->sorted = t->nr = 0;
+		return false;
+	}
+	if (t->done == t->sorted) {
+		uint64_t age = scan_now_ns() - t->last_ns, rest = TWINS_REST_MS * 1000000ull;
+		if (age < rest && t->nr - t->done < MOST_TWINS / 2) {
+			*wait_ns = rest - age;
+			return false;
+		}
+		qsort(t->items + t->done, t->nr - t->done, sizeof(*t->items), by_page);
+		t->sorted = t->nr;
+	}
+	uint32_t nr = t->sorted - t->done;
+	if (nr > DEDUP_CLIENT_BATCH)
+		nr = DEDUP_CLIENT_BATCH;
+	merge(s, t->items + t->done, nr);
+	t->done += nr;
+	return true;
 }
 
 /* --- answers --- */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "dedup/scanner_internal.h"
@@ -15,6 +16,8 @@ enum {
 	FEW_SHARED = 8,       /* one in so many of a chunk's pages in the pool still shared: it is put together again */
 	LITTLE_WRITTEN = 512, /* a pass in which one page of so many was written is followed by a later one */
 	MOST_PASS_MS = 16000,
+	FEW_FAULTS = 256, /* one for so many mappings is not worth a look at all of them */
+	SURE_PASSES = 16, /* every so many look at everything, whatever the count of faults says */
 };
 
 uint64_t scan_now_ns(void)
@@ -63,6 +66,19 @@ static bool memory_is_short(const struct scanner *s)
 	return (stats.target_pages && stats.used_pages >= stats.target_pages - stats.target_pages / 8) || host_is_short();
 }
 
+/*
+ * Page faults of this process but for this thread's own. Whoever writes to a page that is tracked or shared, or touches one that was not
+ * there, takes one: while there are none, nothing has changed. Faults that a kernel thread takes for a vCPU are not counted, which is
+ * why some passes do not ask.
+ */
+static uint64_t faults_of_others(void)
+{
+	struct rusage all, own;
+	getrusage(RUSAGE_SELF, &all);
+	getrusage(RUSAGE_THREAD, &own);
+	return (uint64_t)(all.ru_minflt + all.ru_majflt) - (uint64_t)(own.ru_minflt + own.ru_majflt);
+}
+
 /* --- broken merges --- */
 
 static void note_broken(struct scanner *s, const struct share_item *item)
@@ -79,10 +95,9 @@ static void note_broken(struct scanner *s, const struct share_item *item)
 static void collect(struct scanner *s, uint32_t chunk)
 {
 	struct share_item items[COLLECT];
-	uint32_t at = chunk * QUIET_PAGES;
-	while (at < (chunk + 1) * QUIET_PAGES) {
-		uint32_t left = (chunk + 1) * QUIET_PAGES - at;
-		size_t nr = share_collect(s->mm, &at, items, left < COLLECT ? left : COLLECT);
+	uint32_t at = chunk * QUIET_PAGES, end = at + QUIET_PAGES;
+	while (at < end) {
+		size_t nr = share_collect(s->mm, &at, end, items, COLLECT);
 		for (size_t i = 0; i < nr; i++)
 			note_broken(s, &items[i]);
 	}
@@ -170,12 +185,26 @@ static void hash_chunk(struct scanner *s, uint32_t chunk, uint64_t quiet[QUIET_W
 
 void pass_begin(struct scanner *s)
 {
+	uint64_t faults = faults_of_others();
+	bool is_sure = s->counts.full_scans % SURE_PASSES == 0, changed = faults != s->faults || is_sure;
 	s->pass = (struct scan_pass){
 		.active = true,
 		.begun_ns = scan_now_ns(),
 		.begun_cpu = cpu_ns(),
-		.take_huge = s->now.huge == SCANNER_HUGE_ON || (s->now.huge == SCANNER_HUGE_AUTO && memory_is_short(s)),
+		.collects = (faults - s->collected_faults) * FEW_FAULTS > share_mappings(s->mm) || is_sure,
+		/* What was found in the last pass may be quiet now. */
+		.chunk = changed || s->pass.written || s->pass.offered ? 0 : s->nr_chunks,
+		.skipped = s->pass.skipped,
+		.rewritten = s->pass.rewritten,
+		.lone = s->pass.lone,
 	};
+	if (s->pass.chunk)
+		return;
+	s->faults = faults;
+	if (s->pass.collects)
+		s->collected_faults = faults;
+	s->pass.skipped = s->pass.rewritten = s->pass.lone = 0;
+	s->pass.take_huge = s->now.huge == SCANNER_HUGE_ON || (s->now.huge == SCANNER_HUGE_AUTO && memory_is_short(s));
 	merge_find_limit(s);
 }
 
@@ -227,7 +256,8 @@ static void look_at(struct scanner *s, uint32_t chunk)
 	s->pass.lone += count(c->lone);
 	if (count(quiet))
 		hash_chunk(s, chunk, quiet);
-	collect(s, chunk);
+	if (s->pass.collects)
+		collect(s, chunk);
 	if (seen.nr_in_pool)
 		put_together(s, chunk, &seen);
 }

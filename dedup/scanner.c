@@ -135,6 +135,7 @@ static void lost(struct scanner *s, int why, const char *reason)
 	s->pass.active = false;
 	s->offers.nr = 0;
 	s->to_send.nr = 0;
+	s->twins.nr = s->twins.sorted = s->twins.done = 0;
 	s->retry_ns = scan_now_ns() + RETRY_MS * 1000000ull;
 	/* What was on its way is not known to the daemon: all is offered again, and what it has already costs little. */
 	for (uint32_t i = 0; i < s->nr_chunks; i++)
@@ -305,35 +306,46 @@ static uint64_t wait_for_credit(struct scanner *s)
 	return used > earned ? (used - earned) / percent + 1 : 0;
 }
 
-enum work { WORKED, WAITS_FOR_DAEMON, WAITS_FOR_PASS };
+/* How long the thread may sleep unless the daemon says something, ns; 0: it has something to do. */
+#define FOR_THE_DAEMON UINT64_MAX
+
+static uint64_t until(uint64_t time_ns)
+{
+	uint64_t now = scan_now_ns();
+	return time_ns > now ? time_ns - now : 1;
+}
 
 /* One event, one question, or one step. */
-static enum work work(struct scanner *s)
+static uint64_t work(struct scanner *s)
 {
+	uint64_t twins_ns;
 	struct dedup_event event;
 	const char *why;
 	int ret = dedup_client_receive(s->client, &event, &why);
 	if (ret < 0) {
 		lost(s, ret, why);
-		return WAITS_FOR_DAEMON;
+		return 1;
 	}
 	if (ret > 0) {
 		take_event(s, &event);
-		return WORKED;
+		return 0;
 	}
 	if (s->held && (ret = claim(s)) < 0)
 		lost(s, ret, "");
 	if (!s->ready)
-		return WAITS_FOR_DAEMON;
+		return dedup_client_fd(s->client) < 0 ? 1 : FOR_THE_DAEMON;
+	if (merge_gathered(s, &twins_ns))
+		return 0;
 	if (s->to_send.nr)
-		return merge_send(s) ? WORKED : WAITS_FOR_DAEMON;
+		return merge_send(s) ? 0 : twins_ns;
 	if (!s->pass.active && scan_now_ns() < s->next_pass_ns) {
+		uint64_t pass_ns = until(s->next_pass_ns);
 		dedup_client_flush(s->client);
-		return WAITS_FOR_PASS;
+		return pass_ns < twins_ns ? pass_ns : twins_ns;
 	}
 	if (!s->pass.active)
 		pass_begin(s);
-	return pass_step(s) ? WORKED : WAITS_FOR_DAEMON;
+	return pass_step(s) ? 0 : twins_ns;
 }
 
 /* Waits for the daemon (unless only for time), for other settings, or for so many ns. */
@@ -360,12 +372,6 @@ static void wait_ns(struct scanner *s, uint64_t ns, bool hear_daemon)
 		dedup_client_flush(s->client);
 }
 
-static uint64_t until(uint64_t time_ns)
-{
-	uint64_t now = scan_now_ns();
-	return time_ns > now ? time_ns - now : 1;
-}
-
 static void *scanner_main(void *arg)
 {
 	struct scanner *s = arg;
@@ -384,17 +390,9 @@ static void *scanner_main(void *arg)
 				wait_ns(s, until(s->retry_ns), false);
 			continue;
 		}
-		switch (work(s)) {
-		case WORKED:
-			break;
-		case WAITS_FOR_DAEMON:
-			if (dedup_client_fd(s->client) >= 0)
-				wait_ns(s, UINT64_MAX, true);
-			break;
-		case WAITS_FOR_PASS:
-			wait_ns(s, until(s->next_pass_ns), true);
-			break;
-		}
+		ns = work(s);
+		if (ns && dedup_client_fd(s->client) >= 0)
+			wait_ns(s, ns, true);
 	}
 	return NULL;
 }
@@ -462,6 +460,7 @@ void scanner_destroy(struct scanner *s)
 	if (s->wake_fd >= 0)
 		close(s->wake_fd);
 	free(s->held);
+	free(s->twins.items);
 	mem_free(s->foreign);
 	free(s->path);
 	mem_free(s->chunks);

@@ -29,10 +29,22 @@ struct scan_send {
 	uint32_t first, nr;
 };
 
+/*
+ * Pages that have a slot now because of what another guest sent: told in the order of that guest. They are gathered, and merged in the
+ * order of our own pages, in which mapping a slot costs half as much.
+ */
+#define MOST_TWINS (128u << 10)
+struct scan_twins {
+	struct share_item *items; /* done to sorted - 1 are being merged, and in order; sorted to nr - 1 have come since */
+	uint32_t nr, room, sorted, done;
+	uint64_t last_ns; /* when the last one came */
+};
+
 struct scan_pass {
 	bool active;
 	uint32_t chunk;               /* the next one */
 	uint64_t begun_ns, begun_cpu; /* cpu: of the thread, ns */
+	bool collects;                /* looks for broken merges, too */
 	bool take_huge;               /* memory is short, or it is set so */
 	uint64_t written, offered;    /* pages of this pass: how much happens */
 	uint64_t skipped, rewritten, lone;
@@ -61,9 +73,12 @@ struct scanner {
 	uint32_t nr_chunks;
 	uint64_t *foreign; /* pages that map a pool of a daemon of before: a bit each; NULL until there are any */
 	struct scan_send to_send;
+	struct scan_twins twins;
 	struct scan_offers offers;
 	struct scan_pass pass;
 	uint64_t next_pass_ns, pass_ms;
+	uint64_t collected_faults;        /* when the last one that looked for broken merges did */
+	uint64_t faults;                  /* of others, when the last pass that looked began */
 	uint64_t credit_wall, credit_cpu; /* since when CPU time is counted against the limit */
 	uint64_t retry_ns;                /* when to look for the daemon again */
 	uint32_t most_mappings;
@@ -92,6 +107,8 @@ void pass_again(struct scanner *s, uint32_t chunk);
 /* The daemon's verdicts. */
 void merge_answers(struct scanner *s, const struct dedup_event *event);
 void merge_twins(struct scanner *s, const struct dedup_event *event);
+/* Merges some of the twins that were gathered. Returns false when they can wait; *wait_ns: for how long at most. */
+bool merge_gathered(struct scanner *s, uint64_t *wait_ns);
 /* Sends some of the contents that were asked for. Returns false when it needs room for a question. */
 bool merge_send(struct scanner *s);
 /* Reads vm.max_map_count, raises it for a guest of so many pages where it may, and sets most_mappings. */

@@ -49,7 +49,7 @@ int chunk_arm(struct memmgr *mm, struct chunk *c)
 	/* The limbo mapping is the target of moves, and must be registered for that; nobody touches what is missing there. */
 	int ret = uffd_register(mm->uffd, c->limbo + skip, len, UFFD_TRACK);
 	if (ret == 0)
-		ret = uffd_register(mm->uffd, c->hva + skip, len, UFFD_TRACK_MISSING);
+		ret = c->in_pool ? share_register_rest(mm, c) : uffd_register(mm->uffd, c->hva + skip, len, UFFD_TRACK_MISSING);
 	if (ret)
 		return ret;
 	if (!c->armed)

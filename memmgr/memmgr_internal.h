@@ -50,8 +50,8 @@ struct share {
 	int uffd;         /* for writers that wait (uffd_open_waiting) */
 	struct lock lock; /* guards the rest */
 	int fd;           /* of the pool, -1: none */
-	uint8_t *view;    /* of the pool's first view_len bytes, read-only */
-	uint64_t view_len;
+	uint8_t *view;    /* of the pool, read-only: view_len bytes, of which file_len are known to be there */
+	uint64_t view_len, file_len;
 	_Atomic int64_t mappings; /* that pages in the pool make of guest RAM; not guarded */
 };
 
@@ -242,6 +242,10 @@ static inline page_entry share_owed(page_entry e)
 int share_leave_pool(struct memmgr *mm, uint32_t first, uint32_t nr);
 /* The slot's bytes, NULL: the pool has no such slot. The share's lock is held. */
 const uint8_t *share_slot_bytes(struct share *share, uint32_t slot);
+/* Finds pages of the chunk from at on that lie, or do not lie, in mappings of the pool. Returns how many follow each other, 0: no more. */
+uint32_t share_next_run(const struct memmgr *mm, const struct chunk *c, bool in_pool, uint32_t *at);
+/* Registers all of the chunk that does not lie in mappings of the pool, for chunk_arm(). Its lock is held. */
+int share_register_rest(struct memmgr *mm, struct chunk *c);
 /* Pages of the chunk have come into the pool or left it: counts anew. Its lock is held. */
 void share_count_mappings(struct memmgr *mm, struct chunk *c);
 

@@ -108,6 +108,7 @@ struct chunk {
 	bool limbo_huge;     /* its limbo mapping may hold a huge page */
 	_Atomic bool whole;  /* it is being brought back as a whole: whoever waits for a page of it is woken then */
 	bool armed;          /* userfaultfd tells of missing pages; */
+	bool merged;         /* pages of it came to map slots, or were dropped as zero, since it was last looked at */
 	bool arm_again;      /* not of all that was mapped since: nothing more may be taken before it does */
 };
 

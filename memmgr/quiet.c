@@ -1,8 +1,8 @@
 /*
  * See quiet.h.
  *
- * The whole chunk is registered for tracking, mappings of slots included, as PAGEMAP_SCAN wants it; what is mapped or disarmed since is
- * not, which the kernel says (EPERM), and the chunk is registered anew. Then all that is there counts as written once more.
+ * What PAGEMAP_SCAN is to track must be registered; what is not, the kernel says (EPERM), and it is registered then: all of it that is
+ * there counts as written once.
  *
  * Pages are read with the chunk locked: they can neither be taken away nor dropped meanwhile. One that is not there must not be touched
  * then, since the thread that would bring it waits for the lock; so what is resident is looked up in the kernel's page tables first.
@@ -37,20 +37,59 @@ static int is_huge(struct memmgr *mm, struct chunk *c)
 	return page_scan(mm->pagemap, c->hva, CHUNK_PAGES, PAGE_SCAN_HUGE, &run, 1);
 }
 
-static int harvest(struct memmgr *mm, struct chunk *c, struct write_run *runs)
+/* Of nr pages from at on; runs are numbered from the chunk's start. Registers what is not. Returns how many, or -errno. */
+static int harvest(struct memmgr *mm, struct chunk *c, uint32_t at, uint32_t nr, struct write_run *runs)
 {
-	uint64_t at = 0;
-	int nr = write_track_harvest(mm->pagemap, c->hva, CHUNK_PAGES, &at, runs, CHUNK_PAGES);
-	if (nr != -EPERM)
-		return nr;
-	int ret = uffd_register(mm->uffd, c->hva, CHUNK_SIZE, UFFD_TRACK);
-	at = 0;
-	return ret ? ret : write_track_harvest(mm->pagemap, c->hva, CHUNK_PAGES, &at, runs, CHUNK_PAGES);
+	uint8_t *hva = c->hva + (uint64_t)at * GUEST_PAGE_SIZE;
+	uint64_t from = 0;
+	int found = write_track_harvest(mm->pagemap, hva, nr, &from, runs, nr);
+	if (found == -EPERM) {
+		int ret = uffd_register(mm->uffd, hva, (uint64_t)nr * GUEST_PAGE_SIZE, UFFD_TRACK);
+		from = 0;
+		found = ret ? ret : write_track_harvest(mm->pagemap, hva, nr, &from, runs, nr);
+	}
+	for (int i = 0; i < found; i++)
+		runs[i].first += at;
+	return found;
+}
+
+/* What was written of the chunk. Mappings of slots cost time each, and are only looked at where pages of them were written. */
+static int find_written(struct memmgr *mm, struct chunk *c, const struct quiet_chunk *seen, uint64_t written[QUIET_WORDS])
+{
+	struct write_run runs[CHUNK_PAGES];
+	bool all = seen->nr_in_pool == seen->nr_shared ? seen->nr_in_pool == 0 : true;
+	for (uint32_t at = 0, n; at < CHUNK_PAGES; at += n) {
+		n = all ? CHUNK_PAGES : share_next_run(mm, c, false, &at);
+		if (n == 0)
+			break;
+		int nr = harvest(mm, c, at, n, runs);
+		if (nr < 0)
+			return nr;
+		for (int i = 0; i < nr; i++)
+			set_run(written, runs[i].first, runs[i].nr);
+	}
+	return 0;
+}
+
+/*
+ * A chunk that was armed for merging has come to rest: nothing of it is missing, and new pages need not be told of. The kernel forgets
+ * what it tracked with that; what is written between the look before and the new beginning is not found until it is written again.
+ */
+static void disarm(struct memmgr *mm, struct chunk *c)
+{
+	chunk_disarm_if_whole(mm, c);
+	if (c->armed)
+		return;
+	for (uint32_t at = 0, n; (n = share_next_run(mm, c, false, &at)) > 0; at += n) {
+		uint8_t *hva = c->hva + (uint64_t)at * GUEST_PAGE_SIZE;
+		/* Where that fails, all of it counts as written at the next look. */
+		if (uffd_register(mm->uffd, hva, (uint64_t)n * GUEST_PAGE_SIZE, UFFD_TRACK) == 0)
+			write_track_begin(mm->pagemap, hva, n);
+	}
 }
 
 int quiet_look(struct memmgr *mm, uint32_t chunk, enum quiet_huge huge, struct quiet_chunk *found)
 {
-	struct write_run runs[CHUNK_PAGES];
 	struct chunk *c = &mm->pt.chunks[chunk];
 	*found = (struct quiet_chunk){.nr_in_pool = 0};
 	if (!c->hva || c->first != 0 || c->end != CHUNK_PAGES)
@@ -59,15 +98,14 @@ int quiet_look(struct memmgr *mm, uint32_t chunk, enum quiet_huge huge, struct q
 	int ret = c->in_pool || c->missing ? 0 : is_huge(mm, c);
 	found->is_huge = ret > 0;
 	found->nr_in_pool = c->in_pool;
-	if (ret == 0 || (ret > 0 && huge == QUIET_TAKE_HUGE))
-		ret = harvest(mm, c, runs);
-	else
-		ret = ret < 0 ? ret : 0;
 	if (c->in_pool)
 		for (uint32_t i = chunk * CHUNK_PAGES; i < (chunk + 1) * CHUNK_PAGES; i++)
 			found->nr_shared += page_state(mm->pt.entries[i]) == PAGE_SHARED;
-	for (int i = 0; i < ret && !(found->is_huge && huge == QUIET_KEEP_HUGE); i++)
-		set_run(found->written, runs[i].first, runs[i].nr);
+	if (ret == 0 || (ret > 0 && huge == QUIET_TAKE_HUGE))
+		ret = find_written(mm, c, found, found->written);
+	if (c->armed && !c->merged)
+		disarm(mm, c);
+	c->merged = false;
 	lock_release(&c->lock);
 	return ret < 0 ? ret : 0;
 }

@@ -66,7 +66,7 @@ int share_set_pool(struct memmgr *mm, int fd)
 	if (share->fd >= 0)
 		close(share->fd);
 	share->view = NULL;
-	share->view_len = 0;
+	share->view_len = share->file_len = 0;
 	share->fd = own;
 	lock_release(&share->lock);
 	return 0;
@@ -76,19 +76,22 @@ const uint8_t *share_slot_bytes(struct share *share, uint32_t slot)
 {
 	uint64_t end = (slot + 1ull) * PAGE_BYTES;
 	struct stat st;
-	if (end <= share->view_len)
+	if (end <= share->file_len)
 		return share->view + (end - PAGE_BYTES);
 	if (share->fd < 0 || fstat(share->fd, &st) != 0 || (uint64_t)st.st_size < end)
 		return NULL;
-	uint64_t len = (uint64_t)st.st_size & ~(PAGE_BYTES - 1);
-	void *view = mmap(NULL, len, PROT_READ, MAP_SHARED, share->fd, 0);
-	if (view == MAP_FAILED)
-		return NULL;
-	if (share->view)
-		munmap(share->view, share->view_len);
-	share->view = view;
-	share->view_len = len;
-	return share->view + (end - PAGE_BYTES);
+	share->file_len = (uint64_t)st.st_size & ~(PAGE_BYTES - 1);
+	/* The file grows: what lies behind its end is mapped, and not touched. */
+	if (share->file_len > share->view_len) {
+		uint64_t len = share->file_len * 2;
+		void *view = mmap(NULL, len, PROT_READ, MAP_SHARED | MAP_NORESERVE, share->fd, 0);
+		if (share->view)
+			munmap(share->view, share->view_len);
+		share->view = view == MAP_FAILED ? NULL : view;
+		share->view_len = view == MAP_FAILED ? 0 : len;
+		share->file_len = view == MAP_FAILED ? 0 : share->file_len;
+	}
+	return share->view ? share->view + (end - PAGE_BYTES) : NULL;
 }
 
 /*
@@ -114,6 +117,25 @@ void share_count_mappings(struct memmgr *mm, struct chunk *c)
 uint32_t share_mappings(struct memmgr *mm)
 {
 	return (uint32_t)atomic_load(&mm->share.mappings);
+}
+
+uint32_t share_next_run(const struct memmgr *mm, const struct chunk *c, bool in_pool, uint32_t *at)
+{
+	const page_entry *e = mm->pt.entries + (c - mm->pt.chunks) * CHUNK_PAGES;
+	uint32_t n = 0;
+	while (*at < CHUNK_PAGES && page_is_in_pool(e[*at]) != in_pool)
+		++*at;
+	while (*at + n < CHUNK_PAGES && page_is_in_pool(e[*at + n]) == in_pool)
+		n++;
+	return n;
+}
+
+int share_register_rest(struct memmgr *mm, struct chunk *c)
+{
+	int ret = 0;
+	for (uint32_t at = 0, n; ret == 0 && (n = share_next_run(mm, c, false, &at)) > 0; at += n)
+		ret = uffd_register(mm->uffd, c->hva + at * PAGE_BYTES, n * PAGE_BYTES, UFFD_TRACK_MISSING);
+	return ret;
 }
 
 /* --- out of it --- */
@@ -183,11 +205,13 @@ static size_t collect_chunk(struct memmgr *mm, struct chunk *c, uint32_t *at, st
 	return found;
 }
 
-size_t share_collect(struct memmgr *mm, uint32_t *at, struct share_item *out, size_t max)
+size_t share_collect(struct memmgr *mm, uint32_t *at, uint32_t end, struct share_item *out, size_t max)
 {
 	uint32_t nr_pages = mm->pt.nr_chunks * CHUNK_PAGES;
 	size_t found = 0;
-	while (*at < nr_pages && found < max) {
+	if (end > nr_pages)
+		end = nr_pages;
+	while (*at < end && found < max) {
 		struct chunk *c = page_chunk(&mm->pt, *at);
 		uint32_t next = *at - *at % CHUNK_PAGES + CHUNK_PAGES;
 		lock_take(&c->lock);

@@ -229,13 +229,13 @@ static uint32_t merge_in_chunk(struct memmgr *mm, struct chunk *c, const struct 
 				break;
 		uint32_t tried = r.nr;
 		/* Only in whole chunks, which share_restore() can put together. */
-		if (c->first != 0 || c->end != CHUNK_PAGES || chunk_arm(mm, c) != 0)
+		if (c->first != 0 || c->end != CHUNK_PAGES || (r.place == IN_GUEST && chunk_arm(mm, c) != 0))
 			r.place = NOWHERE;
 		done += merge_run(&r, mappings);
 		r.nr = tried;
 		if (at + tried == nr) {
 			share_count_mappings(mm, c);
-			chunk_disarm_if_whole(mm, c);
+			c->merged = true; /* there may be more to come: it stays armed until the next look (quiet.h) */
 		}
 		lock_release(&c->lock);
 	}
@@ -305,7 +305,7 @@ size_t share_drop_zeroes(struct memmgr *mm, const uint32_t *pages, size_t nr)
 			uint32_t out = take_out(mm, pages[i], n);
 			if (out)
 				dropped += drop_zeroes(mm, pages[i], out);
-			chunk_disarm_if_whole(mm, c);
+			c->merged = true;
 		}
 		lock_release(&c->lock);
 		i += n ? n : 1;
