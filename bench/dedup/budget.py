@@ -5,7 +5,7 @@ s_to_90_percent
 cpu_percent                 that was really taken until then
 net_saving_of_oracle        bytes saved less all that they cost (README.md), by what an oracle saves; after every page has been read
 net_saving_pages
-RUNS (3), GUESTS (2), MIB (256, of each), RUN (1,64), COMMON (80 percent), ZERO (5 percent), PERCENT (10), KSM_ADVISOR (0; 1: ksmd is held by its own advisor).
+RUNS (3), GUESTS (2), MIB (128, of each), RUN (1,64), COMMON (80 percent), ZERO (5 percent), PERCENT (10), KSM_ADVISOR (0; 1: ksmd is held by its own advisor).
 """
 import sys
 import time
@@ -15,14 +15,15 @@ from runner import Report
 from turns import compare, number, numbers, take_turns
 from vm import PAGE
 
-MIB, PERCENT = number("MIB", 256), number("PERCENT", 10)
+MIB, PERCENT = number("MIB", 128), number("PERCENT", 10)
 SETTINGS = {"advisor_mode": "scan-time", "advisor_max_cpu": PERCENT, "advisor_target_scan_time": 1} if number("KSM_ADVISOR", 0) else {}
-SECONDS, CALM_SECONDS, FULL_SPEED = 240, 3, None
+SECONDS, CALM_SECONDS, FULL_SPEED = 240, 2, None
 
 
 def settle(s):
     """At full speed, until no more is saved."""
     s.start(FULL_SPEED)
+    s.wait_saved(0.99, CALM_SECONDS)
     saved, end = -1, time.monotonic() + SECONDS
     while s.saved() > saved + s.could_save() // 1000 and time.monotonic() < end:
         saved = s.saved()

@@ -6,8 +6,8 @@
 Nothing merges before start(), which takes the CPU that merging may have in percent of one core, all guests together; None: as much as it
 wants. s.oracle says what could be saved. Not counted on either side: the guests' own faults when they write to merged pages.
 """
+import contextlib
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -20,7 +20,6 @@ import pagodad
 import vm
 from vm import PAGE
 
-MARK = os.environ.get("KSM_MARK", "mem-merge=ksm")  # prctl: where the VMM has no such option
 PASS_MS = int(os.environ.get("PASS_MS", "1000"))
 FAULT_THREADS = ("mem-pager", "mem-fault0", "mem-fault1", "mem-reclaim")
 
@@ -44,21 +43,15 @@ class Side:
         self.guests, self.oracle = [], None
 
     def __enter__(self):
-        self.directory = tempfile.mkdtemp(prefix="pagoda-bench-")
-        try:
-            self.prepare()
-            for i in range(self.nr):
-                self.guests.append(self.guest(i))
-        except BaseException:
-            self.__exit__()
-            raise
+        with contextlib.ExitStack() as stack:
+            self.directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="pagoda-bench-"))
+            self.prepare(stack)
+            self.guests = [stack.enter_context(self.guest(i)) for i in range(self.nr)]
+            self.stack = stack.pop_all()
         return self
 
     def __exit__(self, *_):
-        for guest in self.guests:
-            guest.end()
-        self.finish()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self.stack.close()
 
     def guest(self, i):
         return vm.Guest("twins", self.pages, self.options, seed=self.seeds[i], **self.content)
@@ -71,13 +64,24 @@ class Side:
         self.oracle = oracle.Oracle(layouts)
         size = self.pages * PAGE + (vm.BESIDE_MIB << 20)
         self.bases = {guest: oracle.memory_of(guest.vmm.pid, size) for guest in self.guests}
-        gpa = self.guests[0].gpa
-        self.beside = oracle.count([(guest.vmm.pid, base) for guest, base in self.bases.items()], size, (gpa, gpa + self.pages * PAGE))
+        self.beside = self.count(beside=True)
         self.anonymous = self.anonymous_pages()
         self.before = self.overhead() | {"available": costs.meminfo()["MemAvailable"]}
 
     def pids(self):
         return [guest.vmm.pid for guest in self.guests]
+
+    def count(self, beside=False):
+        """What could be saved in the guests' regions, or beside them, by the bytes that are there."""
+        start, end = self.guests[0].gpa, self.guests[0].gpa + self.pages * PAGE
+        ranges = [(0, start), (end, end - start + (vm.BESIDE_MIB << 20))] if beside else [(start, end)]
+        return oracle.count([(guest.vmm.pid, base) for guest, base in self.bases.items()], ranges, all_pages=not beside)
+
+    def check_oracle(self):
+        """Does the oracle know what is there?"""
+        counted = self.count()
+        if counted != self.oracle.saved:
+            sys.exit(f"the oracle would save {self.oracle.saved} pages, {counted} could be saved by what lies in memory")
 
     def anonymous_pages(self):
         """Of the VMMs' memory; KSM's shared pages count as often as they are mapped, the zero page and other files' pages do not."""
@@ -148,11 +152,8 @@ class Side:
         return costs.meminfo()["MemAvailable"] - self.before["available"]
 
     # What sides do in their own ways.
-    def prepare(self):
-        pass
-
-    def finish(self):
-        pass
+    def prepare(self, stack):
+        """What is to be there before the guests are; stack ends it."""
 
     def start(self, percent=None):
         pass
@@ -180,29 +181,18 @@ class Side:
 
 class KsmSide(Side):
     name = "KSM"
+    options = [*Side.options, "-machine", "mem-merge=ksm"]
 
-    def __init__(self, *args, **content):
-        super().__init__(*args, **content)
-        self.ksm, self.throttle = ksm.Ksm(**self.settings), None
+    throttle = None
 
-    def prepare(self):
-        self.ksm.__enter__()
-
-    def finish(self):
-        self.ksm.__exit__()
-
-    def guest(self, i):
-        if MARK == "prctl":
-            return vm.Guest("twins", self.pages, self.options, before=ksm.mark_process, seed=self.seeds[i], **self.content)
-        return vm.Guest("twins", self.pages, [*self.options, "-machine", MARK], seed=self.seeds[i], **self.content)
+    def prepare(self, stack):
+        self.ksm = stack.enter_context(ksm.Ksm(**self.settings))
 
     def start(self, percent=None):
         """Where the settings turn on KSM's advisor, that keeps to the limit."""
-        advised = self.settings.get("advisor_mode", "none") != "none"
-        self.throttle = ksm.Throttle(self.ksm, percent) if percent and not advised else None
-        if not percent:
-            self.ksm.full_speed()
         self.ksm.start()
+        advised = "advisor_mode" in self.settings
+        self.throttle = ksm.Throttle(self.ksm, percent) if percent and not advised else None
 
     def tick(self):
         if self.throttle:
@@ -229,12 +219,9 @@ class OurSide(Side):
     name = "ours"
     options = []
 
-    def prepare(self):
+    def prepare(self, stack):
         self.daemon = pagodad.Pagodad(self.directory)
-
-    def finish(self):
-        if hasattr(self, "daemon"):
-            self.daemon.end()
+        stack.callback(self.daemon.end)
 
     def guest(self, i):
         option = f"socket={self.daemon.socket},domain=bench,guest=g{i},cpu=0,pass={PASS_MS},huge=on"
@@ -261,8 +248,8 @@ class OurSide(Side):
         return self.merged() - self.daemon.status()["pages_shared"]
 
     def held_pages(self):
-        """Slots count whether or not somebody maps them."""
-        return self.nr * self.pages - len(self.frames()[0]) - self.daemon.status()["file_bytes"] // PAGE
+        """The whole pool counts, whether or not a guest maps a slot."""
+        return self.nr * self.pages - len(self.frames()[0]) - self.daemon.file_bytes() // PAGE
 
     def cpu_ns(self):
         """The scanners and the daemon."""
@@ -276,7 +263,9 @@ class OurSide(Side):
         return self.stats("full_scans") / self.nr
 
     def overhead(self):
-        return super().overhead() | {"daemon": self.daemon.bytes(), "scanners": self.stats("metadata_bytes")}
+        """Slots that are held are no overhead: they are left out of what is saved."""
+        slots = self.daemon.status()["pages_shared"]
+        return super().overhead() | {"daemon": self.daemon.bytes() - slots * PAGE, "scanners": self.stats("metadata_bytes")}
 
 
 def side(which, *args, **content):

@@ -1,18 +1,24 @@
 """The kernel's same-page merging: its settings, restored whatever happens, its counters, and ksmd's CPU time.
 
-    with Ksm(max_page_sharing=256) as ksm:
-        ksm.start(); ... ksm.saved() ... ksm.unmerge()
+    with Ksm(max_page_sharing=256) as ksm:  # at rest
+        ksm.start(); ... ksm.cpu_ns() ... get("pages_sharing")
 """
-import ctypes
 import pathlib
+import sys
 import time
 
+import runner  # noqa: F401  pylint: disable=unused-import  # the path to kernel_swap
+from kernel_swap import raise_on_signals
+
 SYS = pathlib.Path("/sys/kernel/mm/ksm")
-# All that can be written, in an order in which it can be restored.
-SETTINGS = ("merge_across_nodes", "max_page_sharing", "use_zero_pages", "smart_scan", "advisor_mode", "advisor_max_cpu", "advisor_target_scan_time",
-            "pages_to_scan", "sleep_millisecs", "run")
-# As KSM does best; without limit of its speed.
-BEST = {"run": 0, "merge_across_nodes": 1, "use_zero_pages": 1, "smart_scan": 1, "advisor_mode": "none", "pages_to_scan": 4096, "sleep_millisecs": 0}
+# All that is set here, in an order in which it can be set: how to merge only while nothing is merged, speed only without advisor.
+SETTINGS = ("merge_across_nodes", "max_page_sharing", "use_zero_pages", "smart_scan", "pages_to_scan", "sleep_millisecs", "advisor_max_cpu",
+            "advisor_target_scan_time", "advisor_mode", "run")
+# As KSM does best.
+BEST = {"merge_across_nodes": 1, "use_zero_pages": 1, "smart_scan": 1}
+FULL_SPEED = {"pages_to_scan": 4096, "sleep_millisecs": 0, "advisor_mode": "none", "run": 1}
+ADVISED = {"pages_to_scan": 500, "sleep_millisecs": 20, "run": 1}  # where its advisor begins
+AT_REST = {"pages_to_scan": 1, "sleep_millisecs": 60000, "advisor_mode": "none", "run": 1}  # it runs, which VMMs look for
 
 
 def get(name):
@@ -36,10 +42,11 @@ def ksmd():
     raise RuntimeError("there is no ksmd: a kernel without CONFIG_KSM")
 
 
-def mark_process():
-    """Makes all memory of this process, and of what it executes, mergeable (prctl(2), PR_SET_MEMORY_MERGE)."""
-    if ctypes.CDLL(None).prctl(67, 1, 0, 0, 0):
-        raise RuntimeError("this kernel does not let a process be marked for KSM")
+def put_all(settings):
+    put("advisor_mode", "none")
+    for name in SETTINGS:
+        if name in settings and get(name) != settings[name]:
+            put(name, settings[name])
 
 
 class Ksm:
@@ -48,11 +55,11 @@ class Ksm:
         self.pid = ksmd()
 
     def __enter__(self):
+        raise_on_signals()
         self.before = {name: get(name) for name in SETTINGS}
         try:
             self.unmerge()
-            for name, value in self.settings.items():
-                put(name, value)
+            put_all(self.settings | AT_REST)
         except BaseException:
             self.restore()
             raise
@@ -62,20 +69,14 @@ class Ksm:
         self.restore()
 
     def restore(self):
-        """Settings of how to merge can be changed only while nothing is merged."""
+        if any(get(name) != value for name, value in (self.settings | {"run": 1}).items()):
+            print("  somebody else has changed KSM's settings meanwhile: this run is worth nothing", file=sys.stderr)
         self.unmerge()
-        for name, value in self.before.items():
-            if get(name) != value:
-                put(name, value)
+        put_all(self.before)
 
-    @staticmethod
-    def start():
-        put("run", 1)
-
-    @staticmethod
-    def full_speed():
-        for name in ("advisor_mode", "pages_to_scan", "sleep_millisecs"):
-            put(name, BEST[name])
+    def start(self):
+        """At full speed, or as its advisor likes it where the settings turn that on. Restarting changes nothing of what is merged."""
+        put_all((ADVISED if "advisor_mode" in self.settings else FULL_SPEED) | self.settings)
 
     @staticmethod
     def unmerge():

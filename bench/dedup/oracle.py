@@ -12,6 +12,7 @@ import struct
 PAGE = 4096
 MASK = 2**64 - 1
 ZERO, COMMON, OWN = 0, 1, 0x80000000  # as in the guest
+ALL_GUESTS = 1 << 63
 
 
 def mix(x):
@@ -47,7 +48,7 @@ class Layout:
     def rewrite(self, n, own=0):
         """Place and content of the nth rewrite."""
         page = mix(mix(self.seed + 1) + n & MASK) * self.pages >> 64
-        if mix(mix(self.common_seed + 2) + n & MASK) % 100 < own:
+        if mix(mix(self.common_seed + ALL_GUESTS) + n & MASK) % 100 < own:
             return page, OWN + self.pages + n
         return page, COMMON + self.nr_common + n
 
@@ -102,26 +103,27 @@ def frames(pid, start, nr_pages):
 
 
 def memory_of(pid, nr_bytes):
-    """Where the guest's memory lies in the VMM, as long as nothing of it is merged: one mapping of that size."""
+    """Where the guest's memory lies in the VMM, as long as nothing of it is merged: the mapping of that size that has something in it."""
     with open(f"/proc/{pid}/maps", encoding="ascii") as file:
         for line in file:
             start, end = (int(x, 16) for x in re.match("([0-9a-f]+)-([0-9a-f]+)", line).groups())
-            if end - start == nr_bytes:
+            if end - start == nr_bytes and any(entry & PRESENT for entry in pagemap(pid, start, nr_bytes // PAGE)):
                 return start
     raise RuntimeError(f"process {pid} has no guest memory of {nr_bytes} bytes")
 
 
-def count(guests, size, leave_out=None):
-    """Pages that could be saved in guests' memory, by reading it. guests: process of the VMM, and where the guest's memory of that size lies in it.
-    leave_out: a range of gpas."""
+def count(guests, ranges, all_pages=False):
+    """Pages that could be saved in guests' memory, by reading it. guests: process of the VMM, and where the guest's memory lies in it. ranges: of gpas.
+    Pages that are not in the page tables are read only with all_pages."""
     seen, total, zero = set(), 0, bytes(PAGE)
     for pid, base in guests:
         with open(f"/proc/{pid}/mem", "rb", buffering=0) as file:
-            for page, entry in enumerate(pagemap(pid, base, size // PAGE)):
-                if not entry & PRESENT or (leave_out and leave_out[0] <= page * PAGE < leave_out[1]):
-                    continue
-                content = os.pread(file.fileno(), PAGE, base + page * PAGE)
-                total += 1
-                if content != zero:
-                    seen.add(hashlib.blake2b(content, digest_size=16).digest())
+            for start, end in ranges:
+                for page, entry in enumerate(pagemap(pid, base + start, (end - start) // PAGE)):
+                    if not (entry & PRESENT or all_pages):
+                        continue
+                    content = os.pread(file.fileno(), PAGE, base + start + page * PAGE)
+                    total += 1
+                    if content != zero:
+                        seen.add(hashlib.blake2b(content, digest_size=16).digest())
     return total - len(seen)

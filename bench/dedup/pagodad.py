@@ -54,8 +54,8 @@ class Pagodad:
     def cpu_ns(self):
         return cpu_ns(self.process.pid)
 
-    def bytes(self):
-        """Anonymous memory, and all memfds that it holds: pools, and clients' staging."""
+    def file_bytes(self):
+        """Of all memfds that it holds: pools, and clients' staging."""
         files = {}
         for fd in pathlib.Path(f"/proc/{self.process.pid}/fd").iterdir():
             try:
@@ -64,7 +64,10 @@ class Pagodad:
                     files[stat.st_ino] = stat.st_blocks * 512
             except OSError:
                 continue
-        return costs.anonymous_bytes(self.process.pid) + sum(files.values())
+        return sum(files.values())
+
+    def bytes(self):
+        return costs.anonymous_bytes(self.process.pid) + self.file_bytes()
 
     def end(self):
         self.asking.close()

@@ -33,8 +33,9 @@ enum { LINE = 160, HUGE_PAGES = 512, POLL_US = 5000 };
 
 /* What a page contains: zeros, or a number of one of the two sets. */
 #define ZERO 0u
-#define OWN 0x80000000u /* and the number */
-#define COMMON 1u       /* plus the number */
+#define OWN 0x80000000u         /* and the number */
+#define COMMON 1u               /* plus the number */
+#define ALL_GUESTS (1ull << 63) /* keeps what is drawn by common_seed apart from what is drawn by seed */
 
 static const struct pattern_mix zero_mix = {{100, 0, 0, 0}}, memory_mix = {{0, 34, 33, 33}};
 static struct pattern zero, own, common;
@@ -119,7 +120,7 @@ static void fill(void)
 static void rewrite(uint64_t n, uint64_t own_percent)
 {
 	uint64_t draw = prng_mix(prng_mix(seed + 1) + n), page = (uint64_t)((unsigned __int128)draw * nr_pages >> 64);
-	bool is_own = prng_mix(prng_mix(common_seed + 2) + n) % 100 < own_percent;
+	bool is_own = prng_mix(prng_mix(common_seed + ALL_GUESTS) + n) % 100 < own_percent;
 
 	write_page(page, (is_own ? OWN : COMMON + (uint32_t)nr_common) + (uint32_t)((is_own ? nr_pages : 0) + n));
 }
@@ -180,7 +181,7 @@ static void ops(const char *line)
 	uint64_t cycles = command_number(line, "ms", 1000) * clock_tsc_khz(), touches = command_number(line, "touches", 1),
 		 writes = command_number(line, "writes", 0), gap = command_number(line, "gap_us", 0) * clock_tsc_khz() / 1000,
 		 start, end;
-	struct prng prng = {prng_mix(seed + 3) + command_number(line, "draw", 0)};
+	struct prng prng = {prng_mix(seed + 2) + command_number(line, "draw", 0)};
 	const uint64_t first = tsc_read();
 
 	latency_reset(&latency);
@@ -211,8 +212,8 @@ int guest_main(void)
 	seed = cmdline_number("seed", 1);
 	common_seed = cmdline_number("common_seed", 1);
 	zero.mix = zero_mix;
-	own = (struct pattern){.seed = prng_mix(seed + 4), .mix = memory_mix};
-	common = (struct pattern){.seed = prng_mix(common_seed + 5), .mix = memory_mix};
+	own = (struct pattern){.seed = prng_mix(seed + 3), .mix = memory_mix};
+	common = (struct pattern){.seed = prng_mix(common_seed + ALL_GUESTS + 1), .mix = memory_mix};
 	contents = memmap_take((nr_pages * sizeof(*contents) + PAGE_SIZE - 1) / PAGE_SIZE, 1);
 	region = memmap_take(nr_pages, HUGE_PAGES);
 	lay_out();
