@@ -17,6 +17,7 @@ enum {
 	LITTLE_WRITTEN = 512, /* a pass in which one page of so many was written is followed by a later one */
 	MOST_PASS_MS = 16000,
 	FEW_FAULTS = 256, /* one for so many mappings is not worth a look at all of them */
+	MOST_REST = 15,
 	SURE_PASSES = 16, /* every so many look at everything, whatever the count of faults says */
 };
 
@@ -194,6 +195,7 @@ static void hash_chunk(struct scanner *s, uint32_t chunk, uint64_t quiet[QUIET_W
 void pass_begin(struct scanner *s)
 {
 	uint64_t faults = faults_of_others();
+	s->took_huge = s->pass.take_huge;
 	bool is_sure = s->counts.full_scans % SURE_PASSES == 0, changed = faults != s->faults || is_sure;
 	s->pass = (struct scan_pass){
 		.active = true,
@@ -201,7 +203,7 @@ void pass_begin(struct scanner *s)
 		.begun_cpu = cpu_ns(),
 		.collects = (faults - s->collected_faults) * FEW_FAULTS > share_mappings(s->mm) || is_sure,
 		/* What was found in the last pass may be quiet now. */
-		.chunk = changed || s->again || s->pass.written || s->pass.offered ? 0 : s->nr_chunks,
+		.chunk = changed || s->again || s->pass.written || s->pass.offered || s->pass.resting ? 0 : s->nr_chunks,
 		.skipped = s->pass.skipped,
 		.rewritten = s->pass.rewritten,
 		.lone = s->pass.lone,
@@ -240,11 +242,31 @@ static void pass_end(struct scanner *s)
 	}
 }
 
+/*
+ * Tracking writes costs the guest a fault for each page that it writes to. Where all that is written is written again and again, and
+ * nothing comes to rest, the chunk is passed over once, twice, up to MOST_REST passes.
+ */
+static void decide_rest(struct scan_chunk *c, unsigned again, unsigned nr_quiet)
+{
+	if (nr_quiet || !again)
+		c->rest = 0;
+	else
+		c->rest = c->rest * 2 + 1 > MOST_REST ? MOST_REST : (uint8_t)(c->rest * 2 + 1);
+	c->rest_left = c->rest;
+}
+
 static void look_at(struct scanner *s, uint32_t chunk)
 {
 	struct scan_chunk *c = &s->chunks[chunk];
+	unsigned again = 0;
 	struct quiet_chunk seen;
 	uint64_t quiet[QUIET_WORDS];
+	if (c->rest_left && s->pass.take_huge == s->took_huge) {
+		c->rest_left--;
+		s->pass.lone += count(c->lone);
+		s->pass.resting = true;
+		return;
+	}
 	int ret = quiet_look(s->mm, chunk, s->pass.take_huge ? QUIET_TAKE_HUGE : QUIET_KEEP_HUGE, &seen);
 	if (ret == -ENXIO)
 		return;
@@ -261,11 +283,13 @@ static void look_at(struct scanner *s, uint32_t chunk)
 	if (ret)
 		memset(seen.written, 0xff, sizeof(seen.written));
 	for (unsigned word = 0; word < QUIET_WORDS; word++) {
-		s->pass.rewritten += (unsigned)__builtin_popcountll(c->pending[word] & seen.written[word]);
+		again += (unsigned)__builtin_popcountll(c->pending[word] & seen.written[word]);
 		quiet[word] = c->pending[word] & ~seen.written[word];
 		c->pending[word] |= seen.written[word];
 		c->lone[word] &= ~seen.written[word];
 	}
+	decide_rest(c, again, count(quiet));
+	s->pass.rewritten += again;
 	s->pass.written += count(seen.written);
 	s->pass.lone += count(c->lone);
 	if (count(quiet))

@@ -30,6 +30,7 @@
 enum {
 	RETRY_MS = 1000,
 	NICE = 5,            /* as ksmd */
+	LEAST_WAIT_MS = 10,  /* until there is CPU time again: waking up takes some, too */
 	CREDIT_MS = 200,     /* CPU time that was not used is remembered for so long */
 	MAPPING_BYTES = 240, /* vm_area_struct, and its part of the maple tree */
 };
@@ -303,7 +304,7 @@ static uint64_t wait_for_credit(struct scanner *s)
 		s->credit_wall = wall - CREDIT_MS * 1000000ull;
 		s->credit_cpu = cpu;
 	}
-	return used > earned ? (used - earned) / percent + 1 : 0;
+	return used > earned ? (used - earned) / percent + LEAST_WAIT_MS * 1000000ull : 0;
 }
 
 /* How long the thread may sleep unless the daemon says something, ns; 0: it has something to do. */

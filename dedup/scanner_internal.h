@@ -20,6 +20,7 @@ struct scan_chunk {
 	bool is_huge;                  /* when last looked at, */
 	bool may_break;                /* and may be broken: enough of it merges */
 	bool dropped;                  /* pages that had a twin were not merged, because it might not */
+	uint8_t rest, rest_left;       /* passes in which it is not looked at, and of those, how many are to come */
 	uint16_t twins;                /* pages that had a twin since all of it was last offered */
 };
 
@@ -45,6 +46,7 @@ struct scan_pass {
 	bool active;
 	uint32_t chunk;               /* the next one */
 	uint64_t begun_ns, begun_cpu; /* cpu: of the thread, ns */
+	bool resting;                 /* chunks were passed over */
 	bool collects;                /* looks for broken merges, too */
 	bool take_huge;               /* memory is short, or it is set so */
 	uint64_t written, offered;    /* pages of this pass: how much happens */
@@ -84,6 +86,7 @@ struct scanner {
 	uint64_t credit_wall, credit_cpu; /* since when CPU time is counted against the limit */
 	uint64_t retry_ns;                /* when to look for the daemon again */
 	uint32_t most_mappings;
+	bool took_huge;          /* what the pass before did */
 	bool ready;              /* the daemon answers, and all claims are made */
 	struct share_item *held; /* what is being claimed, in the order of slots; NULL: nothing is */
 	size_t nr_held, claimed;
