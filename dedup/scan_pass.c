@@ -15,10 +15,11 @@ enum {
 	COLLECT = 256,
 	FEW_SHARED = 8,       /* one in so many of a chunk's pages in the pool still shared: it is put together again */
 	LITTLE_WRITTEN = 512, /* a pass in which one page of so many was written is followed by a later one */
-	MOST_PASS_MS = 16000,
-	FEW_FAULTS = 256, /* one for so many mappings is not worth a look at all of them */
+	MOST_PASSES = 16,     /* so many times pass_ms is the longest from pass to pass */
+	FEW_FAULTS = 256,     /* one for so many mappings is not worth a look at all of them, */
+	LEAST_FAULTS = 4096,  /* nor is one for so many pages worth a pass */
 	MOST_REST = 15,
-	SURE_PASSES = 16, /* every so many look at everything, whatever the count of faults says */
+	SURE_PASSES = 256, /* every so many look at everything, whatever the count of faults says */
 };
 
 uint64_t scan_now_ns(void)
@@ -69,8 +70,8 @@ static bool memory_is_short(const struct scanner *s)
 
 /*
  * Page faults of this process but for this thread's own. Whoever writes to a page that is tracked or shared, or touches one that was not
- * there, takes one: while there are none, nothing has changed. Faults that a kernel thread takes for a vCPU are not counted, which is
- * why some passes do not ask.
+ * there, takes one: while there are few, little has changed. Every so many passes look all the same: at what was little, and since faults
+ * that a kernel thread takes for a vCPU are not counted.
  */
 static uint64_t faults_of_others(void)
 {
@@ -196,14 +197,16 @@ void pass_begin(struct scanner *s)
 {
 	uint64_t faults = faults_of_others();
 	s->took_huge = s->pass.take_huge;
-	bool is_sure = s->counts.full_scans % SURE_PASSES == 0, changed = faults != s->faults || is_sure;
+	uint64_t found = s->pass.written + s->pass.offered, pages = (uint64_t)s->nr_chunks * QUIET_PAGES;
+	bool is_sure = s->counts.full_scans % SURE_PASSES == 0,
+	     changed = is_sure || (faults - s->faults + found) * LEAST_FAULTS > pages;
 	s->pass = (struct scan_pass){
 		.active = true,
 		.begun_ns = scan_now_ns(),
 		.begun_cpu = cpu_ns(),
-		.collects = (faults - s->collected_faults) * FEW_FAULTS > share_mappings(s->mm) || is_sure,
-		/* What was found in the last pass may be quiet now. */
-		.chunk = changed || s->again || s->pass.written || s->pass.offered || s->pass.resting ? 0 : s->nr_chunks,
+		.collects = (faults - s->collected_faults) * FEW_FAULTS > share_mappings(s->mm) ||
+			    s->counts.full_scans % (SURE_PASSES * 4ull) == 0,
+		.chunk = changed || s->again ? 0 : s->nr_chunks,
 		.skipped = s->pass.skipped,
 		.rewritten = s->pass.rewritten,
 		.lone = s->pass.lone,
@@ -230,10 +233,8 @@ static void pass_end(struct scanner *s)
 	s->counts.pass_cpu_us = (cpu_ns() - p->begun_cpu) / 1000;
 	/* Offers mean that something was written one pass ago. */
 	if ((p->written + p->offered) * LITTLE_WRITTEN < (uint64_t)s->nr_chunks * QUIET_PAGES)
-		s->pass_ms = s->pass_ms * 2 < MOST_PASS_MS ? s->pass_ms * 2 : MOST_PASS_MS;
+		s->pass_ms = s->pass_ms * 2 < s->now.pass_ms * MOST_PASSES ? s->pass_ms * 2 : s->now.pass_ms * MOST_PASSES;
 	else
-		s->pass_ms = s->now.pass_ms;
-	if (s->pass_ms < s->now.pass_ms)
 		s->pass_ms = s->now.pass_ms;
 	s->next_pass_ns = p->begun_ns + s->pass_ms * 1000000;
 	if (p->offered == 0 && s->to_send.nr == 0 && s->gathered.nr == 0) {
@@ -264,7 +265,6 @@ static void look_at(struct scanner *s, uint32_t chunk)
 	if (c->rest_left && s->pass.take_huge == s->took_huge) {
 		c->rest_left--;
 		s->pass.lone += count(c->lone);
-		s->pass.resting = true;
 		return;
 	}
 	int ret = quiet_look(s->mm, chunk, s->pass.take_huge ? QUIET_TAKE_HUGE : QUIET_KEEP_HUGE, &seen);

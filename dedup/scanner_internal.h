@@ -46,7 +46,6 @@ struct scan_pass {
 	bool active;
 	uint32_t chunk;               /* the next one */
 	uint64_t begun_ns, begun_cpu; /* cpu: of the thread, ns */
-	bool resting;                 /* chunks were passed over */
 	bool collects;                /* looks for broken merges, too */
 	bool take_huge;               /* memory is short, or it is set so */
 	uint64_t written, offered;    /* pages of this pass: how much happens */

@@ -11,8 +11,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "memmgr/memmgr_internal.h"
+#include "memmgr/os.h"
 #include "memmgr/page_scan.h"
 #include "memmgr/uffd.h"
 #include "memmgr/write_track.h"
@@ -42,12 +44,15 @@ static int harvest(struct memmgr *mm, struct chunk *c, uint32_t at, uint32_t nr,
 {
 	uint8_t *hva = c->hva + (uint64_t)at * GUEST_PAGE_SIZE;
 	uint64_t from = 0;
-	int found = write_track_harvest(mm->pagemap, hva, nr, &from, runs, nr);
-	if (found == -EPERM) {
-		int ret = uffd_register(mm->uffd, hva, (uint64_t)nr * GUEST_PAGE_SIZE, UFFD_TRACK);
-		from = 0;
-		found = ret ? ret : write_track_harvest(mm->pagemap, hva, nr, &from, runs, nr);
-	}
+	/* To look costs less than to protect, of which KVM is told, and mostly there is nothing. */
+	int found = write_track_peek(mm->pagemap, hva, nr, &from, runs, 1);
+	if (found == 0)
+		return 0;
+	if (found == -EPERM)
+		found = uffd_register(mm->uffd, hva, (uint64_t)nr * GUEST_PAGE_SIZE, UFFD_TRACK);
+	from = 0;
+	if (found >= 0)
+		found = write_track_harvest(mm->pagemap, hva, nr, &from, runs, nr);
 	for (int i = 0; i < found; i++)
 		runs[i].first += at;
 	return found;
@@ -80,6 +85,8 @@ static void disarm(struct memmgr *mm, struct chunk *c)
 	chunk_disarm_if_whole(mm, c);
 	if (c->armed)
 		return;
+	/* Nothing lies there: the kernel gives its page table back. */
+	mem_madvise(c->limbo, CHUNK_SIZE, MADV_DONTNEED);
 	for (uint32_t at = 0, n; (n = share_next_run(mm, c, false, &at)) > 0; at += n) {
 		uint8_t *hva = c->hva + (uint64_t)at * GUEST_PAGE_SIZE;
 		/* Where that fails, all of it counts as written at the next look. */
