@@ -308,7 +308,7 @@ bool merge_send(struct scanner *s)
 	for (unsigned i = 0; i < QUIET_WORDS; i++)
 		if (wanted[i]) {
 			s->chunks[word / QUIET_WORDS].pending[i] |= wanted[i];
-			s->again = true;
+			s->chunks[word / QUIET_WORDS].due = true;
 		}
 	return true;
 }

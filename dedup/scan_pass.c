@@ -120,7 +120,7 @@ static void put_together(struct scanner *s, uint32_t chunk, const struct quiet_c
 void pass_again(struct scanner *s, uint32_t page)
 {
 	quiet_set(s->chunks[page / QUIET_PAGES].pending, page);
-	s->again = true;
+	s->chunks[page / QUIET_PAGES].due = true;
 }
 
 void pass_chunk_again(struct scanner *s, uint32_t chunk)
@@ -129,7 +129,7 @@ void pass_chunk_again(struct scanner *s, uint32_t chunk)
 	memset(c->pending, 0xff, sizeof(c->pending));
 	c->twins = 0;
 	c->dropped = false;
-	s->again = true;
+	c->due = true;
 }
 
 /* --- hashing --- */
@@ -193,33 +193,35 @@ static void hash_chunk(struct scanner *s, uint32_t chunk, uint64_t quiet[QUIET_W
 
 /* --- the pass --- */
 
+/* Whether huge pages may be broken now. */
+static bool takes_huge(const struct scanner *s)
+{
+	bool matters = s->pass.take_huge || s->pass.skipped || s->counts.full_scans == 0;
+	return s->now.huge == SCANNER_HUGE_ON || (s->now.huge == SCANNER_HUGE_AUTO && matters && memory_is_short(s));
+}
+
 void pass_begin(struct scanner *s)
 {
-	uint64_t faults = faults_of_others();
-	s->took_huge = s->pass.take_huge;
-	uint64_t found = s->pass.written + s->pass.offered, pages = (uint64_t)s->nr_chunks * QUIET_PAGES;
-	bool is_sure = s->counts.full_scans % SURE_PASSES == 0,
-	     changed = is_sure || (faults - s->faults + found) * LEAST_FAULTS > pages;
+	uint64_t faults = faults_of_others(), pages = (uint64_t)s->nr_chunks * QUIET_PAGES, passes = s->counts.full_scans;
+	bool took_huge = s->pass.take_huge, takes = takes_huge(s);
 	s->pass = (struct scan_pass){
 		.active = true,
 		.begun_ns = scan_now_ns(),
 		.begun_cpu = cpu_ns(),
-		.collects = (faults - s->collected_faults) * FEW_FAULTS > share_mappings(s->mm) ||
-			    s->counts.full_scans % (SURE_PASSES * 4ull) == 0,
-		.chunk = changed || s->again ? 0 : s->nr_chunks,
-		.skipped = s->pass.skipped,
-		.rewritten = s->pass.rewritten,
-		.lone = s->pass.lone,
+		.looks_at_all = passes % SURE_PASSES == 0 || takes != took_huge || (faults - s->faults) * LEAST_FAULTS > pages,
+		.collects =
+			passes % (SURE_PASSES * 4ull) == 0 || (faults - s->collected_faults) * FEW_FAULTS > share_mappings(s->mm),
+		.take_huge = takes,
 	};
-	if (s->pass.chunk)
-		return;
-	s->again = false;
-	s->faults = faults;
 	if (s->pass.collects)
 		s->collected_faults = faults;
-	s->pass.skipped = s->pass.rewritten = s->pass.lone = 0;
-	s->pass.take_huge = s->now.huge == SCANNER_HUGE_ON || (s->now.huge == SCANNER_HUGE_AUTO && memory_is_short(s));
-	merge_find_limit(s);
+	if (s->pass.looks_at_all) {
+		s->faults = faults;
+		merge_find_limit(s);
+	}
+	/* What was passed over as it was not to be broken may be now. */
+	for (uint32_t i = 0; i < s->nr_chunks && takes != took_huge; i++)
+		s->chunks[i].rest_left = 0;
 }
 
 static void pass_end(struct scanner *s)
@@ -262,9 +264,12 @@ static void look_at(struct scanner *s, uint32_t chunk)
 	unsigned again = 0;
 	struct quiet_chunk seen;
 	uint64_t quiet[QUIET_WORDS];
-	if (c->rest_left && s->pass.take_huge == s->took_huge) {
-		c->rest_left--;
+	if (s->pass.collects)
+		collect(s, chunk);
+	if (c->rest_left || !(c->due || s->pass.looks_at_all)) {
+		c->rest_left -= c->rest_left > 0;
 		s->pass.lone += count(c->lone);
+		s->pass.skipped += c->is_huge && !s->pass.take_huge ? QUIET_PAGES : 0;
 		return;
 	}
 	int ret = quiet_look(s->mm, chunk, s->pass.take_huge ? QUIET_TAKE_HUGE : QUIET_KEEP_HUGE, &seen);
@@ -278,6 +283,7 @@ static void look_at(struct scanner *s, uint32_t chunk)
 	}
 	if (c->is_huge && !s->pass.take_huge) {
 		s->pass.skipped += QUIET_PAGES;
+		c->due = false;
 		return;
 	}
 	if (ret)
@@ -288,14 +294,15 @@ static void look_at(struct scanner *s, uint32_t chunk)
 		c->pending[word] |= seen.written[word];
 		c->lone[word] &= ~seen.written[word];
 	}
-	decide_rest(c, again, count(quiet));
+	if (c->tracked)
+		decide_rest(c, again, count(quiet));
+	c->tracked = true;
+	c->due = count(seen.written) > 0;
 	s->pass.rewritten += again;
 	s->pass.written += count(seen.written);
 	s->pass.lone += count(c->lone);
 	if (count(quiet))
 		hash_chunk(s, chunk, quiet);
-	if (s->pass.collects)
-		collect(s, chunk);
 	if (seen.nr_in_pool)
 		put_together(s, chunk, &seen);
 }

@@ -17,6 +17,8 @@
 struct scan_chunk {
 	uint64_t pending[QUIET_WORDS]; /* written, or never hashed: to be hashed once quiet */
 	uint64_t lone[QUIET_WORDS];    /* offered, and without a twin until now */
+	bool tracked;                  /* it was looked at before: what is written counts from then on */
+	bool due;                      /* there was something written, or to be hashed: it is looked at in the next pass */
 	bool is_huge;                  /* when last looked at, */
 	bool may_break;                /* and may be broken: enough of it merges */
 	bool dropped;                  /* pages that had a twin were not merged, because it might not */
@@ -46,6 +48,7 @@ struct scan_pass {
 	bool active;
 	uint32_t chunk;               /* the next one */
 	uint64_t begun_ns, begun_cpu; /* cpu: of the thread, ns */
+	bool looks_at_all;            /* there were page faults enough; else only at chunks that are due */
 	bool collects;                /* looks for broken merges, too */
 	bool take_huge;               /* memory is short, or it is set so */
 	uint64_t written, offered;    /* pages of this pass: how much happens */
@@ -80,12 +83,10 @@ struct scanner {
 	struct scan_pass pass;
 	uint64_t next_pass_ns, pass_ms;
 	uint64_t collected_faults;        /* when the last one that looked for broken merges did */
-	bool again;                       /* pages are pending that the last pass did not see */
 	uint64_t faults;                  /* of others, when the last pass that looked began */
 	uint64_t credit_wall, credit_cpu; /* since when CPU time is counted against the limit */
 	uint64_t retry_ns;                /* when to look for the daemon again */
 	uint32_t most_mappings;
-	bool took_huge;          /* what the pass before did */
 	bool ready;              /* the daemon answers, and all claims are made */
 	struct share_item *held; /* what is being claimed, in the order of slots; NULL: nothing is */
 	size_t nr_held, claimed;

@@ -1,5 +1,5 @@
-"""What a guest notices: the time of operations on its memory while that is being merged, and after it has been. An operation touches some pages at
-random and writes to a few of them, which breaks merged pages; they stay equal, so they merge again.
+"""What a guest notices: the time of operations on its memory while that is being merged, and after it has been. An operation touches some pages
+of its working set at random and writes to a few of them, which breaks merged pages; they stay equal. The rest of memory is idle: it is what there is to merge.
 
 p99_us, p999_us, max_us     of operations while merging goes on, from its start
 settled_p99_us ...          of operations after all has merged, while merging goes on to look for more; after every page has been touched once
@@ -7,14 +7,15 @@ p99_rise ...                by how much that is more, in percent, than in the sa
 Each side has a baseline of its own: ours with memory manager and a scanner that stands still, KSM's without a manager. PERCENT of one CPU is what merging
 may take, all guests together. The first guest operates, others lie idle.
 RUNS (3), GUESTS (2), MIB (256, of each), RUN (16), COMMON (80 percent), PERCENT (10), SECONDS (16; baselines and the second part take less), TOUCHES (8, pages
-of an operation), WRITES (5, percent of them), GAP_US (500, between operations).
+of an operation), WRITES (5, percent of them), HOT (20, percent of all pages that the working set is; 100: all, a guest of which nothing is at rest),
+GAP_US (0, between operations).
 """
 from guests import need_guests, side
 from runner import Report
 from turns import SIDES, compare, number, numbers, take_turns
 
 MIB, PERCENT = number("MIB", 256), number("PERCENT", 10)
-OPERATIONS = {"touches": number("TOUCHES", 8), "writes": number("WRITES", 5), "gap_us": number("GAP_US", 500)}
+OPERATIONS = {"touches": number("TOUCHES", 8), "writes": number("WRITES", 5), "hot": number("HOT", 20), "gap_us": number("GAP_US", 0)}
 
 
 FIGURES = ("p99_us", "p999_us", "max_us")

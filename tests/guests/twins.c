@@ -9,8 +9,8 @@
  *                       own= (0) percent get content of the guest's own, the others common content that was nowhere before: the nth rewrite since
  *                       the guest's start gets the same in all guests, each at another place
  *   verify              compares every byte
- *   ops                 operations for ms= (1000), gap_us= (0) from one's end to the next: each touches touches= (1) random pages, writes= (0) percent of
- *                       them by writing back what was read, which breaks a shared page and leaves it equal; each operation is timed; draw= (0)
+ *   ops                 operations for ms= (1000), gap_us= (0) from one's end to the next: each touches touches= (1) random pages of
+ *                       hot= (100) percent of all, which lie in runs of 16; writes= (0) percent of them by writing back what was read, which breaks a shared page and leaves it equal; each operation is timed; draw= (0)
  *   quit
  *
  * Options: pages= (65536), seed= (1, the guest's own), common_seed= (1), common= (100, percent of pages that are in the common set),
@@ -29,7 +29,7 @@
 #include "lib/print.h"
 #include "lib/prng.h"
 
-enum { LINE = 160, HUGE_PAGES = 512, POLL_US = 5000 };
+enum { LINE = 160, HUGE_PAGES = 512, POLL_US = 5000, HOT_RUN = 16 };
 
 /* What a page contains: zeros, or a number of one of the two sets. */
 #define ZERO 0u
@@ -161,13 +161,20 @@ static uint64_t verify(void)
 	return wrong;
 }
 
-static void operate(struct prng *prng, uint64_t touches, uint64_t writes)
+static bool is_hot(uint64_t page, uint64_t hot)
+{
+	return prng_mix(page / HOT_RUN ^ seed) % 100 < hot;
+}
+
+static void operate(struct prng *prng, uint64_t touches, uint64_t writes, uint64_t hot)
 {
 	uint64_t i, page;
 	volatile uint64_t *at;
 
 	for (i = 0; i < touches; i++) {
-		page = prng_below(prng, nr_pages);
+		do
+			page = prng_below(prng, nr_pages);
+		while (!is_hot(page, hot));
 		at = (volatile uint64_t *)(page_at(page) + (page * 40 & 0xff8));
 		if (prng_below(prng, 100) < writes)
 			*at = *at;
@@ -179,15 +186,15 @@ static void operate(struct prng *prng, uint64_t touches, uint64_t writes)
 static void ops(const char *line)
 {
 	uint64_t cycles = command_number(line, "ms", 1000) * clock_tsc_khz(), touches = command_number(line, "touches", 1),
-		 writes = command_number(line, "writes", 0), gap = command_number(line, "gap_us", 0) * clock_tsc_khz() / 1000,
-		 start, end;
+		 writes = command_number(line, "writes", 0), hot = command_number(line, "hot", 100),
+		 gap = command_number(line, "gap_us", 0) * clock_tsc_khz() / 1000, start, end;
 	struct prng prng = {prng_mix(seed + 2) + command_number(line, "draw", 0)};
 	const uint64_t first = tsc_read();
 
 	latency_reset(&latency);
 	for (end = first; end - first < cycles;) {
 		start = tsc_read();
-		operate(&prng, touches, writes);
+		operate(&prng, touches, writes, hot);
 		end = tsc_read();
 		latency_add(&latency, end - start);
 		while (gap && tsc_read() - end < gap)
