@@ -172,8 +172,8 @@ static bool send_offers(struct scanner *s)
 	return true;
 }
 
-/* Hashes the pages that were quiet. There is room for all of the chunk's offers. */
-static void hash_chunk(struct scanner *s, uint32_t chunk, uint64_t quiet[QUIET_WORDS])
+/* Hashes the pages that were quiet. There is room for all of the chunk's offers. Returns how many. */
+static unsigned hash_chunk(struct scanner *s, uint32_t chunk, uint64_t quiet[QUIET_WORDS])
 {
 	struct scan_chunk *c = &s->chunks[chunk];
 	struct hashing h = {.s = s};
@@ -181,14 +181,17 @@ static void hash_chunk(struct scanner *s, uint32_t chunk, uint64_t quiet[QUIET_W
 	memcpy(read, quiet, sizeof(read));
 	quiet_read(s->mm, chunk, quiet, hash_pages, &h);
 	/* What is left in quiet could not be read, and stays pending. */
-	for (unsigned word = 0; word < QUIET_WORDS; word++)
-		c->pending[word] &= ~(read[word] & ~quiet[word]);
+	for (unsigned word = 0; word < QUIET_WORDS; word++) {
+		read[word] &= ~quiet[word];
+		c->pending[word] &= ~read[word];
+	}
 	unsigned enough = QUIET_PAGES * s->now.huge_percent / 100;
 	if (h.nr_zeroes && c->is_huge && !c->may_break && h.nr_zeroes < enough)
-		return;
+		return count(read);
 	c->may_break |= h.nr_zeroes > 0 && h.nr_zeroes >= enough;
 	if (h.nr_zeroes)
 		s->counts.ksm_zero_pages += share_drop_zeroes(s->mm, h.zeroes, h.nr_zeroes);
+	return count(read);
 }
 
 /* --- the pass --- */
@@ -200,6 +203,12 @@ static bool takes_huge(const struct scanner *s)
 	return s->now.huge == SCANNER_HUGE_ON || (s->now.huge == SCANNER_HUGE_AUTO && matters && memory_is_short(s));
 }
 
+/* Whether so many faults are reason enough to look for broken merges, which takes time for each mapping. */
+static bool broken_are_worth_it(const struct scanner *s, uint64_t faults)
+{
+	return faults * FEW_FAULTS > share_mappings(s->mm) && faults * LEAST_FAULTS > (uint64_t)s->nr_chunks * QUIET_PAGES;
+}
+
 void pass_begin(struct scanner *s)
 {
 	uint64_t faults = faults_of_others(), pages = (uint64_t)s->nr_chunks * QUIET_PAGES, passes = s->counts.full_scans;
@@ -209,8 +218,7 @@ void pass_begin(struct scanner *s)
 		.begun_ns = scan_now_ns(),
 		.begun_cpu = cpu_ns(),
 		.looks_at_all = passes % SURE_PASSES == 0 || takes != took_huge || (faults - s->faults) * LEAST_FAULTS > pages,
-		.collects =
-			passes % (SURE_PASSES * 4ull) == 0 || (faults - s->collected_faults) * FEW_FAULTS > share_mappings(s->mm),
+		.collects = passes % (SURE_PASSES * 4ull) == 0 || broken_are_worth_it(s, faults - s->collected_faults),
 		.take_huge = takes,
 	};
 	if (s->pass.collects)
@@ -291,18 +299,17 @@ static void look_at(struct scanner *s, uint32_t chunk)
 	for (unsigned word = 0; word < QUIET_WORDS; word++) {
 		again += (unsigned)__builtin_popcountll(c->pending[word] & seen.written[word]);
 		quiet[word] = c->pending[word] & ~seen.written[word];
-		c->pending[word] |= seen.written[word];
+		quiet[word] &= ~seen.shared[word];
+		c->pending[word] = (c->pending[word] | seen.written[word]) & ~seen.shared[word];
 		c->lone[word] &= ~seen.written[word];
 	}
-	if (c->tracked)
-		decide_rest(c, again, count(quiet));
-	c->tracked = true;
 	c->due = count(seen.written) > 0;
 	s->pass.rewritten += again;
 	s->pass.written += count(seen.written);
 	s->pass.lone += count(c->lone);
-	if (count(quiet))
-		hash_chunk(s, chunk, quiet);
+	unsigned hashed = count(quiet) ? hash_chunk(s, chunk, quiet) : 0;
+	if (!seen.is_anew)
+		decide_rest(c, again, hashed);
 	if (seen.nr_in_pool)
 		put_together(s, chunk, &seen);
 }

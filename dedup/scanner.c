@@ -31,7 +31,7 @@ enum {
 	RETRY_MS = 1000,
 	NICE = 5,            /* as ksmd */
 	LEAST_WAIT_MS = 10,  /* until there is CPU time again: waking up takes some, too */
-	CREDIT_MS = 200,     /* CPU time that was not used is remembered for so long */
+	CREDIT_MS = 2000,    /* CPU time that was not used is remembered for so long */
 	MAPPING_BYTES = 240, /* vm_area_struct, and its part of the maple tree */
 };
 

@@ -17,7 +17,6 @@
 struct scan_chunk {
 	uint64_t pending[QUIET_WORDS]; /* written, or never hashed: to be hashed once quiet */
 	uint64_t lone[QUIET_WORDS];    /* offered, and without a twin until now */
-	bool tracked;                  /* it was looked at before: what is written counts from then on */
 	bool due;                      /* there was something written, or to be hashed: it is looked at in the next pass */
 	bool is_huge;                  /* when last looked at, */
 	bool may_break;                /* and may be broken: enough of it merges */

@@ -40,16 +40,23 @@ static int is_huge(struct memmgr *mm, struct chunk *c)
 }
 
 /* Of nr pages from at on; runs are numbered from the chunk's start. Registers what is not. Returns how many, or -errno. */
-static int harvest(struct memmgr *mm, struct chunk *c, uint32_t at, uint32_t nr, struct write_run *runs)
+static int harvest(struct memmgr *mm, struct chunk *c, uint32_t at, uint32_t nr, struct write_run *runs, bool *is_anew)
 {
 	uint8_t *hva = c->hva + (uint64_t)at * GUEST_PAGE_SIZE;
 	uint64_t from = 0;
-	/* To look costs less than to protect, of which KVM is told, and mostly there is nothing. */
-	int found = write_track_peek(mm->pagemap, hva, nr, &from, runs, 1);
-	if (found == 0)
-		return 0;
-	if (found == -EPERM)
+	int found = 0;
+	if (c->merged && c->in_pool) {
+		/* There are new mappings, of pages that are shared; all others keep what is known of them. */
 		found = uffd_register(mm->uffd, hva, (uint64_t)nr * GUEST_PAGE_SIZE, UFFD_TRACK);
+	} else {
+		/* To look costs less than to protect, of which KVM is told, and mostly there is nothing; and it loses nothing when it fails. */
+		found = write_track_peek(mm->pagemap, hva, nr, &from, runs, nr);
+		if (found == 0)
+			return 0;
+		*is_anew |= found == -EPERM;
+		if (found == -EPERM)
+			found = uffd_register(mm->uffd, hva, (uint64_t)nr * GUEST_PAGE_SIZE, UFFD_TRACK);
+	}
 	from = 0;
 	if (found >= 0)
 		found = write_track_harvest(mm->pagemap, hva, nr, &from, runs, nr);
@@ -58,20 +65,26 @@ static int harvest(struct memmgr *mm, struct chunk *c, uint32_t at, uint32_t nr,
 	return found;
 }
 
-/* What was written of the chunk. Mappings of slots cost time each, and are only looked at where pages of them were written. */
-static int find_written(struct memmgr *mm, struct chunk *c, const struct quiet_chunk *seen, uint64_t written[QUIET_WORDS])
+/*
+ * Pages from at on that are tracked together; returns how many. Mappings of slots cost time each, and are left out where no page of them
+ * was written.
+ */
+static uint32_t next_tracked(const struct memmgr *mm, const struct chunk *c, const struct quiet_chunk *seen, uint32_t *at)
+{
+	bool all = seen->nr_in_pool == 0 || seen->nr_in_pool != seen->nr_shared;
+	return all ? CHUNK_PAGES - *at : share_next_run(mm, c, false, at);
+}
+
+/* What was written of the chunk. */
+static int find_written(struct memmgr *mm, struct chunk *c, struct quiet_chunk *seen)
 {
 	struct write_run runs[CHUNK_PAGES];
-	bool all = seen->nr_in_pool == seen->nr_shared ? seen->nr_in_pool == 0 : true;
-	for (uint32_t at = 0, n; at < CHUNK_PAGES; at += n) {
-		n = all ? CHUNK_PAGES : share_next_run(mm, c, false, &at);
-		if (n == 0)
-			break;
-		int nr = harvest(mm, c, at, n, runs);
+	for (uint32_t at = 0, n; (n = next_tracked(mm, c, seen, &at)) > 0; at += n) {
+		int nr = harvest(mm, c, at, n, runs, &seen->is_anew);
 		if (nr < 0)
 			return nr;
 		for (int i = 0; i < nr; i++)
-			set_run(written, runs[i].first, runs[i].nr);
+			set_run(seen->written, runs[i].first, runs[i].nr);
 	}
 	return 0;
 }
@@ -80,14 +93,14 @@ static int find_written(struct memmgr *mm, struct chunk *c, const struct quiet_c
  * A chunk that was armed for merging has come to rest: nothing of it is missing, and new pages need not be told of. The kernel forgets
  * what it tracked with that; what is written between the look before and the new beginning is not found until it is written again.
  */
-static void disarm(struct memmgr *mm, struct chunk *c)
+static void disarm(struct memmgr *mm, struct chunk *c, const struct quiet_chunk *seen)
 {
 	chunk_disarm_if_whole(mm, c);
 	if (c->armed)
 		return;
 	/* Nothing lies there: the kernel gives its page table back. */
 	mem_madvise(c->limbo, CHUNK_SIZE, MADV_DONTNEED);
-	for (uint32_t at = 0, n; (n = share_next_run(mm, c, false, &at)) > 0; at += n) {
+	for (uint32_t at = 0, n; (n = next_tracked(mm, c, seen, &at)) > 0; at += n) {
 		uint8_t *hva = c->hva + (uint64_t)at * GUEST_PAGE_SIZE;
 		/* Where that fails, all of it counts as written at the next look. */
 		if (uffd_register(mm->uffd, hva, (uint64_t)n * GUEST_PAGE_SIZE, UFFD_TRACK) == 0)
@@ -105,13 +118,16 @@ int quiet_look(struct memmgr *mm, uint32_t chunk, enum quiet_huge huge, struct q
 	int ret = c->in_pool || c->missing ? 0 : is_huge(mm, c);
 	found->is_huge = ret > 0;
 	found->nr_in_pool = c->in_pool;
-	if (c->in_pool)
-		for (uint32_t i = chunk * CHUNK_PAGES; i < (chunk + 1) * CHUNK_PAGES; i++)
-			found->nr_shared += page_state(mm->pt.entries[i]) == PAGE_SHARED;
+	for (uint32_t i = 0; c->in_pool && i < CHUNK_PAGES; i++) {
+		if (page_state(mm->pt.entries[chunk * CHUNK_PAGES + i]) != PAGE_SHARED)
+			continue;
+		quiet_set(found->shared, i);
+		found->nr_shared++;
+	}
 	if (ret == 0 || (ret > 0 && huge == QUIET_TAKE_HUGE))
-		ret = find_written(mm, c, found, found->written);
+		ret = find_written(mm, c, found);
 	if (c->armed && !c->merged)
-		disarm(mm, c);
+		disarm(mm, c, found);
 	c->merged = false;
 	lock_release(&c->lock);
 	return ret < 0 ? ret : 0;

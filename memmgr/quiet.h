@@ -26,9 +26,11 @@ enum quiet_huge {
 
 struct quiet_chunk {
 	uint64_t written[QUIET_WORDS]; /* since the last look, and there; the first look tells all that is there */
+	uint64_t shared[QUIET_WORDS];  /* map their slot as far as is known: nr_shared pages */
 	bool is_huge;                  /* one huge page; with QUIET_KEEP_HUGE nothing else is told, and nothing was tracked */
+	bool is_anew;                  /* it was not tracked wholly: what is there counts as written, written or not */
 	uint16_t nr_in_pool;           /* pages that lie in mappings of the pool, */
-	uint16_t nr_shared;            /* of those, pages that map their slot as far as is known */
+	uint16_t nr_shared;
 };
 /*
  * Looks at a chunk, and tracks its writes from then on. Returns 0, -ENXIO: it is no whole chunk of 2 MiB, and cannot share, or another
