@@ -159,12 +159,12 @@ static int by_slot(const void *a, const void *b)
 /* All references that are held, in the order of slots; the caller frees it. */
 static struct share_item *list_held(struct scanner *s, size_t *nr)
 {
-	size_t room = 0;
-	struct share_item *items = NULL;
+	size_t room = 4ull * QUIET_PAGES;
+	struct share_item *items = malloc(room * sizeof(*items));
 	*nr = 0;
-	for (uint32_t at = 0; at < s->nr_chunks * QUIET_PAGES;) {
+	for (uint32_t at = 0; items && at < s->nr_chunks * QUIET_PAGES;) {
 		if (room - *nr < QUIET_PAGES) {
-			room = room * 2 + 4ull * QUIET_PAGES;
+			room *= 2;
 			struct share_item *more = realloc(items, room * sizeof(*items));
 			if (!more) {
 				free(items);
@@ -178,7 +178,8 @@ static struct share_item *list_held(struct scanner *s, size_t *nr)
 				items[*nr + kept++] = items[*nr + i];
 		*nr += kept;
 	}
-	qsort(items, *nr, sizeof(*items), by_slot);
+	if (items)
+		qsort(items, *nr, sizeof(*items), by_slot);
 	return items;
 }
 
@@ -237,10 +238,9 @@ static int claim(struct scanner *s)
 		struct protocol_claim claims[DEDUP_CLIENT_BATCH];
 		size_t nr = 0, at = s->claimed;
 		while (at < s->nr_held && (nr < DEDUP_CLIENT_BATCH || s->held[at].slot == claims[nr - 1].slot)) {
-			if (nr && s->held[at].slot == claims[nr - 1].slot)
-				claims[nr - 1].nr++;
-			else
-				claims[nr++] = (struct protocol_claim){.slot = s->held[at].slot, .nr = 1};
+			if (!nr || s->held[at].slot != claims[nr - 1].slot)
+				claims[nr++] = (struct protocol_claim){.slot = s->held[at].slot};
+			claims[nr - 1].nr++;
 			at++;
 		}
 		ret = dedup_client_claim(s->client, claims, nr);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "tests/native/vm_process.h"
+#include "tests/unit/pagodad_process.h"
 #include "vmm/ksm.h"
 
 enum { SOON_MS = 30000, TIMEOUT_MS = 90000, PAGES = 6000, MOST_ANSWER = 1 << 16 };
@@ -221,6 +222,61 @@ START_TEST(sharing_twice_or_without_a_manager_is_refused)
 }
 END_TEST
 
+/* With a target the manager takes pages away that are shared, or about to be, and that the guest writes to. */
+static const struct {
+	const char *manager;
+	unsigned percent, wanted; /* of pages that are touched, and written; pages that are shared */
+} shared_cases[] = {
+	{"", 0, PAGES},
+	{"", 20, PAGES / 2},
+	{"-memory target=20M,limbo=100", 20, PAGES / 20},
+};
+
+static void wait_for_sharing(const char *name, struct vm_process *vm, long long wanted)
+{
+	long long sharing = 0;
+	for (int i = 0; i < TIMEOUT_MS / 100 && sharing < wanted; i++) {
+		vm_process_listen(vm, 100);
+		sharing = query(name, "pages_sharing");
+	}
+	ck_assert_msg(sharing >= wanted, "%lld pages share: %s", sharing, ask(name, QUERY));
+}
+
+START_TEST(equal_pages_of_two_guests_are_shared_and_a_daemon_that_dies_changes_nothing)
+{
+	char options[300];
+	pagodad_start(NULL);
+	snprintf(options, sizeof(options), "-dedup acme,cpu=100,pass=50,huge=on,socket=%s %s", pagodad_socket,
+		 shared_cases[_i].manager);
+	struct vm_process *a = start_writing("a", options, shared_cases[_i].percent),
+			  *b = start_writing("b", options, shared_cases[_i].percent);
+	vm_process_expect(a, FILLED, TIMEOUT_MS);
+	vm_process_expect(b, FILLED, TIMEOUT_MS);
+	wait_for_sharing("a", a, shared_cases[_i].wanted);
+	wait_for_sharing("b", b, shared_cases[_i].wanted);
+	ck_assert_uint_gt(pagodad_status().pages_sharing, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		pagodad_end(i % 2 ? SIGTERM : SIGKILL);
+		vm_process_listen(a, 300);
+		pagodad_start(NULL);
+		vm_process_listen(b, 1500);
+	}
+	expect_answer("a", QUERY, "\"connected\": true");
+	expect_right_memory(a);
+	expect_right_memory(b);
+	vm_process_end(a);
+	vm_process_end(b);
+	/* All that was kept for them goes. */
+	struct protocol_status left = pagodad_status();
+	for (int i = 0; i < 100 && left.pages_shared + left.pages_unshared; i++) {
+		usleep(100000);
+		left = pagodad_status();
+	}
+	ck_assert_uint_eq(left.pages_shared + left.pages_unshared, 0);
+	ck_assert_uint_eq(left.refused, 0);
+}
+END_TEST
+
 /* With a target the manager takes pages away that ksmd has merged, or is about to, and that the guest writes to. */
 static const struct {
 	const char *manager;
@@ -301,7 +357,7 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("merging");
-	TCase *dedup = tcase_create("scanner"), *ksm = tcase_create("ksm");
+	TCase *dedup = tcase_create("scanner"), *daemon = tcase_create("daemon"), *ksm = tcase_create("ksm");
 	const char *reason = skip_reason();
 
 	tcase_add_checked_fixture(dedup, vm_process_files_make, vm_process_files_remove);
@@ -310,6 +366,11 @@ int main(void)
 	tcase_add_test(dedup, a_guest_that_keeps_out_has_no_scanner);
 	tcase_add_test(dedup, sharing_twice_or_without_a_manager_is_refused);
 	suite_add_tcase(suite, dedup);
+	tcase_add_checked_fixture(daemon, vm_process_files_make, vm_process_files_remove);
+	tcase_add_checked_fixture(daemon, pagodad_set_up, pagodad_tear_down);
+	tcase_set_timeout(daemon, 240);
+	tcase_add_loop_test(daemon, equal_pages_of_two_guests_are_shared_and_a_daemon_that_dies_changes_nothing, 0, 3);
+	suite_add_tcase(suite, daemon);
 	/* In the process that outlives tests that fail. */
 	tcase_add_unchecked_fixture(ksm, keep_ksmd, restore_ksmd);
 	tcase_add_checked_fixture(ksm, vm_process_files_make, vm_process_files_remove);

@@ -265,6 +265,28 @@ START_TEST(every_allocation_may_fail)
 }
 END_TEST
 
+START_TEST(pages_of_a_request_are_pinned_until_it_has_ended)
+{
+	struct guest_ram_region region = {.gpa = 0, .size = 16ull << 20};
+	struct guest_ram *own;
+	struct guest_ram_pins first, second;
+	ck_assert_int_eq(guest_ram_create(&region, 1, &own, NULL), 0);
+	uint8_t *hva = guest_ram_at(own, 0, 1);
+	/* Two buffers, one of which lies across the border of chunks 2 and 3; and another request for chunk 3. */
+	struct iovec both[2] = {{hva + (6 << 20) - 512, 1024}, {hva, 4096}}, one = {hva + (7 << 20), 1};
+	guest_ram_pin(own, both, 2, &first);
+	guest_ram_pin(own, &one, 1, &second);
+	for (unsigned i = 0; i < 8; i++)
+		ck_assert_int_eq(guest_ram_is_pinned(own, hva + (i << 21)), i == 0 || i == 2 || i == 3);
+	guest_ram_unpin(own, &first);
+	for (unsigned i = 0; i < 8; i++)
+		ck_assert_int_eq(guest_ram_is_pinned(own, hva + (i << 21)), i == 3);
+	guest_ram_unpin(own, &second);
+	ck_assert(!guest_ram_is_pinned(own, hva + (7 << 20)));
+	guest_ram_destroy(own);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("guest ram");
@@ -279,6 +301,7 @@ int main(void)
 	tcase_add_test(tests, bad_regions_are_refused);
 	tcase_add_test(tests, too_much_memory_says_how_much);
 	tcase_add_test(tests, every_allocation_may_fail);
+	tcase_add_test(tests, pages_of_a_request_are_pinned_until_it_has_ended);
 	suite_add_tcase(suite, tests);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -424,7 +424,8 @@ static void pool_end(void)
 	ck_assert_uint_eq(stats_now().merged, stats_now().unmerged);
 	ck_assert_uint_eq(nr_shared, nr_broken);
 	ck_assert_uint_eq(share_mappings(world.mm), 0);
-	printf("shared %lu, differed %lu, restored %lu chunks, dropped %lu zero pages\n", nr_shared, nr_differs, nr_restored, nr_zeroes);
+	printf("shared %lu, differed %lu, restored %lu chunks, dropped %lu zero pages\n", nr_shared, nr_differs, nr_restored,
+	       nr_zeroes);
 	munmap(pool, SLOTS * PAGE);
 	close(pool_file);
 }
