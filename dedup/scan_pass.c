@@ -93,13 +93,13 @@ static void note_broken(struct scanner *s, const struct share_item *item)
 		dedup_client_release(s->client, item->slot, 1, PROTOCOL_BROKEN);
 }
 
-/* Up to the end of the chunk. */
-static void collect(struct scanner *s, uint32_t chunk)
+/* What the guest wrote to, if that is looked for, and what the memory manager dropped. */
+static void collect(struct scanner *s, uint32_t chunk, bool broken)
 {
 	struct share_item items[COLLECT];
 	uint32_t at = chunk * QUIET_PAGES, end = at + QUIET_PAGES;
 	while (at < end) {
-		size_t nr = share_collect(s->mm, &at, end, items, COLLECT);
+		size_t nr = share_collect(s->mm, &at, end, broken, items, COLLECT);
 		for (size_t i = 0; i < nr; i++)
 			note_broken(s, &items[i]);
 	}
@@ -113,7 +113,7 @@ static void put_together(struct scanner *s, uint32_t chunk, const struct quiet_c
 	if (share_restore(s->mm, chunk * QUIET_PAGES) < 0)
 		return; /* some other time */
 	s->counts.restored++;
-	collect(s, chunk);
+	collect(s, chunk, false);
 	pass_chunk_again(s, chunk);
 }
 
@@ -272,8 +272,7 @@ static void look_at(struct scanner *s, uint32_t chunk)
 	unsigned again = 0;
 	struct quiet_chunk seen;
 	uint64_t quiet[QUIET_WORDS];
-	if (s->pass.collects)
-		collect(s, chunk);
+	collect(s, chunk, s->pass.collects);
 	if (c->rest_left || !(c->due || s->pass.looks_at_all)) {
 		c->rest_left -= c->rest_left > 0;
 		s->pass.lone += count(c->lone);

@@ -198,12 +198,12 @@ static struct share_item collect_page(struct memmgr *mm, uint32_t page)
 }
 
 /* The chunk's lock is held. */
-static size_t collect_chunk(struct memmgr *mm, struct chunk *c, uint32_t *at, struct share_item *out, size_t max)
+static size_t collect_chunk(struct memmgr *mm, struct chunk *c, uint32_t *at, bool look, struct share_item *out, size_t max)
 {
 	uint32_t first = *at - *at % CHUNK_PAGES;
 	struct page_scan_run runs[CHUNK_PAGES / 2 + 1];
 	size_t found = 0;
-	int nr = c->in_pool ? page_scan(mm->pagemap, c->hva, CHUNK_PAGES, PAGE_SCAN_PRIVATE, runs, CHUNK_PAGES / 2 + 1) : 0;
+	int nr = look && c->in_pool ? page_scan(mm->pagemap, c->hva, CHUNK_PAGES, PAGE_SCAN_PRIVATE, runs, CHUNK_PAGES / 2 + 1) : 0;
 	/* What the kernel does not tell now is found the next time. */
 	bool broken[CHUNK_PAGES] = {false};
 	for (int r = 0; r < nr; r++)
@@ -216,7 +216,7 @@ static size_t collect_chunk(struct memmgr *mm, struct chunk *c, uint32_t *at, st
 	return found;
 }
 
-size_t share_collect(struct memmgr *mm, uint32_t *at, uint32_t end, struct share_item *out, size_t max)
+size_t share_collect(struct memmgr *mm, uint32_t *at, uint32_t end, bool broken, struct share_item *out, size_t max)
 {
 	uint32_t nr_pages = mm->pt.nr_chunks * CHUNK_PAGES;
 	size_t found = 0;
@@ -226,8 +226,8 @@ size_t share_collect(struct memmgr *mm, uint32_t *at, uint32_t end, struct share
 		struct chunk *c = page_chunk(&mm->pt, *at);
 		uint32_t next = *at - *at % CHUNK_PAGES + CHUNK_PAGES;
 		lock_take(&c->lock);
-		if (c->in_pool || c->owed)
-			found += collect_chunk(mm, c, at, out + found, max - found);
+		if ((broken && c->in_pool) || c->owed)
+			found += collect_chunk(mm, c, at, broken, out + found, max - found);
 		else
 			*at = next;
 		lock_release(&c->lock);

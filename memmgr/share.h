@@ -20,6 +20,7 @@
 #ifndef MEMMGR_SHARE_H
 #define MEMMGR_SHARE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -57,10 +58,11 @@ size_t share_drop_zeroes(struct memmgr *mm, const uint32_t *pages, size_t nr);
 
 /*
  * Finds pages from *at on, before end, that do not map their slot any more: written, dropped, restored. Each is reported once, and its
- * reference is the caller's again. Fills at most max (> 0) items, returns how many, and moves *at on; to end when all was
+ * reference is the caller's again. broken: also looks for those that were written, which takes time for each mapping; else only for what
+ * the memory manager did itself. Fills at most max (> 0) items, returns how many, and moves *at on; to end when all was
  * seen. end: a multiple of 512, or beyond the guest's pages.
  */
-size_t share_collect(struct memmgr *mm, uint32_t *at, uint32_t end, struct share_item *out, size_t max);
+size_t share_collect(struct memmgr *mm, uint32_t *at, uint32_t end, bool broken, struct share_item *out, size_t max);
 
 /*
  * Pages from *at on for which a reference to a slot is held: that map it, or that share_collect() would report. Fills at most max (> 0)

@@ -24,7 +24,7 @@ const char *__tsan_default_options(void)
 }
 #endif
 
-enum command { NOTHING, START_SCANNER, CONFIGURE, WRITE, VERIFY, RACE, END_SCANNER, END };
+enum command { NOTHING, START_SCANNER, CONFIGURE, WRITE, DROP, VERIFY, RACE, END_SCANNER, END };
 
 /* A guest is a process, as the daemon has it; this is what the test and it tell each other, in memory that they share. */
 struct guest {
@@ -176,6 +176,10 @@ static void carry_out(enum command command)
 		for (uint32_t page = 0; page < PAGES; page++)
 			if (self->changed[page])
 				write_page(page, self->contents[page]);
+		break;
+	case DROP: /* the first half, as a balloon does */
+		memmgr_drop(mm, 0, PAGES / 2 * PAGE, true);
+		memset(self->contents, 0, PAGES / 2 * sizeof(*self->contents));
 		break;
 	case VERIFY:
 		for (uint32_t page = 0; page < PAGES; page++)
@@ -536,6 +540,18 @@ START_TEST(a_daemon_that_has_forgotten_all_begins_anew)
 }
 END_TEST
 
+START_TEST(what_a_guest_gives_up_is_given_back_to_the_daemon)
+{
+	fill(3000, 1);
+	start_both("one", "one");
+	WAIT_FOR(sharing() == 6000);
+	begin(1, DROP);
+	finish(1);
+	WAIT_FOR(references() == 6000 - PAGES / 2 && sharing() == references());
+	verify_all();
+}
+END_TEST
+
 START_TEST(a_guest_whose_scanner_ends_keeps_what_it_shares)
 {
 	fill(3000, 1);
@@ -597,6 +613,7 @@ int main(void)
 	tcase_add_test(tests, no_more_mappings_are_made_than_there_may_be);
 	tcase_add_test(tests, a_daemon_that_comes_back_finds_all_as_it_was);
 	tcase_add_test(tests, a_daemon_that_has_forgotten_all_begins_anew);
+	tcase_add_test(tests, what_a_guest_gives_up_is_given_back_to_the_daemon);
 	tcase_add_test(tests, a_guest_whose_scanner_ends_keeps_what_it_shares);
 	tcase_add_checked_fixture(race, set_up, tear_down);
 	tcase_set_timeout(race, 1000);

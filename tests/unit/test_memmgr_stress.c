@@ -326,7 +326,7 @@ static uint32_t free_slots(struct stress_thread *t, uint32_t nr)
 static void collect(uint32_t *at, size_t max)
 {
 	struct share_item items[64];
-	size_t nr = share_collect(world.mm, at, UINT32_MAX, items, max);
+	size_t nr = share_collect(world.mm, at, UINT32_MAX, true, items, max);
 	for (size_t i = 0; i < nr; i++) {
 		char text[200];
 		snprintf(text, sizeof(text), "slot %u is returned for page %u, and page %d held it", items[i].slot, items[i].page,
