@@ -413,9 +413,10 @@ END_TEST
 
 START_TEST(sequences_take_few_mappings)
 {
-	fill(4096, 64);
+	/* A guest may hold as many references as it has pages, and may be given two for one that it offered again: some room is left. */
+	fill(3072, 64);
 	start_both("one", "one");
-	WAIT_FOR(sharing() == 8192);
+	WAIT_FOR(sharing() == 6144);
 	verify_all();
 	for (unsigned i = 0; i < GUESTS; i++)
 		ck_assert_msg(stats(i).mappings <= 4 * PAGES / 64, "%llu mappings", (unsigned long long)stats(i).mappings);

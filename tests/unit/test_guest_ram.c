@@ -268,7 +268,7 @@ END_TEST
 START_TEST(pages_of_a_request_are_pinned_until_it_has_ended)
 {
 	struct guest_ram_region region = {.gpa = 0, .size = 16ull << 20};
-	struct guest_ram *own;
+	struct guest_ram *own = NULL;
 	struct guest_ram_pins first, second;
 	ck_assert_int_eq(guest_ram_create(&region, 1, &own, NULL), 0);
 	uint8_t *hva = guest_ram_at(own, 0, 1);
