@@ -74,18 +74,11 @@ static void give_up(struct scanner *s, const struct share_item *item, enum proto
 	dedup_client_release(s->client, item->slot, 1, reason);
 }
 
-/* Whether the page's chunk is a huge page that is to stay one. */
-static bool stays_huge(const struct scanner *s, uint32_t page)
-{
-	const struct scan_chunk *c = chunk_of(s, page);
-	return c->is_huge && !c->may_break;
-}
-
 /* The page has a twin: when enough pages of a huge page have one, it may be broken, and those that were dropped are offered again. */
 static void note_twin(struct scanner *s, uint32_t page)
 {
 	struct scan_chunk *c = chunk_of(s, page);
-	if (!stays_huge(s, page) || ++c->twins < QUIET_PAGES * s->now.huge_percent / 100)
+	if (!scan_stays_huge(c) || ++c->twins < scan_enough(s))
 		return;
 	if (c->dropped)
 		pass_chunk_again(s, page / QUIET_PAGES);
@@ -108,7 +101,7 @@ static size_t leave_out(struct scanner *s, struct share_item *items, size_t nr)
 		while (i + n < nr && items[i + n].page == items[i].page + n && items[i + n].slot == items[i].slot + n)
 			n++;
 		for (size_t k = i; k < i + n; k++) {
-			if (n < least || stays_huge(s, items[k].page)) {
+			if (n < least || scan_stays_huge(chunk_of(s, items[k].page))) {
 				give_up(s, &items[k], PROTOCOL_NO_GAIN);
 				drop_twin(s, items[k].page);
 			} else {
@@ -124,17 +117,15 @@ static size_t leave_out(struct scanner *s, struct share_item *items, size_t nr)
 static void merge(struct scanner *s, struct share_item *items, size_t nr)
 {
 	enum share_result results[DEDUP_CLIENT_BATCH];
-	size_t mappings = 0;
 	nr = leave_out(s, items, nr);
-	s->counts.pages_merged += share_pages(s->mm, items, nr, results, &mappings);
+	s->counts.pages_merged += share_pages(s->mm, items, nr, results);
 	for (size_t i = 0; i < nr; i++) {
 		struct scan_chunk *c = chunk_of(s, items[i].page);
 		bool changed = quiet_bit(c->pending, items[i].page);
 		switch (results[i]) {
 		case SHARE_DONE:
 			c->lone[items[i].page % QUIET_PAGES / 64] &= ~(1ull << items[i].page % 64);
-			if (s->foreign)
-				s->foreign[items[i].page / 64] &= ~(1ull << items[i].page % 64);
+			scan_clear_foreign(s, items[i].page);
 			break;
 		case SHARE_DIFFERS:
 			/* One that was written will be found so by the next pass; one that was not is never like this slot. */
@@ -254,7 +245,7 @@ void merge_answers(struct scanner *s, const struct dedup_event *event)
 			items[nr++] = (struct share_item){page, verdict};
 		} else if (verdict == PROTOCOL_FIRST) {
 			quiet_set(chunk_of(s, page)->lone, page);
-		} else if (verdict == PROTOCOL_SEND && stays_huge(s, page)) {
+		} else if (verdict == PROTOCOL_SEND && scan_stays_huge(chunk_of(s, page))) {
 			drop_twin(s, page);
 		} else if (verdict == PROTOCOL_SEND) {
 			queue_content(s, page);

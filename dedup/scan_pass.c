@@ -29,7 +29,7 @@ uint64_t scan_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-static uint64_t cpu_ns(void)
+uint64_t scan_cpu_ns(void)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
@@ -88,7 +88,7 @@ static void note_broken(struct scanner *s, const struct share_item *item)
 	pass_again(s, item->page);
 	s->counts.pages_broken++;
 	if (scan_is_foreign(s, item->page))
-		s->foreign[item->page / 64] &= ~(1ull << item->page % 64);
+		scan_clear_foreign(s, item->page);
 	else
 		dedup_client_release(s->client, item->slot, 1, PROTOCOL_BROKEN);
 }
@@ -185,11 +185,8 @@ static unsigned hash_chunk(struct scanner *s, uint32_t chunk, uint64_t quiet[QUI
 		read[word] &= ~quiet[word];
 		c->pending[word] &= ~read[word];
 	}
-	unsigned enough = QUIET_PAGES * s->now.huge_percent / 100;
-	if (h.nr_zeroes && c->is_huge && !c->may_break && h.nr_zeroes < enough)
-		return count(read);
-	c->may_break |= h.nr_zeroes > 0 && h.nr_zeroes >= enough;
-	if (h.nr_zeroes)
+	c->may_break |= h.nr_zeroes >= scan_enough(s);
+	if (h.nr_zeroes && !scan_stays_huge(c))
 		s->counts.ksm_zero_pages += share_drop_zeroes(s->mm, h.zeroes, h.nr_zeroes);
 	return count(read);
 }
@@ -216,7 +213,7 @@ void pass_begin(struct scanner *s)
 	s->pass = (struct scan_pass){
 		.active = true,
 		.begun_ns = scan_now_ns(),
-		.begun_cpu = cpu_ns(),
+		.begun_cpu = scan_cpu_ns(),
 		.looks_at_all = passes % SURE_PASSES == 0 || takes != took_huge || (faults - s->faults) * LEAST_FAULTS > pages,
 		.collects = passes % (SURE_PASSES * 4ull) == 0 || broken_are_worth_it(s, faults - s->collected_faults),
 		.take_huge = takes,
@@ -240,7 +237,7 @@ static void pass_end(struct scanner *s)
 	s->counts.pages_skipped = p->skipped;
 	s->counts.pages_volatile = p->rewritten;
 	s->counts.pages_unshared = p->lone;
-	s->counts.pass_cpu_us = (cpu_ns() - p->begun_cpu) / 1000;
+	s->counts.pass_cpu_us = (scan_cpu_ns() - p->begun_cpu) / 1000;
 	/* Offers mean that something was written one pass ago. */
 	if ((p->written + p->offered) * LITTLE_WRITTEN < (uint64_t)s->nr_chunks * QUIET_PAGES)
 		s->pass_ms = s->pass_ms * 2 < s->now.pass_ms * MOST_PASSES ? s->pass_ms * 2 : s->now.pass_ms * MOST_PASSES;
@@ -297,14 +294,14 @@ static void look_at(struct scanner *s, uint32_t chunk)
 		memset(seen.written, 0xff, sizeof(seen.written));
 	for (unsigned word = 0; word < QUIET_WORDS; word++) {
 		again += (unsigned)__builtin_popcountll(c->pending[word] & seen.written[word]);
-		quiet[word] = c->pending[word] & ~seen.written[word];
-		quiet[word] &= ~seen.shared[word];
+		quiet[word] = c->pending[word] & ~seen.written[word] & ~seen.shared[word];
 		c->pending[word] = (c->pending[word] | seen.written[word]) & ~seen.shared[word];
 		c->lone[word] &= ~seen.written[word];
 	}
-	c->due = count(seen.written) > 0;
+	unsigned written = count(seen.written);
+	c->due = written > 0;
 	s->pass.rewritten += again;
-	s->pass.written += count(seen.written);
+	s->pass.written += written;
 	s->pass.lone += count(c->lone);
 	unsigned hashed = count(quiet) ? hash_chunk(s, chunk, quiet) : 0;
 	if (!seen.is_anew)

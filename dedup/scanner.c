@@ -81,21 +81,13 @@ void scanner_get_settings(struct scanner *s, struct scanner_settings *settings)
 
 /* --- statistics --- */
 
-static uint64_t thread_cpu_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 static void publish(struct scanner *s)
 {
-	s->counts.cpu_us = thread_cpu_ns() / 1000;
+	s->counts.cpu_us = scan_cpu_ns() / 1000;
 	s->counts.most_mappings = s->most_mappings;
 	s->counts.connected = s->ready;
 	lock_take(&s->lock);
 	s->stats = s->counts;
-	snprintf(s->stats.trouble, sizeof(s->stats.trouble), "%s", s->trouble);
 	lock_release(&s->lock);
 }
 
@@ -115,18 +107,16 @@ void scanner_get_stats(struct scanner *s, struct scanner_stats *stats)
 /* Says it once in the log, and keeps it for who asks. */
 static void set_trouble(struct scanner *s, const char *text)
 {
-	if (*text && strcmp(s->trouble, text) != 0)
+	if (*text && strcmp(s->counts.trouble, text) != 0)
 		log_info("dedup: %s", text);
-	lock_take(&s->lock);
-	snprintf(s->trouble, sizeof(s->trouble), "%s", text);
-	lock_release(&s->lock);
+	snprintf(s->counts.trouble, sizeof(s->counts.trouble), "%s", text);
 }
 
 /* --- the daemon --- */
 
 static void lost(struct scanner *s, int why, const char *reason)
 {
-	char text[sizeof(s->trouble)];
+	char text[sizeof(s->counts.trouble)];
 	if (*reason)
 		snprintf(text, sizeof(text), "the daemon at %.60s refuses: %.100s", s->path, reason);
 	else
@@ -186,16 +176,17 @@ static struct share_item *list_held(struct scanner *s, size_t *nr)
 /* A new pool: whatever is held is of one before. */
 static int make_foreign(struct scanner *s)
 {
-	size_t nr;
-	struct share_item *items = list_held(s, &nr);
-	if (!items)
-		return -ENOMEM;
-	if (nr && !s->foreign)
-		s->foreign = mem_calloc(s->nr_chunks * (size_t)QUIET_WORDS, sizeof(*s->foreign));
-	for (size_t i = 0; s->foreign && i < nr; i++)
-		s->foreign[items[i].page / 64] |= 1ull << items[i].page % 64;
-	free(items);
-	return nr && !s->foreign ? -ENOMEM : 0;
+	struct share_item items[QUIET_PAGES];
+	for (uint32_t at = 0; at < s->nr_chunks * QUIET_PAGES;) {
+		size_t nr = share_held(s->mm, &at, items, QUIET_PAGES);
+		if (nr && !s->foreign)
+			s->foreign = mem_calloc(s->nr_chunks * (size_t)QUIET_WORDS, sizeof(*s->foreign));
+		if (nr && !s->foreign)
+			return -ENOMEM;
+		for (size_t i = 0; i < nr; i++)
+			s->foreign[items[i].page / 64] |= 1ull << items[i].page % 64;
+	}
+	return 0;
 }
 
 static void be_ready(struct scanner *s)
@@ -221,7 +212,7 @@ static void welcomed(struct scanner *s, bool resumed)
 	}
 	if (ret) {
 		/* Without the pool there is nothing to be done; it stays unused until something changes. */
-		char text[sizeof(s->trouble)];
+		char text[sizeof(s->counts.trouble)];
 		snprintf(text, sizeof(text), "the daemon's pool cannot be used: %s", strerror(-ret));
 		set_trouble(s, text);
 		return;
@@ -295,7 +286,7 @@ static void take_event(struct scanner *s, const struct dedup_event *event)
 /* How long to wait until CPU time is left, ns; 0: now. */
 static uint64_t wait_for_credit(struct scanner *s)
 {
-	uint64_t wall = scan_now_ns(), cpu = thread_cpu_ns();
+	uint64_t wall = scan_now_ns(), cpu = scan_cpu_ns();
 	uint64_t percent = s->now.cpu_percent, used = (cpu - s->credit_cpu) * 100, earned = (wall - s->credit_wall) * percent;
 	if (percent == 0)
 		return UINT64_MAX;
@@ -364,7 +355,7 @@ static void wait_ns(struct scanner *s, uint64_t ns, bool hear_daemon)
 		return;
 	if (fds[0].revents && read(s->wake_fd, &count, sizeof(count)) > 0) {
 		scanner_get_settings(s, &s->now);
-		if (s->pass_ms < s->now.pass_ms || s->pass_ms > s->now.pass_ms) {
+		if (s->pass_ms != s->now.pass_ms) {
 			s->pass_ms = s->now.pass_ms;
 			s->next_pass_ns = scan_now_ns();
 		}

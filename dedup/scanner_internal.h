@@ -11,8 +11,6 @@
 #include "memmgr/quiet.h"
 #include "memmgr/share.h"
 
-#define NO_CHUNK UINT32_MAX
-
 /* What is known of a chunk of 2 MiB; the thread's own. */
 struct scan_chunk {
 	uint64_t pending[QUIET_WORDS]; /* written, or never hashed: to be hashed once quiet */
@@ -65,10 +63,9 @@ struct scanner {
 	struct dedup_client *client;
 	char *path; /* of the daemon's socket */
 
-	struct lock lock; /* guards the next three, for others than the thread */
+	struct lock lock; /* guards the next two, for others than the thread */
 	struct scanner_settings settings;
 	struct scanner_stats stats;
-	char trouble[200];
 
 	/* The thread's own. */
 	struct scanner_settings now; /* a copy */
@@ -97,6 +94,8 @@ struct scanner {
 };
 
 uint64_t scan_now_ns(void);
+/* CPU time of the calling thread. */
+uint64_t scan_cpu_ns(void);
 
 /* --- scan_pass.c --- */
 
@@ -122,6 +121,24 @@ void merge_find_limit(struct scanner *s);
 static inline bool scan_is_foreign(const struct scanner *s, uint32_t page)
 {
 	return s->foreign && s->foreign[page / 64] >> page % 64 & 1;
+}
+
+static inline void scan_clear_foreign(struct scanner *s, uint32_t page)
+{
+	if (s->foreign)
+		s->foreign[page / 64] &= ~(1ull << page % 64);
+}
+
+/* Pages of a huge page that must merge, or go, for it to be broken. */
+static inline unsigned scan_enough(const struct scanner *s)
+{
+	return QUIET_PAGES * s->now.huge_percent / 100;
+}
+
+/* Whether the chunk is a huge page that is to stay one. */
+static inline bool scan_stays_huge(const struct scan_chunk *c)
+{
+	return c->is_huge && !c->may_break;
 }
 
 #endif

@@ -246,6 +246,13 @@ const uint8_t *share_slot_bytes(struct share *share, uint32_t slot);
 uint32_t share_next_run(const struct memmgr *mm, const struct chunk *c, bool in_pool, uint32_t *at);
 /* Registers all of the chunk that does not lie in mappings of the pool, for chunk_arm(). Its lock is held. */
 int share_register_rest(struct memmgr *mm, struct chunk *c);
+/*
+ * Lets whoever writes to pages that lie in mappings of the pool wait, until share_release() or another mapping and a wake-up. Returns 0,
+ * -EBUSY: a device may be filling one of the chunk itself, and would go on when something else is in its place, or another -errno;
+ * share_release() undoes it all the same. The chunk's lock is held.
+ */
+int share_hold(struct memmgr *mm, uint32_t first, uint32_t nr);
+void share_release(struct memmgr *mm, uint32_t first, uint32_t nr);
 /* Pages of the chunk have come into the pool or left it: counts anew. Its lock is held. */
 void share_count_mappings(struct memmgr *mm, struct chunk *c);
 

@@ -149,6 +149,20 @@ int share_register_rest(struct memmgr *mm, struct chunk *c)
 	return ret;
 }
 
+int share_hold(struct memmgr *mm, uint32_t first, uint32_t nr)
+{
+	uint8_t *hva = page_hva(&mm->pt, first);
+	/* Arming or tracking may have registered it with the other userfaultfd. */
+	uffd_unregister(mm->uffd, hva, nr * PAGE_BYTES);
+	int ret = uffd_protect(mm->share.uffd, hva, nr * PAGE_BYTES);
+	return ret == 0 && guest_ram_is_pinned(mm->ram, hva) ? -EBUSY : ret;
+}
+
+void share_release(struct memmgr *mm, uint32_t first, uint32_t nr)
+{
+	uffd_unprotect(mm->share.uffd, page_hva(&mm->pt, first), nr * PAGE_BYTES);
+}
+
 /* --- out of it --- */
 
 /* Registers what has become anonymous of an armed chunk, now or before anything of the chunk is taken again (invariant 2). */

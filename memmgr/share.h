@@ -47,9 +47,9 @@ enum share_result {
 /*
  * Lets pages map slots: resident ones, those in limbo and in the compressed tier, and such as had mapped one and were written since.
  * Give them in the order of pages: up to 64 that follow each other are taken in one step, and slots that follow each other
- * become one mapping. Returns how many are SHARE_DONE; *mappings is increased by the mappings that were made.
+ * become one mapping. Returns how many are SHARE_DONE.
  */
-size_t share_pages(struct memmgr *mm, const struct share_item *items, size_t nr, enum share_result *results, size_t *mappings);
+size_t share_pages(struct memmgr *mm, const struct share_item *items, size_t nr, enum share_result *results);
 /* Mappings of the kernel's that shared pages take now, at most: it has no more than vm.max_map_count for a process. */
 uint32_t share_mappings(struct memmgr *mm);
 

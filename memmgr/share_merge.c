@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "memmgr/compress.h"
 #include "memmgr/memmgr_internal.h"
 #include "memmgr/os.h"
 #include "memmgr/uffd.h"
@@ -93,18 +94,13 @@ static void put_back(struct memmgr *mm, uint32_t first, uint32_t nr)
 static uint32_t take(struct run *r)
 {
 	struct memmgr *mm = r->mm;
-	uint8_t *hva = page_hva(&mm->pt, r->first);
 	if (r->place == IN_GUEST)
 		return take_out(mm, r->first, r->nr);
 	if (r->place != IN_POOL)
 		return r->nr;
-	uffd_unregister(mm->uffd, hva, r->nr * PAGE_BYTES);
-	if (uffd_protect(mm->share.uffd, hva, r->nr * PAGE_BYTES) != 0)
-		return 0;
-	/* A device that fills such a page now would go on filling it when a slot is in its place. */
-	if (!guest_ram_is_pinned(mm->ram, hva))
+	if (share_hold(mm, r->first, r->nr) == 0)
 		return r->nr;
-	uffd_unprotect(mm->share.uffd, hva, r->nr * PAGE_BYTES);
+	share_release(mm, r->first, r->nr);
 	return 0;
 }
 
@@ -153,8 +149,8 @@ static bool map_slots(struct run *r, uint32_t first, uint32_t slot, uint32_t nr)
 	return true;
 }
 
-/* Maps what was found equal, and says BUSY where the kernel refuses. Returns pages, and counts mappings. */
-static uint32_t map_equal(struct run *r, size_t *mappings)
+/* Maps what was found equal, and says BUSY where the kernel refuses. Returns pages. */
+static uint32_t map_equal(struct run *r)
 {
 	uint32_t done = 0;
 	for (uint32_t at = 0; at < r->nr;) {
@@ -167,7 +163,6 @@ static uint32_t map_equal(struct run *r, size_t *mappings)
 			n++;
 		if (map_slots(r, r->first + at, r->items[at].slot, n)) {
 			done += n;
-			++*mappings;
 		} else {
 			for (uint32_t i = at; i < at + n; i++)
 				r->results[i] = SHARE_BUSY;
@@ -191,14 +186,14 @@ static void let_go(struct run *r)
 		else if (!mapped && r->place == IN_GUEST)
 			put_back(mm, first, n);
 		else if (!mapped && r->place == IN_POOL)
-			uffd_unprotect(mm->share.uffd, page_hva(&mm->pt, first), n * PAGE_BYTES);
+			share_release(mm, first, n);
 		at += n;
 	}
 	uffd_wake(r->place == IN_POOL ? mm->share.uffd : mm->uffd, page_hva(&mm->pt, r->first), r->nr * PAGE_BYTES);
 }
 
 /* Returns pages that map slots now. */
-static uint32_t merge_run(struct run *r, size_t *mappings)
+static uint32_t merge_run(struct run *r)
 {
 	struct share *share = &r->mm->share;
 	uint32_t taken = r->place == NOWHERE ? 0 : take(r);
@@ -210,7 +205,7 @@ static uint32_t merge_run(struct run *r, size_t *mappings)
 	lock_take(&share->lock);
 	for (uint32_t i = 0; i < taken; i++)
 		r->results[i] = compare(r, r->first + i, share_slot_bytes(share, r->items[i].slot));
-	uint32_t done = map_equal(r, mappings);
+	uint32_t done = map_equal(r);
 	lock_release(&share->lock);
 	let_go(r);
 	return done;
@@ -230,7 +225,7 @@ static uint32_t run_length(const struct memmgr *mm, const struct share_item *ite
 
 /* Items of one chunk, in the order of pages. */
 static uint32_t merge_in_chunk(struct memmgr *mm, struct chunk *c, const struct share_item *items, uint32_t nr,
-			       enum share_result *results, size_t *mappings)
+			       enum share_result *results)
 {
 	struct run r = {.mm = mm};
 	uint32_t done = 0;
@@ -245,7 +240,7 @@ static uint32_t merge_in_chunk(struct memmgr *mm, struct chunk *c, const struct 
 		/* Only in whole chunks, which share_restore() can put together. */
 		if (c->first != 0 || c->end != CHUNK_PAGES || (r.place == IN_GUEST && chunk_arm(mm, c) != 0))
 			r.place = NOWHERE;
-		done += merge_run(&r, mappings);
+		done += merge_run(&r);
 		r.nr = tried;
 		if (at + tried == nr) {
 			share_count_mappings(mm, c);
@@ -256,7 +251,7 @@ static uint32_t merge_in_chunk(struct memmgr *mm, struct chunk *c, const struct 
 	return done;
 }
 
-size_t share_pages(struct memmgr *mm, const struct share_item *items, size_t nr, enum share_result *results, size_t *mappings)
+size_t share_pages(struct memmgr *mm, const struct share_item *items, size_t nr, enum share_result *results)
 {
 	size_t done = 0;
 	for (size_t i = 0; i < nr;) {
@@ -264,7 +259,7 @@ size_t share_pages(struct memmgr *mm, const struct share_item *items, size_t nr,
 		uint32_t n = 1;
 		while (i + n < nr && page_chunk(&mm->pt, items[i + n].page) == c && items[i + n].page > items[i + n - 1].page)
 			n++;
-		done += merge_in_chunk(mm, c, items + i, n, results + i, mappings);
+		done += merge_in_chunk(mm, c, items + i, n, results + i);
 		i += n;
 	}
 	COUNT(mm, merged, done);
@@ -273,23 +268,14 @@ size_t share_pages(struct memmgr *mm, const struct share_item *items, size_t nr,
 
 /* --- zero pages --- */
 
-static bool is_zero(const uint8_t *page)
-{
-	const uint64_t *words = (const uint64_t *)page;
-	uint64_t all = 0;
-	for (uint32_t i = 0; i < GUEST_PAGE_SIZE / sizeof(*words); i++)
-		all |= words[i];
-	return !all;
-}
-
 /* Of pages that were taken out: drops those that are zero, and puts the others back. */
 static uint32_t drop_zeroes(struct memmgr *mm, uint32_t first, uint32_t nr)
 {
 	uint32_t dropped = 0;
 	for (uint32_t at = 0; at < nr;) {
-		bool zero = is_zero(page_limbo(&mm->pt, first + at));
+		bool zero = page_is_zero(page_limbo(&mm->pt, first + at));
 		uint32_t n = 1;
-		while (at + n < nr && is_zero(page_limbo(&mm->pt, first + at + n)) == zero)
+		while (at + n < nr && page_is_zero(page_limbo(&mm->pt, first + at + n)) == zero)
 			n++;
 		if (zero && mem_madvise(page_limbo(&mm->pt, first + at), n * PAGE_BYTES, MADV_DONTNEED) == 0) {
 			/* Untouched memory: the kernel fills it with zeroes when somebody comes. */

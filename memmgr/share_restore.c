@@ -32,27 +32,19 @@ struct restore {
 static int for_pool_runs(struct restore *r, int (*what)(struct restore *r, uint32_t first, uint32_t nr))
 {
 	int ret = 0;
-	for (uint32_t at = r->first, end = at + CHUNK_PAGES; ret == 0 && at < end;) {
-		uint32_t n = 0;
-		while (at + n < end && page_is_in_pool(r->mm->pt.entries[at + n]))
-			n++;
-		if (n)
-			ret = what(r, at, n);
-		at += n ? n : 1;
-	}
+	for (uint32_t at = 0, n; ret == 0 && (n = share_next_run(r->mm, r->c, true, &at)) > 0; at += n)
+		ret = what(r, r->first + at, n);
 	return ret;
 }
 
-static int protect_run(struct restore *r, uint32_t first, uint32_t nr)
+static int hold_run(struct restore *r, uint32_t first, uint32_t nr)
 {
-	/* Arming may have registered it with the other userfaultfd. */
-	uffd_unregister(r->mm->uffd, page_hva(&r->mm->pt, first), nr * PAGE_BYTES);
-	return uffd_protect(r->mm->share.uffd, page_hva(&r->mm->pt, first), nr * PAGE_BYTES);
+	return share_hold(r->mm, first, nr);
 }
 
 static int release_run(struct restore *r, uint32_t first, uint32_t nr)
 {
-	uffd_unprotect(r->mm->share.uffd, page_hva(&r->mm->pt, first), nr * PAGE_BYTES);
+	share_release(r->mm, first, nr);
 	return 0;
 }
 
@@ -172,10 +164,7 @@ static int restore_chunk(struct restore *r)
 		return 0;
 	if (!may_restore(r) || chunk_arm(mm, r->c) != 0)
 		return -EAGAIN;
-	int ret = for_pool_runs(r, protect_run);
-	/* A device that fills a page of ours now would go on filling it after it was copied. */
-	if (ret == 0 && guest_ram_is_pinned(mm->ram, r->c->hva))
-		ret = -EBUSY;
+	int ret = for_pool_runs(r, hold_run);
 	if (ret == 0)
 		ret = take_out_rest(r);
 	if (ret == 0)

@@ -73,6 +73,10 @@ const struct qmp_command *qmp_command_at(size_t index);
 
 /* A JSON string of text; bytes that are no UTF-8 become '?'. NULL (also for a NULL text) when memory is short. */
 json_t *qmp_string(const char *text);
+/* Hands over what was built; NULL is what jansson returns when memory is short. Returns 0 or -ENOMEM with a sentence. */
+int qmp_answer(json_t *built, json_t **result, struct error *err);
+/* Sets a member, taking the reference. *object becomes NULL when memory is short. */
+void qmp_set(json_t **object, const char *name, json_t *value);
 /* The "version" object. NULL when memory is short. */
 json_t *qmp_version(void);
 /* "limbo", "compressed" or "disk". Returns 0, or -EINVAL with a sentence. */

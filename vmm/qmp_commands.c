@@ -142,6 +142,22 @@ json_t *qmp_string(const char *text)
 	return string;
 }
 
+int qmp_answer(json_t *built, json_t **result, struct error *err)
+{
+	*result = built;
+	return built ? 0 : error_set(err, ENOMEM, "out of memory");
+}
+
+void qmp_set(json_t **object, const char *name, json_t *value)
+{
+	if (!*object) {
+		json_decref(value);
+	} else if (json_object_set_new(*object, name, value) < 0) {
+		json_decref(*object);
+		*object = NULL;
+	}
+}
+
 json_t *qmp_version(void)
 {
 	return json_pack("{s:{s:i, s:i, s:i}, s:s}", "qemu", "major", PAGODA_QEMU_MAJOR, "minor", PAGODA_QEMU_MINOR, "micro",

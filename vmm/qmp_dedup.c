@@ -4,17 +4,6 @@
 #include "vmm/dedup_settings.h"
 #include "vmm/qmp.h"
 
-/* Sets a member, taking the reference. *object becomes NULL when memory is short. */
-static void set(json_t **object, const char *name, json_t *value)
-{
-	if (!*object) {
-		json_decref(value);
-	} else if (json_object_set_new(*object, name, value) < 0) {
-		json_decref(*object);
-		*object = NULL;
-	}
-}
-
 /* Counters that may be negative are kept as 64 bits without a sign; none of the others comes near 2^63. */
 static json_t *number(uint64_t value)
 {
@@ -27,29 +16,29 @@ static json_t *settings_object(const struct scanner_settings *settings)
 	for (size_t i = 0; i < DEDUP_NR_SETTINGS; i++) {
 		const struct dedup_setting *setting = &dedup_settings[i];
 		uint32_t value = dedup_setting_get(setting, settings);
-		set(&object, setting->name,
-		    setting->is_word ? json_string(dedup_huge_name((enum scanner_huge)value)) : number(value));
+		qmp_set(&object, setting->name,
+			setting->is_word ? json_string(dedup_huge_name((enum scanner_huge)value)) : number(value));
 	}
 	return object;
 }
 
 static void add_pagoda(json_t **object, const struct machine_dedup_info *info)
 {
-#define ADD(name, text) set(object, #name, number(info->stats.name));
+#define ADD(name, text) qmp_set(object, #name, number(info->stats.name));
 	SCANNER_STATS(ADD)
 #undef ADD
-	set(object, "settings", settings_object(&info->settings));
-	set(object, "socket", qmp_string(info->socket));
-	set(object, "domain", qmp_string(info->domain));
-	set(object, "guest", qmp_string(info->guest));
-	set(object, "node", json_integer(info->node));
+	qmp_set(object, "settings", settings_object(&info->settings));
+	qmp_set(object, "socket", qmp_string(info->socket));
+	qmp_set(object, "domain", qmp_string(info->domain));
+	qmp_set(object, "guest", qmp_string(info->guest));
+	qmp_set(object, "node", json_integer(info->node));
 }
 
 static void add_known(json_t **object, const char *const *names, const struct ksm_counter *counters, size_t nr)
 {
 	for (size_t i = 0; i < nr; i++)
 		if (counters[i].known)
-			set(object, names[i], json_integer(counters[i].value));
+			qmp_set(object, names[i], json_integer(counters[i].value));
 }
 
 static void add_ksm(json_t **object, const struct ksm_stats *stats)
@@ -57,7 +46,7 @@ static void add_ksm(json_t **object, const struct ksm_stats *stats)
 	json_t *process = json_object();
 	add_known(object, ksm_global_names, stats->global, KSM_NR_GLOBAL);
 	add_known(&process, ksm_process_names, stats->process, KSM_NR_PROCESS);
-	set(object, "process", process);
+	qmp_set(object, "process", process);
 }
 
 static int query_dedup(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
@@ -66,15 +55,14 @@ static int query_dedup(struct machine *m, const json_t *arguments, json_t **resu
 	json_t *object = json_object();
 	(void)arguments;
 	machine_dedup_info(m, &info);
-	set(&object, "engine", json_string(machine_merger_name(info.merger)));
-	set(&object, "connected", json_boolean(info.connected));
-	set(&object, "trouble", qmp_string(info.trouble));
+	qmp_set(&object, "engine", json_string(machine_merger_name(info.merger)));
+	qmp_set(&object, "connected", json_boolean(info.connected));
+	qmp_set(&object, "trouble", qmp_string(info.trouble));
 	if (info.merger == MACHINE_MERGER_PAGODA)
 		add_pagoda(&object, &info);
 	else if (info.merger == MACHINE_MERGER_KSM)
 		add_ksm(&object, &info.ksm);
-	*result = object;
-	return object ? 0 : error_set(err, ENOMEM, "out of memory");
+	return qmp_answer(object, result, err);
 }
 
 static const struct qmp_argument set_arguments[] = {

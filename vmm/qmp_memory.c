@@ -7,24 +7,6 @@
 
 #define MAX_POINTS 64
 
-/* Hands over what was built; NULL is what jansson returns when memory is short. */
-static int answer(json_t *built, json_t **result, struct error *err)
-{
-	*result = built;
-	return built ? 0 : error_set(err, ENOMEM, "out of memory");
-}
-
-/* Sets a member, taking the reference. *object becomes NULL when memory is short. */
-static void set(json_t **object, const char *name, json_t *value)
-{
-	if (!*object) {
-		json_decref(value);
-	} else if (json_object_set_new(*object, name, value) < 0) {
-		json_decref(*object);
-		*object = NULL;
-	}
-}
-
 static json_t *number(uint64_t value)
 {
 	return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);
@@ -36,7 +18,7 @@ static json_t *settings_object(const struct memmgr_settings *settings)
 	for (size_t i = 0; i < MEMORY_NR_SETTINGS; i++) {
 		const struct memory_setting *setting = &memory_settings[i];
 		uint64_t value = memory_setting_get(setting, settings);
-		set(&object, setting->name, setting->kind == MEMORY_SETTING_SWITCH ? json_boolean(value) : number(value));
+		qmp_set(&object, setting->name, setting->kind == MEMORY_SETTING_SWITCH ? json_boolean(value) : number(value));
 	}
 	return object;
 }
@@ -48,7 +30,7 @@ static json_t *stats_object(const struct memmgr_stats *stats)
 		const struct memmgr_stats_field *field = &memmgr_stats_fields[i];
 		uint64_t value;
 		memcpy(&value, (const char *)stats + field->offset, sizeof(value));
-		set(&object, field->name, number(value));
+		qmp_set(&object, field->name, number(value));
 	}
 	return object;
 }
@@ -66,21 +48,21 @@ static int query_memory(struct machine *m, const json_t *arguments, json_t **res
 		return ret;
 	enum memmgr_failure failure = machine_memory_failure(m, detail, sizeof(detail));
 	json_t *object = json_object();
-	set(&object, "settings", settings_object(&settings));
-	set(&object, "stats", stats_object(&now.stats));
-	set(&object, "failure", json_string(memmgr_failure_name(failure)));
+	qmp_set(&object, "settings", settings_object(&settings));
+	qmp_set(&object, "stats", stats_object(&now.stats));
+	qmp_set(&object, "failure", json_string(memmgr_failure_name(failure)));
 	if (*detail)
-		set(&object, "detail", qmp_string(detail));
-	return answer(object, result, err);
+		qmp_set(&object, "detail", qmp_string(detail));
+	return qmp_answer(object, result, err);
 }
 
 static int query_size_summary(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
 {
 	json_t *object = json_object();
 	(void)arguments;
-	set(&object, "base-memory", number(machine_config(m)->memory_bytes));
-	set(&object, "plugged-memory", number(0));
-	return answer(object, result, err);
+	qmp_set(&object, "base-memory", number(machine_config(m)->memory_bytes));
+	qmp_set(&object, "plugged-memory", number(0));
+	return qmp_answer(object, result, err);
 }
 
 static int query_curve(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
@@ -93,14 +75,14 @@ static int query_curve(struct machine *m, const json_t *arguments, json_t **resu
 	json_t *list = json_array();
 	for (ssize_t i = 0; list && i < nr; i++) {
 		json_t *point = json_object();
-		set(&point, "bytes", number(points[i].bytes));
-		set(&point, "faults-per-second", json_real(points[i].faults_per_s));
+		qmp_set(&point, "bytes", number(points[i].bytes));
+		qmp_set(&point, "faults-per-second", json_real(points[i].faults_per_s));
 		if (json_array_append_new(list, point) < 0) {
 			json_decref(list);
 			list = NULL;
 		}
 	}
-	return answer(list, result, err);
+	return qmp_answer(list, result, err);
 }
 
 static const struct qmp_argument set_arguments[] = {
@@ -159,7 +141,7 @@ static int evict(struct machine *m, const json_t *arguments, json_t **result, st
 	int ret = word ? qmp_memory_tier(json_string_value(word), &tier, err) : 0;
 	if (ret == 0)
 		ret = machine_memory_evict(m, (uint64_t)json_integer_value(bytes), tier, &taken, &complete, err);
-	return ret ? ret : answer(json_pack("{s:o, s:b}", "taken", number(taken), "complete", complete), result, err);
+	return ret ? ret : qmp_answer(json_pack("{s:o, s:b}", "taken", number(taken), "complete", complete), result, err);
 }
 
 /* --- host nodes --- */
@@ -226,7 +208,7 @@ static int query_nodes(struct machine *m, const json_t *arguments, json_t **resu
 		json_array_append_new(list, json_pack("{s:i, s:o, s:o}", "node", (int)node, "on", on, "absent-pages",
 						      number(count.nr_absent)));
 	}
-	return answer(list, result, err);
+	return qmp_answer(list, result, err);
 }
 
 int qmp_memory_tier(const char *word, enum memmgr_tier *tier, struct error *err)

@@ -6,13 +6,6 @@
 #include "vmm/chardev.h"
 #include "vmm/qmp.h"
 
-/* Hands over what was built; NULL is what jansson returns when memory is short. */
-static int answer(json_t *built, json_t **result, struct error *err)
-{
-	*result = built;
-	return built ? 0 : error_set(err, ENOMEM, "out of memory");
-}
-
 /* Appends, taking the reference. *array becomes NULL when memory is short. */
 static void append(json_t **array, json_t *element)
 {
@@ -42,15 +35,15 @@ static int query_status(struct machine *m, const json_t *arguments, json_t **res
 {
 	enum run_state state = machine_run_state(m);
 	(void)arguments;
-	return answer(json_pack("{s:s, s:b, s:b}", "status", run_state_name(state), "singlestep", 0, "running",
-				state == RUN_STATE_RUNNING),
-		      result, err);
+	return qmp_answer(json_pack("{s:s, s:b, s:b}", "status", run_state_name(state), "singlestep", 0, "running",
+				    state == RUN_STATE_RUNNING),
+			  result, err);
 }
 
 static int query_version(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
 {
 	(void)m, (void)arguments;
-	return answer(qmp_version(), result, err);
+	return qmp_answer(qmp_version(), result, err);
 }
 
 static int query_name(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
@@ -58,7 +51,7 @@ static int query_name(struct machine *m, const json_t *arguments, json_t **resul
 	json_t *object = json_object();
 	(void)arguments;
 	set_string(&object, "name", machine_config(m)->name);
-	return answer(object, result, err);
+	return qmp_answer(object, result, err);
 }
 
 static int query_uuid(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
@@ -68,13 +61,13 @@ static int query_uuid(struct machine *m, const json_t *arguments, json_t **resul
 	(void)arguments;
 	snprintf(text, sizeof(text), "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2], u[3],
 		 u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
-	return answer(json_pack("{s:s}", "UUID", text), result, err);
+	return qmp_answer(json_pack("{s:s}", "UUID", text), result, err);
 }
 
 static int query_kvm(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
 {
 	(void)m, (void)arguments;
-	return answer(json_pack("{s:b, s:b}", "enabled", 1, "present", 1), result, err);
+	return qmp_answer(json_pack("{s:b, s:b}", "enabled", 1, "present", 1), result, err);
 }
 
 static int query_cpus_fast(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
@@ -96,7 +89,7 @@ static int query_cpus_fast(struct machine *m, const json_t *arguments, json_t **
 		append(&list, json_pack("{s:i, s:i, s:s, s:s, s:o}", "cpu-index", (int)cpu.index, "thread-id", cpu.thread_id,
 					"qom-path", path, "target", "x86_64", "props", props));
 	}
-	return answer(list, result, err);
+	return qmp_answer(list, result, err);
 }
 
 static json_t *inserted(const struct machine_disk_info *disk, const struct config_disk *config)
@@ -126,7 +119,7 @@ static int query_block(struct machine *m, const json_t *arguments, json_t **resu
 		set_string(&object, "qdev", disk.qdev);
 		append(&list, object);
 	}
-	return answer(list, result, err);
+	return qmp_answer(list, result, err);
 }
 
 static int query_blockstats(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
@@ -144,7 +137,7 @@ static int query_blockstats(struct machine *m, const json_t *arguments, json_t *
 		set_string(&object, "qdev", disk.qdev);
 		append(&list, object);
 	}
-	return answer(list, result, err);
+	return qmp_answer(list, result, err);
 }
 
 static int query_chardev(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
@@ -156,7 +149,7 @@ static int query_chardev(struct machine *m, const json_t *arguments, json_t **re
 		append(&list, json_pack("{s:o, s:o, s:b}", "label", qmp_string(chardev_label(chardev)), "filename",
 					qmp_string(chardev_description(chardev)), "frontend-open", chardev_is_open(chardev)));
 	}
-	return answer(list, result, err);
+	return qmp_answer(list, result, err);
 }
 
 static int query_commands(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
@@ -166,7 +159,7 @@ static int query_commands(struct machine *m, const json_t *arguments, json_t **r
 	(void)m, (void)arguments;
 	for (size_t i = 0; (command = qmp_command_at(i)) != NULL; i++)
 		append(&list, json_pack("{s:s}", "name", command->name));
-	return answer(list, result, err);
+	return qmp_answer(list, result, err);
 }
 
 static const struct qmp_command commands[] = {

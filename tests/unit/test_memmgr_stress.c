@@ -356,7 +356,6 @@ static void sharer_turn(struct stress_thread *t)
 	bool spoilt[MOST_SHARED] = {false};
 	uint32_t nr = draw(t, 3) ? (uint32_t)draw(t, MOST_SHARED) + 1 : 1;
 	uint32_t first = (uint32_t)draw(t, STRESS_PAGES - nr), slot = free_slots(t, nr);
-	size_t mappings = 0;
 	doing(t->index, "sharing page", first);
 	for (uint32_t i = 0; slot < SLOTS && i < nr; i++) {
 		items[i] = (struct share_item){first + i, slot + i};
@@ -369,7 +368,7 @@ static void sharer_turn(struct stress_thread *t)
 	if (draw(t, 3) == 0)
 		memmgr_evict_range(world.mm, first * PAGE, nr * PAGE, draw(t, 3) ? MEMMGR_TIER_COMPRESSED : MEMMGR_TIER_LIMBO);
 	if (slot < SLOTS)
-		share_pages(world.mm, items, nr, results, &mappings);
+		share_pages(world.mm, items, nr, results);
 	for (uint32_t i = 0; slot < SLOTS && i < nr; i++) {
 		if (results[i] == SHARE_DONE && spoilt[i])
 			report("a slot with other bytes is mapped");
