@@ -14,7 +14,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -83,23 +82,13 @@ static uint64_t memory(const char *name)
 
 static struct vm_process *start(const char *guest, const char *append, const char *options)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int ret = -1;
-
 	swap_fd = memfd_create("swap", 0); /* inherited by the VMM */
 	ck_assert_int_ge(swap_fd, 0);
 	struct vm_process *vm = vm_process_start(guest, append, "-no-reboot -memory swap-fd=%d %s -qmp unix:%s,server=on,wait=off",
 						 swap_fd, options, vm_process_path("qmp"));
-	qmp.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	qmp.fd = vm_process_connect(vm_process_path("qmp"));
 	qmp.len = qmp.seen = 0;
 	qmp.heard[0] = '\0';
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", vm_process_path("qmp"));
-	for (int i = 0; i < SOON_MS / 10 && ret; i++) {
-		ret = connect(qmp.fd, (struct sockaddr *)&address, sizeof(address));
-		if (ret)
-			usleep(10000);
-	}
-	ck_assert_int_eq(ret, 0);
 	ask("{\"execute\":\"qmp_capabilities\"}\n", "\"return\"");
 	return vm;
 }
@@ -117,14 +106,6 @@ static void end(struct vm_process *vm)
 	close(qmp.fd);
 	close(swap_fd);
 	vm_process_end(vm);
-}
-
-/* Lets a guest with until_key come to its end, which does not come before: what is asked of it first takes as long as it takes. */
-static void expect_right_memory(struct vm_process *vm)
-{
-	vm_process_type(vm, "x");
-	vm_process_expect_exit(vm, 0, TIMEOUT_MS);
-	ck_assert_ptr_nonnull(strstr(vm_process_output(vm), "memory: 0 wrong pages\n"));
 }
 
 /* --- a swap file that fails --- */
@@ -210,7 +191,7 @@ START_TEST(the_target_is_lowered_and_raised_while_the_guest_verifies)
 	ask("{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"info memory\"}}\n", "host memory [");
 	ask("{\"execute\":\"memory-prewarm\"}\n", "\"return\"");
 	ask("{\"execute\":\"query-memory-curve\"}\n", "\"return\": [");
-	expect_right_memory(vm);
+	vm_process_expect_right_memory(vm, TIMEOUT_MS);
 	end(vm);
 }
 END_TEST
@@ -243,7 +224,7 @@ START_TEST(a_guest_whose_memory_is_not_to_be_had_stops_and_goes_on_when_it_is)
 	ask("{\"execute\":\"query-cpus-fast\"}\n", "\"cpu-index\": 0");
 	restore_swap();
 	expect("\"RESUME\"");
-	expect_right_memory(vm);
+	vm_process_expect_right_memory(vm, TIMEOUT_MS);
 	ck_assert_ptr_nonnull(strstr(vm_process_messages(vm), "memory of the guest cannot be brought back (io-error"));
 	end(vm);
 }
@@ -259,7 +240,7 @@ START_TEST(a_guest_that_was_paused_in_a_failure_waits_for_cont)
 	ck_assert(!hear("\"RESUME\"", 2500));
 	ask("{\"execute\":\"query-memory\"}\n", "\"failure\": \"none\"");
 	ask("{\"execute\":\"cont\"}\n", "\"RESUME\"");
-	expect_right_memory(vm);
+	vm_process_expect_right_memory(vm, TIMEOUT_MS);
 	end(vm);
 }
 END_TEST
@@ -273,7 +254,7 @@ START_TEST(a_reset_starts_anew_a_guest_whose_memory_is_not_to_be_had)
 	expect("\"RESUME\"");
 	vm_process_expect(vm, FILLED, TIMEOUT_MS);
 	ask("{\"execute\":\"query-memory\"}\n", "\"failure\": \"none\"");
-	expect_right_memory(vm);
+	vm_process_expect_right_memory(vm, TIMEOUT_MS);
 	end(vm);
 }
 END_TEST
@@ -310,7 +291,7 @@ START_TEST(a_guest_whose_memory_is_lost_needs_a_reset)
 	ask("{\"execute\":\"query-status\"}\n", "\"status\": \"paused\"");
 	ask("{\"execute\":\"cont\"}\n", "\"RESUME\"");
 	vm_process_expect(vm, FILLED, TIMEOUT_MS);
-	expect_right_memory(vm);
+	vm_process_expect_right_memory(vm, TIMEOUT_MS);
 	end(vm);
 }
 END_TEST

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -109,20 +108,6 @@ static struct vm_process *start(const char *name, const char *options)
 	return start_writing(name, options, 0);
 }
 
-static int connect_to(const char *name)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), ret = -1;
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", vm_process_path(name));
-	for (int i = 0; i < SOON_MS / 10 && ret; i++) {
-		ret = connect(fd, (struct sockaddr *)&address, sizeof(address));
-		if (ret)
-			usleep(10000);
-	}
-	ck_assert_int_eq(ret, 0);
-	return fd;
-}
-
 /* One command on a connection of its own. Returns its answer, until the next call. */
 static const char *ask(const char *name, const char *command)
 {
@@ -130,7 +115,7 @@ static const char *ask(const char *name, const char *command)
 	char text[400];
 	size_t len = 0;
 	unsigned lines = 0;
-	int fd = connect_to(name);
+	int fd = vm_process_connect(vm_process_path(name));
 	snprintf(text, sizeof(text), "{\"execute\":\"qmp_capabilities\"}\n%s\n", command);
 	ck_assert_int_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
 	/* The greeting, the answer to the first, the answer. */
@@ -165,13 +150,6 @@ static long long query(const char *name, const char *counter)
 	return strtoll(at + strlen(member), NULL, 10);
 }
 
-static void expect_right_memory(struct vm_process *vm)
-{
-	vm_process_type(vm, "x");
-	vm_process_expect_exit(vm, 0, TIMEOUT_MS);
-	ck_assert_ptr_nonnull(strstr(vm_process_output(vm), "memory: 0 wrong pages\n"));
-}
-
 static void expect_refused(struct vm_process *vm, const char *text)
 {
 	int status = vm_process_wait(vm, SOON_MS);
@@ -198,7 +176,7 @@ START_TEST(a_guest_starts_and_ends_with_a_scanner_and_without_a_daemon)
 	expect_answer("web", "{\"execute\":\"set-dedup\",\"arguments\":{\"cpu\":200}}", "0 to 100");
 	expect_answer("web", "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"info dedup\"}}",
 		      "pages are shared by pagodad, not connected");
-	expect_right_memory(vm);
+	vm_process_expect_right_memory(vm, TIMEOUT_MS);
 	vm_process_end(vm);
 }
 END_TEST
@@ -210,7 +188,7 @@ START_TEST(a_guest_that_keeps_out_has_no_scanner)
 	expect_answer("web", QUERY, "\"engine\": \"none\"");
 	expect_answer("web", "{\"execute\":\"set-dedup\"}", "mem-merge=off");
 	ck_assert_ptr_nonnull(strstr(vm_process_messages(vm), "-dedup has no effect"));
-	expect_right_memory(vm);
+	vm_process_expect_right_memory(vm, TIMEOUT_MS);
 	vm_process_end(vm);
 }
 END_TEST
@@ -262,8 +240,8 @@ START_TEST(equal_pages_of_two_guests_are_shared_and_a_daemon_that_dies_changes_n
 		vm_process_listen(b, 1500);
 	}
 	expect_answer("a", QUERY, "\"connected\": true");
-	expect_right_memory(a);
-	expect_right_memory(b);
+	vm_process_expect_right_memory(a, TIMEOUT_MS);
+	vm_process_expect_right_memory(b, TIMEOUT_MS);
 	vm_process_end(a);
 	vm_process_end(b);
 	/* All that was kept for them goes. */
@@ -311,8 +289,8 @@ START_TEST(the_kernel_merges_equal_pages_of_two_guests)
 		vm_process_listen(a, 50);
 		vm_process_listen(b, 50);
 	}
-	expect_right_memory(a);
-	expect_right_memory(b);
+	vm_process_expect_right_memory(a, TIMEOUT_MS);
+	vm_process_expect_right_memory(b, TIMEOUT_MS);
 	vm_process_end(a);
 	vm_process_end(b);
 }
@@ -333,8 +311,8 @@ START_TEST(a_guest_that_nobody_merges_stays_its_own)
 		ck_assert_str_eq(line, "0\n");
 		fclose(file);
 	}
-	expect_right_memory(a);
-	expect_right_memory(b);
+	vm_process_expect_right_memory(a, TIMEOUT_MS);
+	vm_process_expect_right_memory(b, TIMEOUT_MS);
 	vm_process_end(a);
 	vm_process_end(b);
 }
@@ -349,7 +327,7 @@ START_TEST(a_ksmd_that_rests_is_told_when_the_guest_starts)
 	expect_answer("a", QUERY, "\"connected\": false");
 	expect_answer("a", QUERY, "echo 1 > " KSM_SYSFS "/run");
 	ck_assert_ptr_nonnull(strstr(vm_process_messages(vm), "ksmd is not running; start it by: echo 1 > " KSM_SYSFS "/run"));
-	expect_right_memory(vm);
+	vm_process_expect_right_memory(vm, TIMEOUT_MS);
 	vm_process_end(vm);
 }
 END_TEST

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "tests/native/vm_process.h"
@@ -16,16 +15,8 @@ enum { SOON_MS = 20000 };
 static int connect_qmp(const char *path)
 {
 	static const char hello[] = "{\"execute\":\"qmp_capabilities\"}\n";
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), ret = -1;
+	int fd = vm_process_connect(path);
 
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	for (int i = 0; i < SOON_MS / 10 && ret; i++) {
-		ret = connect(fd, (struct sockaddr *)&address, sizeof(address));
-		if (ret)
-			usleep(10000);
-	}
-	ck_assert_int_eq(ret, 0);
 	ck_assert_int_eq(write(fd, hello, sizeof(hello) - 1), (ssize_t)sizeof(hello) - 1);
 	fcntl(fd, F_SETFL, O_NONBLOCK);
 	return fd;

@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -356,21 +355,6 @@ static uint64_t memory_of(const struct guest *g, const char *name)
 	return (uint64_t)json_integer_value(json_object_get(json_object_get(g->memory, "stats"), name));
 }
 
-static int connect_to(const char *path)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), i;
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	for (i = 0; i < SOON_MS / 10; i++) {
-		if (!connect(fd, (struct sockaddr *)&address, sizeof(address)))
-			return fd;
-		usleep(10000);
-	}
-	ck_abort_msg("no QMP at %s", path);
-	return -1;
-}
-
 /* --- what is done to a guest --- */
 
 static uint64_t draw(struct guest *g, uint64_t below)
@@ -489,7 +473,7 @@ static void start(struct guest *g, const struct plan *plan, unsigned ms)
 	ck_assert_ptr_nonnull(g->log);
 	fprintf(g->log, "PAGODA_SEED=%llu\n", (unsigned long long)vm_process_seed());
 	snprintf(qmp, sizeof(qmp), "qmp-%s", plan->name);
-	g->qmp = connect_to(vm_process_path(qmp));
+	g->qmp = vm_process_connect(vm_process_path(qmp));
 	g->progress_ms = now_ms();
 	ask(g, CAPABILITIES, "{\"execute\":\"qmp_capabilities\"}");
 }

@@ -11,11 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_ARGUMENTS = 96, MOST_BYTES = 1 << 20 };
+enum { MOST_ARGUMENTS = 96, MOST_BYTES = 1 << 20, CONNECT_MS = 30000 };
 
 struct stream {
 	int fd; /* -1: closed */
@@ -251,6 +253,13 @@ void vm_process_expect_exit(struct vm_process *vm, int code, unsigned timeout_ms
 	}
 }
 
+void vm_process_expect_right_memory(struct vm_process *vm, unsigned timeout_ms)
+{
+	vm_process_type(vm, "x");
+	vm_process_expect_exit(vm, 0, timeout_ms);
+	ck_assert_ptr_nonnull(strstr(vm_process_output(vm), "memory: 0 wrong pages\n"));
+}
+
 const char *vm_process_output(const struct vm_process *vm)
 {
 	return vm->output.bytes;
@@ -323,6 +332,21 @@ const char *vm_process_path(const char *name)
 
 	snprintf(path, sizeof(paths[0]), "%s/%s", directory, name);
 	return path;
+}
+
+int vm_process_connect(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), ret = -1;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	for (int i = 0; i < CONNECT_MS / 10 && ret; i++) {
+		ret = connect(fd, (struct sockaddr *)&address, sizeof(address));
+		if (ret)
+			usleep(10000);
+	}
+	ck_assert_msg(ret == 0, "nobody listens at %s", path);
+	return fd;
 }
 
 const char *vm_process_file(const char *name, uint64_t bytes)

@@ -33,6 +33,8 @@ size_t vm_process_listen(struct vm_process *vm, unsigned ms);
 int vm_process_wait(struct vm_process *vm, unsigned timeout_ms);
 /* The same, and expects that the VMM ends with 0 after the guest has said "guest: exit code". */
 void vm_process_expect_exit(struct vm_process *vm, int code, unsigned timeout_ms);
+/* Lets a guest "memory" with until_key come to its end, and expects that it has found no wrong page. */
+void vm_process_expect_right_memory(struct vm_process *vm, unsigned timeout_ms);
 /* All that the guest has printed, and all that the VMM has said on standard error, until now; terminated. */
 const char *vm_process_output(const struct vm_process *vm);
 const char *vm_process_messages(const struct vm_process *vm);
@@ -52,6 +54,8 @@ void vm_process_run(const char *guest, const char *append, unsigned timeout_ms, 
 void vm_process_files_make(void);
 void vm_process_files_remove(void);
 const char *vm_process_path(const char *name);
+/* Connects to the unix socket at path, which may take a moment to be there. */
+int vm_process_connect(const char *path);
 /* A file of zeros there. Returns its path. */
 const char *vm_process_file(const char *name, uint64_t bytes);
 
