@@ -15,7 +15,8 @@
 enum {
 	OTHERS_MAPPINGS = 8192, /* of vm.max_map_count, for the rest of the VMM: what its threads and its heap may come to */
 	RAISE_ROOM = 65536,
-	REST_MS = 50, /* without new slots, before those that came are merged */
+	REST_MS = 50,     /* without new slots, before those that came are merged, */
+	LONGEST_MS = 200, /* or since the first of them came: a busy guest is told of some all the time */
 };
 
 static struct scan_chunk *chunk_of(const struct scanner *s, uint32_t page)
@@ -117,6 +118,8 @@ static size_t leave_out(struct scanner *s, struct share_item *items, size_t nr)
 static void merge(struct scanner *s, struct share_item *items, size_t nr)
 {
 	enum share_result results[DEDUP_CLIENT_BATCH];
+	for (size_t i = 0; i < nr; i++)
+		quiet_clear(chunk_of(s, items[i].page)->coming, items[i].page);
 	nr = leave_out(s, items, nr);
 	s->counts.pages_merged += share_pages(s->mm, items, nr, results);
 	for (size_t i = 0; i < nr; i++) {
@@ -124,12 +127,13 @@ static void merge(struct scanner *s, struct share_item *items, size_t nr)
 		bool changed = quiet_bit(c->pending, items[i].page);
 		switch (results[i]) {
 		case SHARE_DONE:
-			c->lone[items[i].page % QUIET_PAGES / 64] &= ~(1ull << items[i].page % 64);
+			quiet_clear(c->lone, items[i].page);
 			scan_clear_foreign(s, items[i].page);
 			break;
 		case SHARE_DIFFERS:
 			/* One that was written will be found so by the next pass; one that was not is never like this slot. */
 			give_up(s, &items[i], changed ? PROTOCOL_CHANGED : PROTOCOL_DIFFERED);
+			c->due |= changed;
 			s->counts.differed++;
 			break;
 		case SHARE_BUSY:
@@ -168,20 +172,30 @@ static bool make_room(struct scan_gathered *g, size_t nr)
 	return true;
 }
 
-static void gather(struct scanner *s, struct share_item *items, size_t nr)
+/* They are offered again some other time. */
+static void decline(struct scanner *s, const struct share_item *item)
+{
+	give_up(s, item, PROTOCOL_CHANGED);
+	pass_again(s, item->page);
+}
+
+static void gather(struct scanner *s, const struct share_item *items, size_t nr)
 {
 	struct scan_gathered *g = &s->gathered;
-	if (g->nr + nr > g->room && !make_room(g, nr)) {
-		/* They are offered again some other time. */
-		for (size_t i = 0; i < nr; i++) {
-			give_up(s, &items[i], PROTOCOL_CHANGED);
-			pass_again(s, items[i].page);
+	uint64_t now = scan_now_ns();
+	bool room = g->nr + nr <= g->room || make_room(g, nr);
+	for (size_t i = 0; i < nr; i++) {
+		uint64_t *coming = chunk_of(s, items[i].page)->coming;
+		if (!room || quiet_bit(coming, items[i].page)) {
+			decline(s, &items[i]);
+			continue;
 		}
-		return;
+		quiet_set(coming, items[i].page);
+		g->items[g->nr++] = items[i];
+		g->last_ns = now;
+		if (g->nr == g->sorted + 1)
+			g->first_ns = now;
 	}
-	memcpy(g->items + g->nr, items, nr * sizeof(*items));
-	g->nr += (uint32_t)nr;
-	g->last_ns = scan_now_ns();
 }
 
 bool merge_gathered(struct scanner *s, uint64_t *wait_ns)
@@ -193,9 +207,10 @@ bool merge_gathered(struct scanner *s, uint64_t *wait_ns)
 		return false;
 	}
 	if (g->done == g->sorted) {
-		uint64_t age = scan_now_ns() - g->last_ns, rest = REST_MS * 1000000ull;
-		if (age < rest && g->nr - g->done < MOST_GATHERED / 2) {
-			*wait_ns = rest - age;
+		uint64_t now = scan_now_ns(), rested = g->last_ns + REST_MS * 1000000ull,
+			 late = g->first_ns + LONGEST_MS * 1000000ull;
+		if (now < rested && now < late && g->nr - g->done < MOST_GATHERED / 2) {
+			*wait_ns = (rested < late ? rested : late) - now;
 			return false;
 		}
 		qsort(g->items + g->done, g->nr - g->done, sizeof(*g->items), by_page);
@@ -208,6 +223,13 @@ bool merge_gathered(struct scanner *s, uint64_t *wait_ns)
 	g->done += nr;
 	merge(s, items, nr);
 	return true;
+}
+
+void merge_give_back(struct scanner *s)
+{
+	struct scan_gathered *g = &s->gathered;
+	for (; g->done < g->nr; g->done++)
+		give_up(s, &g->items[g->done], PROTOCOL_CHANGED);
 }
 
 void merge_twins(struct scanner *s, const struct dedup_event *event)

@@ -267,6 +267,7 @@ static void look_at(struct scanner *s, uint32_t chunk)
 {
 	struct scan_chunk *c = &s->chunks[chunk];
 	unsigned again = 0;
+	uint64_t waits = 0;
 	struct quiet_chunk seen;
 	uint64_t quiet[QUIET_WORDS];
 	collect(s, chunk, s->pass.collects);
@@ -294,12 +295,13 @@ static void look_at(struct scanner *s, uint32_t chunk)
 		memset(seen.written, 0xff, sizeof(seen.written));
 	for (unsigned word = 0; word < QUIET_WORDS; word++) {
 		again += (unsigned)__builtin_popcountll(c->pending[word] & seen.written[word]);
-		quiet[word] = c->pending[word] & ~seen.written[word] & ~seen.shared[word];
 		c->pending[word] = (c->pending[word] | seen.written[word]) & ~seen.shared[word];
+		quiet[word] = c->pending[word] & ~seen.written[word] & ~c->coming[word];
+		waits |= c->pending[word] & c->coming[word];
 		c->lone[word] &= ~seen.written[word];
 	}
 	unsigned written = count(seen.written);
-	c->due = written > 0;
+	c->due = written || waits;
 	s->pass.rewritten += again;
 	s->pass.written += written;
 	s->pass.lone += count(c->lone);

@@ -129,8 +129,10 @@ static void lost(struct scanner *s, int why, const char *reason)
 	s->gathered.nr = s->gathered.sorted = s->gathered.done = 0;
 	s->retry_ns = scan_now_ns() + RETRY_MS * 1000000ull;
 	/* What was on its way is not known to the daemon: all is offered again, and what it has already costs little. */
-	for (uint32_t i = 0; i < s->nr_chunks; i++)
+	for (uint32_t i = 0; i < s->nr_chunks; i++) {
+		memset(s->chunks[i].coming, 0, sizeof(s->chunks[i].coming));
 		pass_chunk_again(s, i);
+	}
 }
 
 static void connect_to_daemon(struct scanner *s)
@@ -385,6 +387,10 @@ static void *scanner_main(void *arg)
 		ns = work(s);
 		if (ns && dedup_client_fd(s->client) >= 0)
 			wait_ns(s, ns, true);
+	}
+	if (dedup_client_fd(s->client) >= 0) {
+		merge_give_back(s);
+		dedup_client_flush(s->client);
 	}
 	return NULL;
 }

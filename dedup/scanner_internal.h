@@ -15,6 +15,7 @@
 struct scan_chunk {
 	uint64_t pending[QUIET_WORDS]; /* written, or never hashed: to be hashed once quiet */
 	uint64_t lone[QUIET_WORDS];    /* offered, and without a twin until now */
+	uint64_t coming[QUIET_WORDS];  /* have a slot that waits in struct scan_gathered, once each: not offered meanwhile */
 	bool due;                      /* there was something written, or to be hashed: it is looked at in the next pass */
 	bool is_huge;                  /* when last looked at, */
 	bool may_break;                /* and may be broken: enough of it merges */
@@ -31,14 +32,14 @@ struct scan_send {
 };
 
 /*
- * Pages that have a slot. They are gathered until the daemon has said no more for a moment, and merged in the order of pages, chunk by
- * chunk: twins of what another guest sent are told in the order of that guest, and slots are mapped in order for half the price.
+ * Pages that have a slot. They are gathered until the daemon has said no more for a moment, but not for long, and merged in the order of
+ * pages, chunk by chunk: twins of what another guest sent are told in the order of that guest, and slots are mapped in order for half the price.
  */
 #define MOST_GATHERED (128u << 10)
 struct scan_gathered {
 	struct share_item *items; /* done to sorted - 1 are being merged, and in order; sorted to nr - 1 have come since */
 	uint32_t nr, room, sorted, done;
-	uint64_t last_ns; /* when the last one came */
+	uint64_t first_ns, last_ns; /* when the first and the last one came that are not sorted yet */
 };
 
 struct scan_pass {
@@ -113,6 +114,8 @@ void merge_answers(struct scanner *s, const struct dedup_event *event);
 void merge_twins(struct scanner *s, const struct dedup_event *event);
 /* Merges some of what was gathered. Returns false when they can wait; *wait_ns: for how long at most. */
 bool merge_gathered(struct scanner *s, uint64_t *wait_ns);
+/* The scanner ends: what was gathered is the daemon's again. */
+void merge_give_back(struct scanner *s);
 /* Sends some of the contents that were asked for. Returns false when it needs room for a question. */
 bool merge_send(struct scanner *s);
 /* Reads vm.max_map_count, raises it for a guest of so many pages where it may, and sets most_mappings. */

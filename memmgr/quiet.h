@@ -57,4 +57,9 @@ static inline void quiet_set(uint64_t bits[QUIET_WORDS], uint32_t page)
 	bits[page % QUIET_PAGES / 64] |= 1ull << page % 64;
 }
 
+static inline void quiet_clear(uint64_t bits[QUIET_WORDS], uint32_t page)
+{
+	bits[page % QUIET_PAGES / 64] &= ~(1ull << page % 64);
+}
+
 #endif
