@@ -183,6 +183,7 @@ static void gather(struct scanner *s, const struct share_item *items, size_t nr)
 {
 	struct scan_gathered *g = &s->gathered;
 	uint64_t now = scan_now_ns();
+	s->rests = false;
 	bool room = g->nr + nr <= g->room || make_room(g, nr);
 	for (size_t i = 0; i < nr; i++) {
 		uint64_t *coming = chunk_of(s, items[i].page)->coming;

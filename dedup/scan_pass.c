@@ -19,6 +19,7 @@ enum {
 	FEW_FAULTS = 256,     /* one for so many mappings is not worth a look at all of them, */
 	LEAST_FAULTS = 4096,  /* nor is one for so many pages worth a pass */
 	MOST_REST = 15,
+	AT_ONCE = 256,     /* chunks that are passed over without asking what the daemon says */
 	SURE_PASSES = 256, /* every so many look at everything, whatever the count of faults says */
 };
 
@@ -244,9 +245,12 @@ static void pass_end(struct scanner *s)
 	else
 		s->pass_ms = s->now.pass_ms;
 	s->next_pass_ns = p->begun_ns + s->pass_ms * 1000000;
-	if (p->offered == 0 && s->to_send.nr == 0 && s->gathered.nr == 0) {
+	if (p->offered || s->to_send.nr || s->gathered.nr) {
+		s->rests = false;
+	} else if (!s->rests) {
 		dedup_client_rest(s->client);
 		share_rest(s->mm);
+		s->rests = true;
 	}
 }
 
@@ -263,6 +267,19 @@ static void decide_rest(struct scan_chunk *c, unsigned again, unsigned nr_quiet)
 	c->rest_left = c->rest;
 }
 
+/* Whether there was nothing to look for. */
+static bool pass_over(struct scanner *s, uint32_t chunk)
+{
+	struct scan_chunk *c = &s->chunks[chunk];
+	if (!c->rest_left && (c->due || s->pass.looks_at_all))
+		return false;
+	collect(s, chunk, s->pass.collects);
+	c->rest_left -= c->rest_left > 0;
+	s->pass.lone += count(c->lone);
+	s->pass.skipped += c->is_huge && !s->pass.take_huge ? QUIET_PAGES : 0;
+	return true;
+}
+
 static void look_at(struct scanner *s, uint32_t chunk)
 {
 	struct scan_chunk *c = &s->chunks[chunk];
@@ -271,12 +288,6 @@ static void look_at(struct scanner *s, uint32_t chunk)
 	struct quiet_chunk seen;
 	uint64_t quiet[QUIET_WORDS];
 	collect(s, chunk, s->pass.collects);
-	if (c->rest_left || !(c->due || s->pass.looks_at_all)) {
-		c->rest_left -= c->rest_left > 0;
-		s->pass.lone += count(c->lone);
-		s->pass.skipped += c->is_huge && !s->pass.take_huge ? QUIET_PAGES : 0;
-		return;
-	}
 	int ret = quiet_look(s->mm, chunk, s->pass.take_huge ? QUIET_TAKE_HUGE : QUIET_KEEP_HUGE, &seen);
 	if (ret == -ENXIO)
 		return;
@@ -314,6 +325,13 @@ static void look_at(struct scanner *s, uint32_t chunk)
 
 bool pass_step(struct scanner *s)
 {
+	unsigned over = 0;
+	while (over < AT_ONCE && s->pass.chunk < s->nr_chunks && pass_over(s, s->pass.chunk)) {
+		s->pass.chunk++;
+		over++;
+	}
+	if (over == AT_ONCE)
+		return true;
 	bool is_last = s->pass.chunk == s->nr_chunks;
 	if ((is_last || s->offers.nr + QUIET_PAGES > DEDUP_CLIENT_BATCH) && !send_offers(s))
 		return false;

@@ -84,6 +84,7 @@ struct scanner {
 	uint64_t credit_wall, credit_cpu; /* since when CPU time is counted against the limit */
 	uint64_t retry_ns;                /* when to look for the daemon again */
 	uint32_t most_mappings;
+	bool rests;              /* nothing was found since what sharing needs for a moment only was given back */
 	bool ready;              /* the daemon answers, and all claims are made */
 	struct share_item *held; /* what is being claimed, in the order of slots; NULL: nothing is */
 	size_t nr_held, claimed;

@@ -40,6 +40,7 @@ static int scan(int fd, enum page_scan_what what, uint64_t *at, uint64_t end, st
 		arg.category_inverted = PAGE_IS_FILE;
 		arg.category_mask = PAGE_IS_FILE;
 		arg.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
+		arg.return_mask |= PAGE_IS_WRITTEN | PAGE_IS_PFNZERO;
 	} else if (what == PAGE_SCAN_HUGE) {
 		arg.category_mask = PAGE_IS_PRESENT | PAGE_IS_HUGE;
 	} else {
@@ -51,7 +52,9 @@ static int scan(int fd, enum page_scan_what what, uint64_t *at, uint64_t end, st
 	return ret;
 }
 
-int page_scan(int fd, const void *hva, uint32_t nr, enum page_scan_what what, struct page_scan_run *runs, unsigned max)
+/* *span: from the first page that was written to the last. */
+static int find(int fd, const void *hva, uint32_t nr, enum page_scan_what what, struct page_scan_run *runs, unsigned max,
+		struct page_scan_run *span)
 {
 	enum { AT_ONCE = 64 };
 	struct page_region regions[AT_ONCE];
@@ -64,6 +67,10 @@ int page_scan(int fd, const void *hva, uint32_t nr, enum page_scan_what what, st
 		for (int i = 0; i < ret; i++) {
 			uint32_t first = (uint32_t)((regions[i].start - start) / GUEST_PAGE_SIZE);
 			uint32_t pages = (uint32_t)((regions[i].end - regions[i].start) / GUEST_PAGE_SIZE);
+			if ((regions[i].categories & (PAGE_IS_WRITTEN | PAGE_IS_PFNZERO)) == PAGE_IS_WRITTEN) {
+				span->first = span->nr ? span->first : first;
+				span->nr = first + pages - span->first;
+			}
 			if (found && runs[found - 1].first + runs[found - 1].nr == first)
 				runs[found - 1].nr += pages;
 			else
@@ -71,6 +78,18 @@ int page_scan(int fd, const void *hva, uint32_t nr, enum page_scan_what what, st
 		}
 	}
 	return (int)found;
+}
+
+int page_scan(int fd, const void *hva, uint32_t nr, enum page_scan_what what, struct page_scan_run *runs, unsigned max)
+{
+	struct page_scan_run written = {0};
+	return find(fd, hva, nr, what, runs, max, &written);
+}
+
+int page_scan_private(int fd, const void *hva, uint32_t nr, struct page_scan_run *runs, unsigned max, struct page_scan_run *written)
+{
+	*written = (struct page_scan_run){0};
+	return find(fd, hva, nr, PAGE_SCAN_PRIVATE, runs, max, written);
 }
 
 int64_t page_scan_count(int fd, const void *hva, uint64_t nr)

@@ -24,6 +24,12 @@ enum page_scan_what {
 };
 /* Finds such pages among nr from hva on; runs in order, at most max. Returns how many, or -errno. */
 int page_scan(int fd, const void *hva, uint32_t nr, enum page_scan_what what, struct page_scan_run *runs, unsigned max);
+/*
+ * PAGE_SCAN_PRIVATE; and, at no further cost, *written: from the first of these pages that counts as written (write_track.h), or was
+ * never tracked, to the last one; nr is 0 when there is none. Of runs beyond max nothing is known.
+ */
+int page_scan_private(int fd, const void *hva, uint32_t nr, struct page_scan_run *runs, unsigned max,
+		      struct page_scan_run *written);
 /* Counts pages that are present. Returns pages or -errno. */
 int64_t page_scan_count(int fd, const void *hva, uint64_t nr);
 

@@ -104,12 +104,16 @@ struct chunk {
 	uint16_t in_pool;    /* pages that lie in a mapping of the pool: SHARED, or RESIDENT as a private copy (share.h) */
 	uint16_t owed;       /* pages whose slot is no longer needed, which nobody was told yet */
 	uint16_t mappings;   /* that its pages in the pool make of it, but for one */
-	uint8_t around;      /* touches of limbo since pages were taken: so many more come back with the next (1 << around) */
-	bool limbo_huge;     /* its limbo mapping may hold a huge page */
-	_Atomic bool whole;  /* it is being brought back as a whole: whoever waits for a page of it is woken then */
-	bool armed;          /* userfaultfd tells of missing pages; */
-	bool merged;         /* pages of it came to map slots, or were dropped as zero, since it was last looked at */
-	bool arm_again;      /* not of all that was mapped since: nothing more may be taken before it does */
+	uint16_t
+		written; /* what is known from a look at what was broken, if `looked`: nothing was written but some of nr_written pages, */
+	uint16_t nr_written; /* from this one on */
+	bool looked;
+	uint8_t around;     /* touches of limbo since pages were taken: so many more come back with the next (1 << around) */
+	bool limbo_huge;    /* its limbo mapping may hold a huge page */
+	_Atomic bool whole; /* it is being brought back as a whole: whoever waits for a page of it is woken then */
+	bool armed;         /* userfaultfd tells of missing pages; */
+	bool merged;        /* pages of it came to map slots, or were dropped as zero, since it was last looked at */
+	bool arm_again;     /* not of all that was mapped since: nothing more may be taken before it does */
 };
 
 struct page_table {

@@ -89,6 +89,26 @@ static int find_written(struct memmgr *mm, struct chunk *c, struct quiet_chunk *
 	return 0;
 }
 
+/* The same, where somebody has just looked: only what may have been written needs to be protected again, in one step and without a look. */
+static int find_written_again(struct memmgr *mm, struct chunk *c, struct quiet_chunk *seen)
+{
+	struct write_run runs[CHUNK_PAGES];
+	uint32_t end = c->written + c->nr_written;
+	for (uint32_t at = c->written, n; at < end && (n = next_tracked(mm, c, seen, &at)) > 0 && at < end; at += n) {
+		uint64_t from = 0;
+		n = n < end - at ? n : end - at;
+		int nr = write_track_harvest(mm->pagemap, c->hva + (uint64_t)at * GUEST_PAGE_SIZE, n, &from, runs, n);
+		if (nr < 0) {
+			/* Something is not registered; what was protected before it was found is not told. */
+			set_run(seen->written, c->written, c->nr_written);
+			return find_written(mm, c, seen);
+		}
+		for (int i = 0; i < nr; i++)
+			set_run(seen->written, at + runs[i].first, runs[i].nr);
+	}
+	return 0;
+}
+
 /*
  * A chunk that was armed for merging has come to rest: nothing of it is missing, and new pages need not be told of. The kernel forgets
  * what it tracked with that; what is written between the look before and the new beginning is not found until it is written again.
@@ -125,7 +145,8 @@ int quiet_look(struct memmgr *mm, uint32_t chunk, enum quiet_huge huge, struct q
 		found->nr_shared++;
 	}
 	if (ret == 0 || (ret > 0 && huge == QUIET_TAKE_HUGE))
-		ret = find_written(mm, c, found);
+		ret = c->looked && !c->merged ? find_written_again(mm, c, found) : find_written(mm, c, found);
+	c->looked = false;
 	if (c->armed && !c->merged)
 		disarm(mm, c, found);
 	c->merged = false;
@@ -176,8 +197,10 @@ int quiet_read(struct memmgr *mm, uint32_t chunk, uint64_t wanted[QUIET_WORDS], 
 		lock_take(&c->lock);
 		if (c->missing && !plain && !(plain = malloc(QUIET_READ * (size_t)GUEST_PAGE_SIZE)))
 			ret = -ENOMEM;
+		/* Mappings cost time each: no further than from the first page to the last. */
+		uint32_t first = (uint32_t)__builtin_ctzll(wanted[word]), last = 63 - (uint32_t)__builtin_clzll(wanted[word]);
 		if (ret == 0)
-			ret = find_present(mm, c, word * 64, 64, present);
+			ret = find_present(mm, c, word * 64 + first, last - first + 1, present);
 		for (uint64_t left = ret == 0 ? wanted[word] : 0; left; left &= left - 1) {
 			uint32_t page = chunk * CHUNK_PAGES + word * 64 + (uint32_t)__builtin_ctzll(left);
 			uint8_t *room = plain ? plain + nr * GUEST_PAGE_SIZE : NULL;

@@ -215,9 +215,15 @@ static struct share_item collect_page(struct memmgr *mm, uint32_t page)
 static size_t collect_chunk(struct memmgr *mm, struct chunk *c, uint32_t *at, bool look, struct share_item *out, size_t max)
 {
 	uint32_t first = *at - *at % CHUNK_PAGES;
-	struct page_scan_run runs[CHUNK_PAGES / 2 + 1];
+	struct page_scan_run runs[CHUNK_PAGES / 2 + 1], written;
 	size_t found = 0;
-	int nr = look && c->in_pool ? page_scan(mm->pagemap, c->hva, CHUNK_PAGES, PAGE_SCAN_PRIVATE, runs, CHUNK_PAGES / 2 + 1) : 0;
+	int nr = 0;
+	if (look && c->in_pool) {
+		nr = page_scan_private(mm->pagemap, c->hva, CHUNK_PAGES, runs, CHUNK_PAGES / 2 + 1, &written);
+		c->looked = nr >= 0;
+		c->written = (uint16_t)written.first;
+		c->nr_written = (uint16_t)written.nr;
+	}
 	/* What the kernel does not tell now is found the next time. */
 	bool broken[CHUNK_PAGES] = {false};
 	for (int r = 0; r < nr; r++)
