@@ -18,15 +18,15 @@ BASE_CFLAGS := -std=gnu11 -D_GNU_SOURCE -I. -fno-strict-aliasing -pthread -fPIE 
 HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2
 SAN_CFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer -DDEBUG,$(HARDEN))
 ALL_CFLAGS := $(BASE_CFLAGS) $(CFLAGS) $(SAN_CFLAGS)
-LDLIBS := -lev -luring -ljansson -l:liblz4.a -lzstd -lsodium -ldl -lm
+LDLIBS := -lev -luring -ljansson -lncursesw -ltinfo -l:liblz4.a -lzstd -lsodium -ldl -lm
 ALL_LDFLAGS := -pie -Wl,-z,relro -Wl,--as-needed $(LDFLAGS)
 
 # Layers, lowest first; what each may include is in scripts/layers.txt.
 LAYERS := base hv memmgr virtio balloon dedup vmm
-# The daemon is one more program on the lower ones.
-SRCS := $(sort $(wildcard $(LAYERS:%=%/*.c) host/*.c))
+# The daemon and the admin's command are two more programs on the lower ones.
+SRCS := $(sort $(wildcard $(LAYERS:%=%/*.c) host/*.c cli/*.c))
 OBJS := $(SRCS:%.c=$(BUILD)/%.o) $(BUILD)/vmm/dsdt_table.o
-MAINS := vmm/main.o host/main.o
+MAINS := vmm/main.o host/main.o cli/main.o
 # All but main, for tests; programs take from it what they use of dedup/. An archive, so that a test with a fake of its own
 # (tests/unit/fake_machine.h) leaves the real one out.
 PARTS := $(BUILD)/libparts.a
@@ -38,13 +38,17 @@ NATIVE_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/native/test_%.c,
 CHECK_LIBS := -lcheck -lsubunit -lrt -lpthread
 FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-all: $(BUILD)/pagoda-vmm $(BUILD)/pagodad ## build everything that is installed
+all: $(BUILD)/pagoda-vmm $(BUILD)/pagodad $(BUILD)/pagoda ## build everything that is installed
 
-$(BUILD)/pagoda-vmm: $(filter-out $(BUILD)/dedup/% $(BUILD)/host/%,$(OBJS)) $(PARTS)
+$(BUILD)/pagoda-vmm: $(filter-out $(BUILD)/dedup/% $(BUILD)/host/% $(BUILD)/cli/%,$(OBJS)) $(PARTS)
 	$(call say,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/pagodad: $(filter $(BUILD)/host/%,$(OBJS)) $(PARTS)
+	$(call say,LD)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/pagoda: $(filter $(BUILD)/cli/%,$(OBJS)) $(PARTS)
 	$(call say,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -163,11 +167,16 @@ format: ## lay out the sources as .clang-format says
 install: all ## install below $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(BUILD)/pagoda-vmm $(DESTDIR)$(PREFIX)/bin/pagoda-vmm
 	install -D -m 755 $(BUILD)/pagodad $(DESTDIR)$(PREFIX)/sbin/pagodad
+	install -D -m 755 $(BUILD)/pagoda $(DESTDIR)$(PREFIX)/bin/pagoda
+	install -D -m 644 cli/pagoda.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pagoda
+	install -D -m 644 man/pagoda.1 $(DESTDIR)$(PREFIX)/share/man/man1/pagoda.1
 	install -D -m 644 man/pagodad.8 $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8
 	install -D -m 644 man/pagoda-vmm.1 $(DESTDIR)$(PREFIX)/share/man/man1/pagoda-vmm.1
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/pagoda-vmm $(DESTDIR)$(PREFIX)/share/man/man1/pagoda-vmm.1 \
+		$(DESTDIR)$(PREFIX)/bin/pagoda $(DESTDIR)$(PREFIX)/share/man/man1/pagoda.1 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/pagoda \
 		$(DESTDIR)$(PREFIX)/sbin/pagodad $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8
 
 clean: ## remove build/

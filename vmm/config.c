@@ -231,13 +231,13 @@ static int unknown_option(const char *given, const char *name, struct error *err
 	for (size_t i = 0; i < sizeof(other_ways) / sizeof(other_ways[0]); i++)
 		if (!strcmp(other_ways[i].name, name))
 			return error_set(err, EINVAL, "%s: no such option; %s", given, other_ways[i].instead);
-	struct options_nearest nearest;
+	struct nearest nearest;
 	char hint[100];
-	options_nearest_start(&nearest, name);
+	nearest_start(&nearest, name);
 	for (size_t i = 0; i < NR_OPTIONS; i++)
-		options_nearest_try(&nearest, options[i].name);
-	return error_set(err, EINVAL, "%.60s: no such option%s%s", given, options_nearest_hint(&nearest, "-", hint, sizeof(hint)),
-			 options_nearest_name(&nearest) ? "" : "; -help lists ours");
+		nearest_try(&nearest, options[i].name);
+	return error_set(err, EINVAL, "%.60s: no such option%s%s", given, nearest_hint(&nearest, "-", hint, sizeof(hint)),
+			 nearest_name(&nearest) ? "" : "; -help lists ours");
 }
 
 /* Reads argv from *at on: an option and its argument. */

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/nearest.h"
 #include "vmm/dedup_settings.h"
-#include "vmm/options_nearest.h"
 #include "vmm/qmp.h"
 
 #define MAX_LINE 1024
@@ -115,13 +115,13 @@ static void print_topics(struct hmp_call *call)
 
 static void unknown(struct hmp_call *call, const char *prefix, const struct hmp_command *table, size_t nr, const char *name)
 {
-	struct options_nearest nearest;
+	struct nearest nearest;
 	char hint[100];
-	options_nearest_start(&nearest, name);
+	nearest_start(&nearest, name);
 	for (size_t i = 0; i < nr; i++)
-		options_nearest_try(&nearest, table[i].name);
+		nearest_try(&nearest, table[i].name);
 	monitor_text_printf(call->out, "unknown command: '%s%.100s'%s\n", prefix, name,
-			    options_nearest_hint(&nearest, prefix, hint, sizeof(hint)));
+			    nearest_hint(&nearest, prefix, hint, sizeof(hint)));
 }
 
 static void run_help(struct hmp_call *call)

@@ -18,8 +18,8 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "vmm/config.h"
-#include "vmm/options_nearest.h"
 
 /* --- lex --- */
 

@@ -403,16 +403,16 @@ static struct option_drive *find_drive(struct options *o, const char *id)
 
 static int no_such_drive(struct options *o, const char *id, struct error *err)
 {
-	struct options_nearest nearest;
+	struct nearest nearest;
 	char hint[100];
-	options_nearest_start(&nearest, id);
+	nearest_start(&nearest, id);
 	for (size_t i = 0; i < o->nr_drives; i++)
 		if (o->drives[i].id)
-			options_nearest_try(&nearest, o->drives[i].id);
+			nearest_try(&nearest, o->drives[i].id);
 	for (size_t i = 0; i < o->nr_nodes; i++)
-		options_nearest_try(&nearest, o->nodes[i].name);
+		nearest_try(&nearest, o->nodes[i].name);
 	return error_set(err, EINVAL, "drive=%.60s: there is no such -drive or -blockdev%s", id,
-			 options_nearest_hint(&nearest, "", hint, sizeof(hint)));
+			 nearest_hint(&nearest, "", hint, sizeof(hint)));
 }
 
 static int check_block_sizes(struct config_disk *disk, const struct option_blk_device *blk, struct error *err)

@@ -103,11 +103,11 @@ int options_chardev(struct options *o, const char *argument, struct error *err)
 		*o->done = true;
 		return 0;
 	}
-	struct options_nearest nearest;
-	options_nearest_start(&nearest, name ? name : "");
+	struct nearest nearest;
+	nearest_start(&nearest, name ? name : "");
 	for (size_t i = 0; i < NR_BACKENDS; i++) {
 		struct option_chardev chardev = {.backend = NULL};
-		options_nearest_try(&nearest, backends[i].name);
+		nearest_try(&nearest, backends[i].name);
 		if (!name || strcmp(name, backends[i].name) != 0)
 			continue;
 		ret = options_apply(&backends[i].table, kv, &chardev, err);
@@ -115,7 +115,7 @@ int options_chardev(struct options *o, const char *argument, struct error *err)
 	}
 	char hint[100];
 	return error_set(err, EINVAL, "chardev \"%.60s\": we have null, stdio, file, pty and socket%s", name ? name : "",
-			 options_nearest_hint(&nearest, "", hint, sizeof(hint)));
+			 nearest_hint(&nearest, "", hint, sizeof(hint)));
 }
 
 /* "tcp:HOST:PORT,server=on": the part before the first comma of a short form. An IPv6 address stands in brackets. */
@@ -301,13 +301,13 @@ int options_use_chardev(struct options *o, const char *id, const char *user, uns
 {
 	struct option_chardev *chardev = find_chardev(o, id);
 	if (!chardev) {
-		struct options_nearest nearest;
+		struct nearest nearest;
 		char hint[100];
-		options_nearest_start(&nearest, id);
+		nearest_start(&nearest, id);
 		for (size_t i = 0; i < o->nr_chardevs; i++)
-			options_nearest_try(&nearest, o->chardevs[i].id);
+			nearest_try(&nearest, o->chardevs[i].id);
 		return error_set(err, EINVAL, "%s: there is no chardev \"%.60s\"%s", user, id,
-				 options_nearest_hint(&nearest, "", hint, sizeof(hint)));
+				 nearest_hint(&nearest, "", hint, sizeof(hint)));
 	}
 	if (chardev->nr_users && chardev->mux != OPTION_ON)
 		return error_set(err, EINVAL, "%s: chardev \"%.60s\" is in use by %s; mux=on lets several share it", user, id,

@@ -103,17 +103,16 @@ static const struct {
 
 static int unknown_driver(const char *name, struct error *err)
 {
-	struct options_nearest nearest;
+	struct nearest nearest;
 	char hint[100];
 	for (size_t i = 0; i < sizeof(other_drivers) / sizeof(other_drivers[0]); i++)
 		if (!strcmp(name, other_drivers[i].name))
 			return error_set(err, EINVAL, "there is no %s; we have %s", name, other_drivers[i].ours);
-	options_nearest_start(&nearest, name);
+	nearest_start(&nearest, name);
 	for (size_t i = 0; i < NR_DRIVERS; i++)
-		options_nearest_try(&nearest, drivers[i].name);
-	return error_set(err, EINVAL, "there is no device \"%.60s\"%s%s", name,
-			 options_nearest_hint(&nearest, "", hint, sizeof(hint)),
-			 options_nearest_name(&nearest) ? "" : "; -device help lists ours");
+		nearest_try(&nearest, drivers[i].name);
+	return error_set(err, EINVAL, "there is no device \"%.60s\"%s%s", name, nearest_hint(&nearest, "", hint, sizeof(hint)),
+			 nearest_name(&nearest) ? "" : "; -device help lists ours");
 }
 
 static const struct driver *find_driver(const char *name)
@@ -245,16 +244,16 @@ int options_object(struct options *o, const char *argument, struct error *err)
 		return 0;
 	}
 	const char *name = keyvals_get(kv, "qom-type");
-	struct options_nearest nearest;
+	struct nearest nearest;
 	char hint[100];
-	options_nearest_start(&nearest, name ? name : "");
+	nearest_start(&nearest, name ? name : "");
 	for (size_t i = 0; i < NR_OBJECT_KINDS; i++) {
 		if (name && !strcmp(name, object_kinds[i].name))
 			return add_object(o, &object_kinds[i], kv, err);
-		options_nearest_try(&nearest, object_kinds[i].name);
+		nearest_try(&nearest, object_kinds[i].name);
 	}
 	return error_set(err, EINVAL, "object \"%.60s\": we have rng-random, rng-builtin and memory-backend-ram%s",
-			 name ? name : "", options_nearest_hint(&nearest, "", hint, sizeof(hint)));
+			 name ? name : "", nearest_hint(&nearest, "", hint, sizeof(hint)));
 }
 
 struct option_object *options_use_object(struct options *o, const char *id, struct error *err)

@@ -267,13 +267,13 @@ static int resolve_net_device(struct options *o, const struct option_device *dev
 		return error_set(err, EINVAL, "needs netdev=");
 	struct option_netdev *netdev = find_netdev(o, net->netdev);
 	if (!netdev) {
-		struct options_nearest nearest;
+		struct nearest nearest;
 		char hint[100];
-		options_nearest_start(&nearest, net->netdev);
+		nearest_start(&nearest, net->netdev);
 		for (size_t i = 0; i < o->nr_netdevs; i++)
-			options_nearest_try(&nearest, o->netdevs[i].id);
+			nearest_try(&nearest, o->netdevs[i].id);
 		return error_set(err, EINVAL, "netdev=%.60s: there is no such -netdev%s", net->netdev,
-				 options_nearest_hint(&nearest, "", hint, sizeof(hint)));
+				 nearest_hint(&nearest, "", hint, sizeof(hint)));
 	}
 	if (netdev->used)
 		return error_set(err, EINVAL, "netdev=%s is in use by an earlier -device", net->netdev);

@@ -226,13 +226,13 @@ static bool is_switch(const struct property *p)
 
 static int unknown_property(const struct property_table *table, const char *name, struct error *err)
 {
-	struct options_nearest nearest;
+	struct nearest nearest;
 	char hint[100];
-	options_nearest_start(&nearest, name);
+	nearest_start(&nearest, name);
 	for (size_t i = 0; i < table->nr; i++)
-		options_nearest_try(&nearest, table->properties[i].name);
+		nearest_try(&nearest, table->properties[i].name);
 	return error_set(err, EINVAL, "%s has no property \"%.60s\"%s", table->subject, name,
-			 options_nearest_hint(&nearest, "", hint, sizeof(hint)));
+			 nearest_hint(&nearest, "", hint, sizeof(hint)));
 }
 
 int options_apply(const struct property_table *table, const struct keyvals *kv, void *target, struct error *err)

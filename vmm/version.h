@@ -2,7 +2,7 @@
 #ifndef VMM_VERSION_H
 #define VMM_VERSION_H
 
-#define PAGODA_VERSION "0.1.0"
+#include "base/version.h"
 
 /* The QEMU release whose command line and QMP ours follow; QMP clients choose what they send by it. */
 #define PAGODA_QEMU_MAJOR 7

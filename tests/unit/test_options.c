@@ -272,11 +272,11 @@ END_TEST
 static const char *nearest_of(const char *typed)
 {
 	static const char *const names[] = {"drive", "device", "kernel", "netdev", "smp", "no-reboot", "m"};
-	struct options_nearest n;
-	options_nearest_start(&n, typed);
+	struct nearest n;
+	nearest_start(&n, typed);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		options_nearest_try(&n, names[i]);
-	return options_nearest_name(&n) ? options_nearest_name(&n) : "nothing";
+		nearest_try(&n, names[i]);
+	return nearest_name(&n) ? nearest_name(&n) : "nothing";
 }
 
 START_TEST(the_nearest_name_is_what_was_meant)

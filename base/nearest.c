@@ -4,7 +4,7 @@
  * Distance: the fewest insertions, deletions, substitutions and swaps of neighbours that make one of the other (optimal string
  * alignment, after F. Damerau, "A technique for computer detection and correction of spelling errors", 1964).
  */
-#include "vmm/options_nearest.h"
+#include "base/nearest.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -36,12 +36,12 @@ static unsigned distance(const char *a, size_t a_len, const char *b, size_t b_le
 	return rows[a_len % 3][b_len];
 }
 
-void options_nearest_start(struct options_nearest *n, const char *typed)
+void nearest_start(struct nearest *n, const char *typed)
 {
-	*n = (struct options_nearest){.typed = typed};
+	*n = (struct nearest){.typed = typed};
 }
 
-void options_nearest_try(struct options_nearest *n, const char *name)
+void nearest_try(struct nearest *n, const char *name)
 {
 	size_t typed_len = strlen(n->typed), name_len = strlen(name);
 	if (typed_len < 2 || typed_len > MAX_NAME || name_len > MAX_NAME)
@@ -60,12 +60,12 @@ void options_nearest_try(struct options_nearest *n, const char *name)
 	}
 }
 
-const char *options_nearest_name(const struct options_nearest *n)
+const char *nearest_name(const struct nearest *n)
 {
 	return n->best;
 }
 
-const char *options_nearest_hint(const struct options_nearest *n, const char *prefix, char *buf, size_t size)
+const char *nearest_hint(const struct nearest *n, const char *prefix, char *buf, size_t size)
 {
 	if (n->best)
 		snprintf(buf, size, "; did you mean %s%s?", prefix, n->best);
