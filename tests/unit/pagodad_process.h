@@ -104,7 +104,7 @@ static ssize_t pagodad_ask(int fd, const void *message, size_t len, void *answer
 	return got < 0 ? 0 : got;
 }
 
-static struct protocol_status pagodad_status(void)
+static inline struct protocol_status pagodad_status(void)
 {
 	struct protocol_header question = {.type = PROTOCOL_ASK_STATUS, .number = 7};
 	struct {
