@@ -13,7 +13,7 @@ $(FAULTY_VMM): $(filter-out $(BUILD)/dedup/% $(BUILD)/host/%,$(OBJS)) $(FAULTY_D
 
 native-tests: $(FAULTY_VMM)
 
-soak: $(SOAK) $(FAULTY_VMM) $(BUILD)/pagoda-vmm guests ## soak the memory manager with micro-guests for SOAK_SECONDS (600)
+soak: $(SOAK) $(FAULTY_VMM) $(BUILD)/pagoda-vmm $(BUILD)/pagodad guests ## soak memory manager and shared pages with micro-guests for SOAK_SECONDS (600)
 	@SOAK_SECONDS=$(or $(SOAK_SECONDS),600) CK_RUN_CASE=soak $(SOAK)
 
 .PHONY: soak
