@@ -163,34 +163,35 @@ class Installing:
             guest.qmp.call("stop")
         time.sleep(1)
         for guest in self.guests:
-            for start, end in self.memory_of(guest.vmm.pid):
-                with open(f"/proc/{guest.vmm.pid}/mem", "rb", buffering=0) as file:
+            with open(f"/proc/{guest.vmm.pid}/mem", "rb", buffering=0) as file:
+                for start, end, of_pool in self.memory_of(guest.vmm.pid):
                     for page, entry in enumerate(oracle.pagemap(guest.vmm.pid, start, (end - start) // PAGE)):
-                        if not entry & oracle.PRESENT:
+                        # A slot is in the page tables only when it was touched after it was mapped.
+                        if not (entry & oracle.PRESENT or of_pool):
                             continue
                         content = os.pread(file.fileno(), PAGE, start + page * PAGE)
                         if content != zero:
                             nr += 1
                             contents.add(hash(content))
-                        if not entry & oracle.FILE and not (content == zero and is_zero_page(entry & oracle.FRAME)):
+                        is_own = entry & oracle.PRESENT and not entry & oracle.FILE
+                        if is_own and not (content == zero and is_zero_page(entry & oracle.FRAME)):
                             frames.add(entry & oracle.FRAME)
             say(f"{self.name}: {guest.name} weighed: {nr} pages with content until now, {len(contents)} contents, {len(frames)} frames")
         return nr, len(contents), len(frames)
 
     @staticmethod
     def memory_of(pid):
-        """Where guest RAM lies: the mapping of its size, or what has become of it: mappings that follow each other without a gap."""
-        ranges = []
+        """Where guest RAM lies: the mapping of its size, or what has become of it: mappings that follow each other without a gap, each with whether it is the pool's."""
+        groups = []
         for line in pathlib.Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines():
             words = line.split()
             start, end = (int(x, 16) for x in words[0].split("-"))
             if words[1] != "rw-p" or (len(words) > 5 and "memfd" not in words[5]):
                 continue
-            if ranges and ranges[-1][1] == start:
-                ranges[-1][1] = end
-            else:
-                ranges.append([start, end])
-        return [(start, end) for start, end in ranges if end - start >= MIB << 20]
+            if not groups or groups[-1][-1][1] != start:
+                groups.append([])
+            groups[-1].append((start, end, len(words) > 5))
+        return [mapping for group in groups if group[-1][1] - group[0][0] >= MIB << 20 for mapping in group]
 
     def mappings(self):
         """Of the pool, in all guests."""
