@@ -467,7 +467,7 @@ static struct vm_process *start_vmm(const struct plan *plan, uint64_t seed, unsi
 	char append[100], faults[400], disk[40], swap[40], qmp[40], dedup[300] = "";
 	struct vm_process *vm;
 
-	snprintf(append, sizeof(append), "seed=%llu ms=%u common=%u", (unsigned long long)seed, ms, COMMON);
+	snprintf(append, sizeof(append), "seed=%llu ms=%u common=%d", (unsigned long long)seed, ms, COMMON);
 	if (!plan->alone)
 		snprintf(dedup, sizeof(dedup), "-dedup socket=%s,domain=soak,guest=%s,cpu=15,pass=100,huge=on", pagodad_socket,
 			 plan->name);
