@@ -108,6 +108,8 @@ int machine_memory_bind_node(struct machine *m, unsigned node, uint64_t host_nod
 			     struct error *err);
 int machine_memory_count_node(struct machine *m, unsigned node, struct numa_count *count, struct error *err);
 int machine_memory_prewarm(struct machine *m, struct error *err);
+/* The descriptor of memmgr_stats_fd(). */
+int machine_memory_stats_fd(struct machine *m, struct error *err);
 /*
  * Takes up to that many bytes (0: all) of the guest's resident memory at once, up to the tier. It stops after half a second, so that monitors
  * and guest are served, and goes on from there when it is called again; *complete says whether it got through.

@@ -390,6 +390,8 @@ START_TEST(memory_is_described_by_settings_statistics_and_failure)
 	json_decref(message);
 	send("{\"execute\": \"query-memory-size-summary\"}");
 	expect("{\"return\":{\"base-memory\":268435456,\"plugged-memory\":0}}");
+	send("{\"execute\": \"query-memory-stats-page\"}");
+	expect("{\"return\":{\"fd\":5}}");
 }
 END_TEST
 
