@@ -489,8 +489,7 @@ static void answer_sharing(struct peer *p)
 static int answer_status(struct peer *p, const struct protocol_header *h)
 {
 	struct protocol_status status;
-	broker_status(p->server->broker, &status);
-	status.refused = p->server->refused;
+	dedup_server_status(p->server, &status);
 	return reply(p, header(PROTOCOL_STATUS, 1, h->number), &status, sizeof(status));
 }
 

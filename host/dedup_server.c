@@ -436,3 +436,9 @@ void dedup_server_destroy(struct dedup_server *s)
 	free(s->path);
 	mem_free(s);
 }
+
+void dedup_server_status(const struct dedup_server *s, struct protocol_status *status)
+{
+	broker_status(s->broker, status);
+	status->refused = s->refused;
+}

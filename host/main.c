@@ -1,39 +1,133 @@
-/* pagodad: the host's daemon. So far it has one service: shared pages. */
+/* pagodad: the host's daemon. It runs guests and is asked about them; and it keeps the pages that they share. */
 #include <errno.h>
 #include <ev.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/log.h"
+#include "host/api.h"
 #include "host/dedup_server.h"
+#include "host/guest.h"
+#include "host/metrics_server.h"
 #include "host/options.h"
+#include "host/service_manager.h"
+
+/* All that the daemon has. Parts that are not there are zero. */
+struct host {
+	struct ev_loop *loop;
+	int lock_fd;
+	struct dedup_server *dedup;
+	struct guests guests;
+	struct api api;
+	struct metrics_server *metrics;
+};
 
 static void on_quit_signal(struct ev_loop *loop, ev_signal *w, int events)
 {
 	(void)events;
-	log_info("terminated by signal %d; VMMs keep their shared pages", w->signum);
+	log_info("terminated by signal %d; guests go on, and keep their shared pages", w->signum);
 	ev_break(loop, EVBREAK_ALL);
+}
+
+/* A descriptor for each guest's process and VMM, and for each that shares pages. */
+static void raise_files(void)
+{
+	struct rlimit files;
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+		files.rlim_cur = files.rlim_max < 65536 ? files.rlim_max : 65536;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
+static int take_lock(const char *run, int *lock_fd, struct error *err)
+{
+	struct stat st;
+	if (mkdir(run, 0755) < 0 && errno != EEXIST)
+		return error_set(err, errno, "--run %s: cannot be made: %s", run, strerror(errno));
+	int dir_fd = open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir_fd < 0 || fstat(dir_fd, &st) < 0) {
+		int ret = error_set(err, errno, "--run %s: %s", run, strerror(errno));
+		if (dir_fd >= 0)
+			close(dir_fd);
+		return ret;
+	}
+	int ret = 0;
+	if (st.st_uid != geteuid() || st.st_mode & 022)
+		ret = error_set(err, EPERM, "--run %s: others than the daemon may write there; chown and chmod 755 it", run);
+	int fd = ret ? -1 : openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (ret == 0 && fd < 0)
+		ret = error_set(err, errno, "%s/lock: %s", run, strerror(errno));
+	close(dir_fd);
+	if (ret)
+		return ret;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		ret = error_set(err, EBUSY, "%s/lock: another daemon runs there; stop that one, or give --run another directory",
+				run);
+		close(fd);
+		return ret;
+	}
+	*lock_fd = fd;
+	return 0;
+}
+
+static int start(struct host *h, const struct host_options *options, struct error *err)
+{
+	static const char *const names[] = {"api", "api-ro"};
+	int sockets[2];
+	int ret = service_manager_sockets(names, sockets, 2, err);
+	if (ret == 0)
+		ret = take_lock(options->run, &h->lock_fd, err);
+	if (ret == 0)
+		ret = dedup_server_create(h->loop, options, &h->dedup, err);
+	if (ret == 0)
+		ret = guests_create(h->loop, options, &h->guests, err);
+	if (ret == 0)
+		ret = api_create(h->loop, options, &h->guests, h->dedup, sockets, &h->api, err);
+	if (ret == 0 && options->metrics)
+		ret = metrics_server_create(h->loop, options->metrics, &h->guests, h->dedup, &h->metrics, err);
+	return ret ? ret : guests_load(&h->guests, err);
+}
+
+static void end(struct host *h)
+{
+	metrics_server_destroy(h->metrics);
+	api_destroy(&h->api);
+	guests_destroy(&h->guests);
+	dedup_server_destroy(h->dedup);
+	if (h->lock_fd >= 0)
+		close(h->lock_fd);
+	ev_loop_destroy(h->loop);
 }
 
 static int run(const struct host_options *options, struct error *err)
 {
 	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 	ev_signal quits[3];
-	struct dedup_server *server;
-	struct ev_loop *loop = ev_default_loop(0);
-	if (!loop)
+	struct host h = {.lock_fd = -1};
+	/* Not the default loop: that one would wait for children in our place. */
+	h.loop = ev_loop_new(0);
+	if (!h.loop)
 		return error_set(err, ENOSYS, "no event loop: epoll is missing");
-	int ret = dedup_server_create(loop, options, &server, err);
-	if (ret)
-		return ret;
 	for (unsigned i = 0; i < 3; i++) {
 		ev_signal_init(&quits[i], on_quit_signal, signals[i]);
-		ev_signal_start(loop, &quits[i]);
+		ev_signal_start(h.loop, &quits[i]);
 	}
-	log_info("shared pages: listening on %s", options->socket);
-	ev_run(loop, 0);
-	dedup_server_destroy(server);
-	return 0;
+	raise_files();
+	int ret = start(&h, options, err);
+	if (ret == 0) {
+		log_info("listening on %s/api; shared pages: on %s", options->run, options->socket);
+		service_manager_notify("READY=1");
+		ev_run(h.loop, 0);
+		service_manager_notify("STOPPING=1");
+	}
+	end(&h);
+	return ret;
 }
 
 int main(int argc, char **argv)

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define VERSION "0.1"
+#include "host/version.h"
 
 static const char help[] =
 	"usage: pagodad [options]\n"
@@ -188,7 +188,7 @@ int host_options_parse(int argc, char **argv, struct host_options *options, bool
 	optind = 0;
 	while (ret == 0 && (option = getopt_long(argc, argv, ":", table, NULL)) != -1) {
 		if (option == HELP || option == SHOW_VERSION) {
-			fputs(option == HELP ? help : "pagodad " VERSION "\n", stdout);
+			fputs(option == HELP ? help : "pagodad " HOST_VERSION "\n", stdout);
 			*done = true;
 			return 0;
 		}
