@@ -573,6 +573,7 @@ static void adopt_running(struct guest *g)
 		guest_let_go(g);
 		return;
 	}
+	g->target = UINT64_MAX; /* not known */
 	char *stopping = guest_run_get(&g->run, "stopping");
 	log_info("%s: found running, process %d", g->definition->name, (int)g->process.pid);
 	if (stopping && sscanf(stopping, "%lf %d", &deadline, &forced) == 2) {

@@ -31,7 +31,8 @@ def cpu_ns(pid, names=None):
 class Pagodad:
     def __init__(self, directory):
         self.socket = f"{directory}/dedup"
-        self.process = subprocess.Popen([PAGODAD, f"--socket={self.socket}", f"--state={directory}/state"], stderr=subprocess.DEVNULL)
+        places = [f"--{name}={directory}/{name}" for name in ("run", "definitions", "logs", "state")]
+        self.process = subprocess.Popen([PAGODAD, f"--socket={self.socket}", "--swap=none", *places], stderr=subprocess.DEVNULL)
         end = time.monotonic() + 10
         while True:
             self.asking = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
