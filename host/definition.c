@@ -11,7 +11,7 @@
 #define MIB (1ull << 20)
 #define MOST_MEMORY (4ull << 40)
 #define SHARES_PER_MIB 10
-#define MOST_SHARES 1000000000
+#define MOST_SHARES 1000000
 
 enum kind {
 	KIND_NAME,
@@ -237,7 +237,8 @@ static json_t *new_uuid(void)
 
 static uint64_t default_shares(const struct definition *d)
 {
-	return d->memory / MIB * SHARES_PER_MIB;
+	uint64_t shares = d->memory / MIB * SHARES_PER_MIB;
+	return shares < MOST_SHARES ? shares : MOST_SHARES;
 }
 
 /* memory is known by now: it stands before what depends on it. *value: NULL where the default is that there is none. */

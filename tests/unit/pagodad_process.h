@@ -112,7 +112,7 @@ static void pagodad_tear_down(void)
 }
 
 /* Sends and receives one message, within ten seconds. Returns its length, 0 at the connection's end. */
-static ssize_t pagodad_ask(int fd, const void *message, size_t len, void *answer, size_t room)
+static inline ssize_t pagodad_ask(int fd, const void *message, size_t len, void *answer, size_t room)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	if (len && send(fd, message, len, MSG_NOSIGNAL) != (ssize_t)len)
@@ -122,7 +122,7 @@ static ssize_t pagodad_ask(int fd, const void *message, size_t len, void *answer
 	return got < 0 ? 0 : got;
 }
 
-static struct protocol_status pagodad_status(void)
+static inline struct protocol_status pagodad_status(void)
 {
 	struct protocol_header question = {.type = PROTOCOL_ASK_STATUS, .number = 7};
 	struct {
