@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -17,12 +16,12 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "host/lock_file.h"
 #include "host/whole_file.h"
 
 #define MOST_FILES 65536
 #define OOM_SCORE "-300" /* behind everything that is not a daemon of the host's */
-#define LOCK_TRIES 500
-#define LOCK_TRY_US 10000
+#define LOCK_PATIENCE_MS 5000
 #define MOST_BYTES (1u << 20)
 
 int guest_run_open(const char *parent, const char *name, struct guest_run *run, struct error *err)
@@ -67,23 +66,6 @@ int guest_run_put(const struct guest_run *run, const char *name, const char *tex
 void guest_run_remove(const struct guest_run *run, const char *name)
 {
 	unlinkat(run->dir_fd, name, 0);
-}
-
-/* Returns a descriptor, or -errno. */
-static int take_lock(const struct guest_run *run, unsigned tries)
-{
-	int fd = openat(run->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return -errno;
-	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		int ret = -errno;
-		if (errno != EWOULDBLOCK || tries-- == 0) {
-			close(fd);
-			return ret;
-		}
-		usleep(LOCK_TRY_US);
-	}
-	return fd;
 }
 
 /* --- starting --- */
@@ -211,7 +193,7 @@ int guest_run_start(struct guest_run *run, const struct definition *definition, 
 	snprintf(pidfile, sizeof(pidfile), "%s/pid", run->path);
 	places->pidfile = pidfile;
 	places->qmp_fd = places->console_fd = -1;
-	lock_fd = take_lock(run, 0);
+	lock_fd = lock_file_take(run->dir_fd, "lock", 0);
 	if (lock_fd < 0) {
 		ret = error_set(err, -lock_fd, "%s/lock: %s", run->path,
 				lock_fd == -EWOULDBLOCK ? "a VMM is being started" : strerror(-lock_fd));
@@ -295,7 +277,7 @@ int guest_run_find(struct guest_run *run, struct process *process, bool *was, st
 	uint64_t start;
 	*was = false;
 	/* A daemon that was killed while it started one: its child goes on, and lets the lock go in a moment. */
-	int lock_fd = take_lock(run, LOCK_TRIES);
+	int lock_fd = lock_file_take(run->dir_fd, "lock", LOCK_PATIENCE_MS);
 	if (lock_fd < 0)
 		return error_set(err, -lock_fd, "%s/lock: %s", run->path, strerror(-lock_fd));
 	char *text = guest_run_get(run, "run");

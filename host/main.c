@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,9 +13,12 @@
 #include "host/api.h"
 #include "host/dedup_server.h"
 #include "host/guest.h"
+#include "host/lock_file.h"
 #include "host/metrics_server.h"
 #include "host/options.h"
 #include "host/service_manager.h"
+
+#define LOCK_PATIENCE_MS 1000
 
 /* All that the daemon has. Parts that are not there are zero. */
 struct host {
@@ -60,20 +62,16 @@ static int take_lock(const char *run, int *lock_fd, struct error *err)
 	int ret = 0;
 	if (st.st_uid != geteuid() || st.st_mode & 022)
 		ret = error_set(err, EPERM, "--run %s: others than the daemon may write there; chown and chmod 755 it", run);
-	int fd = ret ? -1 : openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (ret == 0 && fd < 0)
-		ret = error_set(err, errno, "%s/lock: %s", run, strerror(errno));
-	close(dir_fd);
-	if (ret)
-		return ret;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+	int fd = ret ? ret : lock_file_take(dir_fd, "lock", LOCK_PATIENCE_MS);
+	if (fd == -EWOULDBLOCK)
 		ret = error_set(err, EBUSY, "%s/lock: another daemon runs there; stop that one, or give --run another directory",
 				run);
-		close(fd);
-		return ret;
-	}
-	*lock_fd = fd;
-	return 0;
+	else if (ret == 0 && fd < 0)
+		ret = error_set(err, -fd, "%s/lock: %s", run, strerror(-fd));
+	else if (ret == 0)
+		*lock_fd = fd;
+	close(dir_fd);
+	return ret;
 }
 
 static int start(struct host *h, const struct host_options *options, struct error *err)
