@@ -4,6 +4,7 @@ CC := gcc
 endif
 CLANG ?= clang-14
 PREFIX ?= /usr/local
+UNITS ?= /etc/systemd/system
 SAN ?=
 BUILD := build$(addprefix /,$(SAN))
 
@@ -165,10 +166,16 @@ install: all ## install below $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(BUILD)/pagodad $(DESTDIR)$(PREFIX)/sbin/pagodad
 	install -D -m 644 man/pagodad.8 $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8
 	install -D -m 644 man/pagoda-vmm.1 $(DESTDIR)$(PREFIX)/share/man/man1/pagoda-vmm.1
+	install -d $(DESTDIR)$(UNITS)
+	sed 's|@PREFIX@|$(PREFIX)|' systemd/pagodad.service.in >$(DESTDIR)$(UNITS)/pagodad.service
+	install -m 644 systemd/pagodad.socket systemd/pagodad-ro.socket $(DESTDIR)$(UNITS)
+	install -D -m 644 docs/API.md $(DESTDIR)$(PREFIX)/share/doc/pagoda/API.md
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/pagoda-vmm $(DESTDIR)$(PREFIX)/share/man/man1/pagoda-vmm.1 \
-		$(DESTDIR)$(PREFIX)/sbin/pagodad $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8
+		$(DESTDIR)$(PREFIX)/sbin/pagodad $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8 \
+		$(DESTDIR)$(UNITS)/pagodad.service $(DESTDIR)$(UNITS)/pagodad.socket $(DESTDIR)$(UNITS)/pagodad-ro.socket \
+		$(DESTDIR)$(PREFIX)/share/doc/pagoda/API.md
 
 clean: ## remove build/
 	rm -rf build

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "host/directory.h"
 #include "host/whole_file.h"
 
 #define MOST_BYTES (1u << 20)
@@ -23,23 +24,9 @@ struct definition_cursor {
 
 int definition_store_open(const char *directory, struct definition_store *store, struct error *err)
 {
-	struct stat st;
-	if (mkdir(directory, 0700) < 0 && errno != EEXIST)
-		return error_set(err, errno, "--definitions %s: cannot be made: %s", directory, strerror(errno));
-	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		int ret = error_set(err, errno, "--definitions %s: %s", directory, strerror(errno));
-		if (fd >= 0)
-			close(fd);
-		return ret;
-	}
-	if (st.st_uid != geteuid() || st.st_mode & 022) {
-		close(fd);
-		return error_set(err, EPERM,
-				 "--definitions %s: others than the daemon may write there, and so start what they like; "
-				 "chown and chmod 700 it",
-				 directory);
-	}
+	int fd = directory_open("--definitions", directory, 0700, err);
+	if (fd < 0)
+		return fd;
 	char *path = strdup(directory);
 	if (!path) {
 		close(fd);

@@ -19,7 +19,7 @@ struct definition_damage {
 };
 
 /*
- * Makes the directory if it is missing (its parents must be there), for the owner alone; refuses one where others may write. Returns 0, or -errno with a sentence.
+ * Makes the directory if it is missing, for the owner alone; refuses one where others may write. Returns 0, or -errno with a sentence.
  */
 int definition_store_open(const char *directory, struct definition_store *store, struct error *err);
 void definition_store_close(struct definition_store *store);

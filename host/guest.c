@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/container_of.h"
 #include "base/log.h"
+#include "host/directory.h"
 
 #define SAMPLE_SECONDS 1.
 
@@ -289,17 +289,24 @@ int guests_create(struct ev_loop *loop, const struct host_options *options, stru
 {
 	struct definition_store store;
 	char *directory;
-	int ret = definition_store_open(options->definitions, &store, err);
-	if (ret)
-		return ret;
-	if (asprintf(&directory, "%s/guests", options->run) < 0) {
-		definition_store_close(&store);
+	if (asprintf(&directory, "%s/guests", options->run) < 0)
 		return error_set(err, ENOMEM, "out of memory");
+	/* Clients reach the consoles below the first. */
+	const struct {
+		const char *option, *path;
+		unsigned mode;
+	} needed[] = {{"", directory, 0711}, {"--swap", options->swap, 0700}, {"--logs", options->logs, 0700}};
+	int ret = 0;
+	for (size_t i = 0; ret == 0 && i < sizeof(needed) / sizeof(needed[0]); i++) {
+		int fd = needed[i].path ? directory_open(needed[i].option, needed[i].path, needed[i].mode, err) : -1;
+		if (needed[i].path && fd < 0)
+			ret = fd;
+		else if (fd >= 0)
+			close(fd);
 	}
-	if ((mkdir(directory, 0711) < 0 && errno != EEXIST) ||
-	    (options->swap && mkdir(options->swap, 0700) < 0 && errno != EEXIST)) {
-		ret = error_set(err, errno, "%s, or --swap: cannot be made: %s", directory, strerror(errno));
-		definition_store_close(&store);
+	if (ret == 0)
+		ret = definition_store_open(options->definitions, &store, err);
+	if (ret) {
 		free(directory);
 		return ret;
 	}

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define TAIL_BYTES 131072
@@ -15,8 +14,6 @@
 int guest_log_open(const char *directory, const char *name, struct error *err)
 {
 	char path[PATH_BYTES], old[PATH_BYTES + 2];
-	if (mkdir(directory, 0700) < 0 && errno != EEXIST)
-		return error_set(err, errno, "--logs %s: cannot be made: %s", directory, strerror(errno));
 	snprintf(path, sizeof(path), "%s/%s.log", directory, name);
 	snprintf(old, sizeof(old), "%s.1", path);
 	if (rename(path, old) < 0 && errno != ENOENT)

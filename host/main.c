@@ -1,17 +1,16 @@
 /* pagodad: the host's daemon. It runs guests and is asked about them; and it keeps the pages that they share. */
 #include <errno.h>
 #include <ev.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "host/api.h"
 #include "host/dedup_server.h"
+#include "host/directory.h"
 #include "host/guest.h"
 #include "host/lock_file.h"
 #include "host/metrics_server.h"
@@ -49,26 +48,16 @@ static void raise_files(void)
 
 static int take_lock(const char *run, int *lock_fd, struct error *err)
 {
-	struct stat st;
-	if (mkdir(run, 0755) < 0 && errno != EEXIST)
-		return error_set(err, errno, "--run %s: cannot be made: %s", run, strerror(errno));
-	int dir_fd = open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir_fd < 0 || fstat(dir_fd, &st) < 0) {
-		int ret = error_set(err, errno, "--run %s: %s", run, strerror(errno));
-		if (dir_fd >= 0)
-			close(dir_fd);
-		return ret;
-	}
-	int ret = 0;
-	if (st.st_uid != geteuid() || st.st_mode & 022)
-		ret = error_set(err, EPERM, "--run %s: others than the daemon may write there; chown and chmod 755 it", run);
-	int fd = ret ? ret : lock_file_take(dir_fd, "lock", LOCK_PATIENCE_MS);
+	int dir_fd = directory_open("--run", run, 0755, err), ret = 0;
+	if (dir_fd < 0)
+		return dir_fd;
+	int fd = lock_file_take(dir_fd, "lock", LOCK_PATIENCE_MS);
 	if (fd == -EWOULDBLOCK)
 		ret = error_set(err, EBUSY, "%s/lock: another daemon runs there; stop that one, or give --run another directory",
 				run);
-	else if (ret == 0 && fd < 0)
+	else if (fd < 0)
 		ret = error_set(err, -fd, "%s/lock: %s", run, strerror(-fd));
-	else if (ret == 0)
+	else
 		*lock_fd = fd;
 	close(dir_fd);
 	return ret;
