@@ -21,13 +21,14 @@ enum api_access {
 
 struct api_client;
 struct dedup_server;
-struct host_watch;
+struct arbiter_loop;
 
 struct api {
 	struct ev_loop *loop;
 	const struct host_options *options;
 	struct guests *guests;
 	struct dedup_server *dedup;
+	struct arbiter_loop *arbiter; /* set once there is one */
 	struct api_door {
 		struct api *api;
 		enum api_access access;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "host/api.h"
+#include "host/arbiter_loop.h"
 #include "host/guest_report.h"
 #include "host/host_report.h"
 #include "host/version.h"
@@ -57,8 +58,31 @@ static void run_watch(struct api_request *r, const json_t *arguments)
 
 static void run_host(struct api_request *r, const json_t *arguments)
 {
+	json_t *line = host_report_line(r->api->guests, r->api->dedup);
 	(void)arguments;
-	api_answer(r, host_report_line(r->api->guests, r->api->dedup));
+	arbiter_loop_report(r->api->arbiter, line);
+	api_answer(r, line);
+}
+
+static const struct api_argument tune_arguments[] = {{"set", API_OBJECT, false}};
+
+static void run_tune(struct api_request *r, const json_t *arguments)
+{
+	struct error err;
+	api_done(r, arbiter_loop_tune(r->api->arbiter, json_object_get(arguments, "set"), &err), &err);
+}
+
+static const struct api_argument explain_arguments[] = {{"guest", API_STRING, false}};
+
+static void run_explain(struct api_request *r, const json_t *arguments)
+{
+	struct error err;
+	json_t *answer;
+	const struct guest *g = guests_find(r->api->guests, json_string_value(json_object_get(arguments, "guest")), &err);
+	if (!g || arbiter_loop_explain(r->api->arbiter, g, &answer, &err))
+		api_refuse(r, &err);
+	else
+		api_answer(r, answer);
 }
 
 static const struct api_argument stats_arguments[] = {{"guest", API_STRING, true}};
@@ -109,6 +133,8 @@ static const struct api_command commands[] = {
 	{.name = "commands", .run = run_commands, .read_only = true},
 	{.name = "watch", .run = run_watch, .read_only = true, TABLE(watch_arguments)},
 	{.name = "host", .run = run_host, .read_only = true},
+	{.name = "host-tune", .run = run_tune, TABLE(tune_arguments)},
+	{.name = "explain", .run = run_explain, .read_only = true, TABLE(explain_arguments)},
 	{.name = "stats", .run = run_stats, .read_only = true, TABLE(stats_arguments)},
 	{.name = "nodes", .run = run_nodes, .read_only = true},
 	{.name = "metrics", .run = run_metrics, .read_only = true},

@@ -64,6 +64,7 @@ struct guest {
 	struct guest_qmp_question status_question, page_question;
 	bool asking_status, asking_page;
 	struct guest_stats stats;
+	uint64_t vmm_id;   /* never given to another VMM; rises */
 	uint64_t target;   /* what its memory manager was told last; 0: no limit */
 	bool shut_down;    /* it has said so */
 	bool forced;       /* stopping: it was not left to the guest */
@@ -86,6 +87,7 @@ struct guests {
 	char *run_directory; /* RUN/guests */
 	struct guest *first;
 	struct guests_listener *listener;
+	uint64_t last_vmm_id;
 	uint64_t budget; /* bytes */
 	ev_timer sampler;
 };

@@ -420,6 +420,7 @@ static int attach(struct guest *g, struct error *err)
 		return error_set(err, -ret, "%s: %s", path, strerror(-ret));
 	g->shut_down = g->forced = false;
 	g->asking_status = g->asking_page = false;
+	g->vmm_id = ++g->guests->last_vmm_id;
 	g->started_at = ev_now(g->guests->loop);
 	ev_timer_init(&g->patience, on_patience, 0., 0.);
 	ev_io_init(&g->exited, on_exited, g->process.fd, EV_READ);

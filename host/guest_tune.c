@@ -42,13 +42,11 @@ static void on_dropped(struct guest_qmp_question *question, const json_t *result
 	free(question);
 }
 
-/* Brings to the VMM what it has to know; the rest is looked at when it is needed. */
+/* Brings to the VMM what it has to know; the arbiter looks at the rest when it decides next. */
 static void apply(struct guest *g, const struct definition *before)
 {
 	const struct definition *d = g->started;
 	struct error err;
-	if (d->maximum != before->maximum && guest_set_target(g, d->maximum < d->memory && !d->pinned ? d->maximum : 0, &err))
-		log_warning("%s", err.text);
 	if (d->merge_cpu != before->merge_cpu && d->merge == DEFINITION_MERGE_ON) {
 		struct guest_qmp_question *question = calloc(1, sizeof(*question));
 		json_t *arguments = json_pack("{s:I}", "cpu", (json_int_t)d->merge_cpu);

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "host/api.h"
+#include "host/arbiter_loop.h"
 #include "host/dedup_server.h"
 #include "host/directory.h"
 #include "host/guest.h"
@@ -26,6 +27,7 @@ struct host {
 	struct dedup_server *dedup;
 	struct guests guests;
 	struct api api;
+	struct arbiter_loop *arbiter;
 	struct metrics_server *metrics;
 };
 
@@ -78,12 +80,18 @@ static int start(struct host *h, const struct host_options *options, struct erro
 		ret = api_create(h->loop, options, &h->guests, h->dedup, sockets, &h->api, err);
 	if (ret == 0 && options->metrics)
 		ret = metrics_server_create(h->loop, options->metrics, &h->guests, h->dedup, &h->metrics, err);
-	return ret ? ret : guests_load(&h->guests, err);
+	if (ret == 0)
+		ret = guests_load(&h->guests, err);
+	if (ret == 0)
+		ret = arbiter_loop_create(h->loop, &h->guests, h->dedup, &h->arbiter, err);
+	h->api.arbiter = h->arbiter;
+	return ret;
 }
 
 static void end(struct host *h)
 {
 	metrics_server_destroy(h->metrics);
+	arbiter_loop_destroy(h->arbiter);
 	api_destroy(&h->api);
 	guests_destroy(&h->guests);
 	dedup_server_destroy(h->dedup);

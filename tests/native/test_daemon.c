@@ -259,6 +259,52 @@ START_TEST(a_vmm_that_is_killed_is_a_crash_and_is_started_again_if_wanted)
 }
 END_TEST
 
+static double host(struct api_connection *c, const char *member)
+{
+	json_t *line = api_get(c, "host", " ");
+	double value = json_number_value(json_object_get(line, member));
+	json_decref(line);
+	return value;
+}
+
+START_TEST(guests_that_want_more_than_there_is_are_kept_within_the_budget)
+{
+	static const char *const names[] = {"a", "b", "c"};
+	struct api_connection c = api_connect("api");
+	api_fail(&c, "BadArgument", "budget:", "host-tune", "\"set\": {\"budget\": 5}");
+	api_fail(&c, "BadArgument", "no such setting", "host-tune", "\"set\": {\"budgets\": 5}");
+	api_do(&c, "host-tune", "\"set\": {\"budget\": %d, \"idle-tax\": 50}", 120 * MIB);
+	for (unsigned i = 0; i < 3; i++) {
+		define(&c, names[i], i == 0 ? ", \"minimum\": 44040192, \"mem-merge\": \"off\"" : ", \"mem-merge\": \"off\"");
+		start(&c, names[i]);
+	}
+	/* The budget lasts as long as the daemon's directory. */
+	again(SIGKILL);
+	api_hang_up(&c);
+	c = api_connect("api");
+	ck_assert_double_eq(host(&c, "budget"), 120 * MIB);
+	ck_assert_double_eq(host(&c, "idle-tax"), 50);
+	for (int i = 0; i < SOON_MS / 100 && !(host(&c, "granted") > 100 * MIB && host(&c, "granted") < 122 * MIB &&
+					       used(&c, "a", "target") > 0 && used(&c, "c", "target") > 0);
+	     i++)
+		usleep(100000);
+	ck_assert_double_lt(host(&c, "granted"), 122 * MIB);
+	json_t *why = api_get(&c, "explain", "\"guest\": \"b\"");
+	ck_assert_int_gt(json_integer_value(json_object_get(why, "target")), 0);
+	ck_assert_uint_gt(json_array_size(json_object_get(why, "sentences")), 0);
+	json_decref(why);
+	why = api_get(&c, "explain", "\"guest\": \"a\"");
+	ck_assert_int_ge(json_integer_value(json_object_get(why, "target")), 44040192);
+	json_decref(why);
+	for (unsigned i = 0; i < 3; i++)
+		expect_right_memory(&c, names[i]);
+	api_fail(&c, "WrongState", "has no target", "explain", "\"guest\": \"a\"");
+	api_do(&c, "host-tune", "\"set\": {\"budget\": null}");
+	ck_assert_double_gt(host(&c, "budget"), 120 * MIB);
+	api_hang_up(&c);
+}
+END_TEST
+
 START_TEST(guests_start_with_the_daemon_once)
 {
 	struct api_connection c = api_connect("api");
@@ -403,6 +449,7 @@ int main(void)
 	tcase_add_test(tests, a_guest_is_started_paused_squeezed_and_stopped);
 	tcase_add_test(tests, a_guest_that_does_not_hear_the_button_is_ended);
 	tcase_add_test(tests, a_vmm_that_is_killed_is_a_crash_and_is_started_again_if_wanted);
+	tcase_add_test(tests, guests_that_want_more_than_there_is_are_kept_within_the_budget);
 	tcase_add_test(tests, guests_start_with_the_daemon_once);
 	tcase_add_test(tests, a_guest_that_runs_outlives_its_definition);
 	tcase_add_test(tests, a_daemon_that_is_killed_at_any_moment_ten_times_is_noticed_by_no_guest);
