@@ -130,7 +130,8 @@ static int look(struct arbiter_loop *l)
 	for (struct guest *g = l->guests->first; g; g = g->next)
 		if (guest_has_vmm(g))
 			l->order[l->nr++] = g;
-	qsort(l->order, l->nr, sizeof(*l->order), compare);
+	if (l->nr)
+		qsort(l->order, l->nr, sizeof(*l->order), compare);
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 	for (size_t i = 0; i < l->nr; i++)
 		look_at_guest(l->order[i], now, &l->inputs[i]);

@@ -32,7 +32,14 @@ struct guest *guests_find(struct guests *guests, const char *name, struct error 
 
 static void free_guest(struct guest *g)
 {
+	struct error err;
 	guest_let_go(g);
+	error_set(&err, ECANCELED, "%s: the daemon ends; it goes on as it is", g->definition->name);
+	while (g->waits) {
+		struct guest_wait *wait = g->waits;
+		g->waits = wait->next;
+		wait->done(wait, g, &err);
+	}
 	ev_timer_stop(g->guests->loop, &g->restart);
 	guest_run_close(&g->run);
 	definition_free(g->started);

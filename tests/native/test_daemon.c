@@ -177,7 +177,7 @@ START_TEST(a_guest_is_started_paused_squeezed_and_stopped)
 	ck_assert_uint_eq(json_array_size(json_object_get(tuned, "persistent")), 3);
 	ck_assert_uint_eq(json_array_size(json_object_get(tuned, "next-start")), 1);
 	json_decref(tuned);
-	for (int i = 0; i < SOON_MS / 100 && !(used(&c, "a", "granted") > 0 && used(&c, "a", "granted") < 42 * MIB); i++)
+	for (int i = 0; i < SOON_MS / 100 && !(used(&c, "a", "target") > 0 && used(&c, "a", "granted") < 42 * MIB); i++)
 		usleep(100000);
 	ck_assert_double_lt(used(&c, "a", "granted"), 42 * MIB);
 	ck_assert_double_eq(used(&c, "a", "target"), 40 * MIB);

@@ -121,7 +121,8 @@ static bool change(void)
 	calls++;
 	modelled = false;
 	lose_power(disk.names, disk.nr_names);
-	lose_power(now, list_names(now));
+	unsigned nr = list_names(now);
+	lose_power(now, nr);
 	modelled = true;
 	errno = fail_with;
 	return calls == fail_at;
@@ -241,7 +242,8 @@ static void end_model(bool told)
 	modelled = false;
 	told_new = told;
 	lose_power(disk.names, disk.nr_names);
-	lose_power(now, list_names(now));
+	unsigned nr = list_names(now);
+	lose_power(now, nr);
 }
 
 /* Without failures. */
