@@ -64,14 +64,10 @@ const struct api_command *api_command_at(size_t index)
 
 /* --- clients --- */
 
-static void close_client(struct api_client *c)
+/* It is in no list any more. */
+static void free_client(struct api_client *c)
 {
 	struct api *api = c->api;
-	for (struct api_client **at = &api->clients; *at; at = &(*at)->next)
-		if (*at == c) {
-			*at = c->next;
-			break;
-		}
 	api->nr_clients[c->access]--;
 	for (struct api_request *r = c->requests; r; r = r->next)
 		r->client = NULL;
@@ -82,6 +78,15 @@ static void close_client(struct api_client *c)
 	json_decref(c->watched);
 	free(c->out);
 	free(c);
+}
+
+static void close_client(struct api_client *c)
+{
+	struct api_client **at = &c->api->clients;
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	free_client(c);
 }
 
 /* Closes a client that is to be closed, unless its lines are being handled. */
@@ -486,8 +491,11 @@ void api_destroy(struct api *api)
 {
 	if (!api->loop)
 		return;
-	while (api->clients)
-		close_client(api->clients);
+	while (api->clients) {
+		struct api_client *c = api->clients;
+		api->clients = c->next;
+		free_client(c);
+	}
 	ev_timer_stop(api->loop, &api->accept_again);
 	for (int i = 0; i < 2; i++) {
 		struct api_door *door = &api->doors[i];

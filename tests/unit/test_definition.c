@@ -551,6 +551,7 @@ int main(void)
 {
 	Suite *suite = suite_create("definitions of guests");
 	TCase *tests = tcase_create("definitions");
+	tcase_set_timeout(tests, 60);
 	tcase_add_checked_fixture(tests, set_up, tear_down);
 	tcase_add_test(tests, a_loss_of_power_at_any_moment_and_any_failing_call_leave_the_old_or_the_new);
 	tcase_add_test(tests, damaged_files_are_named_and_set_aside_and_others_load);
