@@ -250,7 +250,7 @@ int arbiter_loop_tune(struct arbiter_loop *l, const json_t *set, struct error *e
 		ret = error_set(err, ENOMEM, "out of memory");
 	if (ret == 0)
 		ret = apply(l, settings, err);
-	if (ret == 0) {
+	if (ret == 0 && text) {
 		ret = whole_file_write(l->guests->store.dir_fd, SETTINGS_FILE, text, strlen(text));
 		if (ret) {
 			error_set(err, -ret, "%s/" SETTINGS_FILE ": cannot be written: %s", l->guests->store.path, strerror(-ret));
