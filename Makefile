@@ -90,7 +90,7 @@ $(NATIVE_TESTS): $(BUILD)/%: $(BUILD)/%.o $(NATIVE_SHARED) $(PARTS)
 unit-tests: $(UNIT_TESTS)
 # They start the daemon that lies two folders above them.
 $(filter $(BUILD)/tests/unit/test_pagodad% $(BUILD)/tests/unit/test_api,$(UNIT_TESTS)): | $(BUILD)/pagodad $(BUILD)/pagoda-vmm
-native-tests: $(NATIVE_TESTS) $(BUILD)/pagoda-vmm guests
+native-tests: $(NATIVE_TESTS) $(BUILD)/pagoda-vmm $(BUILD)/pagodad guests
 
 check: ## set up, build, and run every test
 	@scripts/setup build test
