@@ -3,7 +3,7 @@
  * numbers, no clock, no memory kept; the same numbers give the same answer. docs/PLACEMENT.md has the formulas.
  *
  * The daemon's loop calls placement_choose() once for a new guest and turns the answer into options (host/placement_words.h), and
- * placement_rebalance() every few seconds, and carries out what it says: set-memory-node for the RAM (memmgr/node_binding.h moves pages at
+ * placement_rebalance() every few seconds, and carries out what it says: memory-bind-node by QMP for the RAM (memmgr/node_binding.h moves pages at
  * the rate), sched_setaffinity(2) for the vCPU threads (placement_vcpu_node()). While that goes on, it says so in the guest's `behind`.
  */
 #ifndef HOST_PLACEMENT_H
@@ -76,7 +76,7 @@ struct placement_host {
  * Where a new guest is to be: on one node if it fits on one, else on as few as it takes, as virtual nodes whose pages and vCPUs sum up to the guest's.
  * sharing: pages it is expected to have in common with guests of the host, as those of its image have (a: the guest's index; b is
  * not read). With no room anywhere it is placed all the same, overfull. Returns 0, or -EINVAL with a sentence: no such nodes,
- * a guest without memory or vCPUs; -ENOMEM.
+ * a guest without memory or vCPUs.
  */
 int placement_choose(const struct placement_host *host, const struct placement_settings *s, const struct placement_guest *guest,
 		     const struct placement_sharing *sharing, size_t nr_sharing, struct placement *out, struct error *err);

@@ -8,7 +8,8 @@
 
 struct placement_words {
 	unsigned nr;
-	char *words[4 * PLACEMENT_MOST_VNODES + 2 * PLACEMENT_MOST_VNODES * PLACEMENT_MOST_VNODES + 1]; /* NULL after the last */
+	char *words[4 * PLACEMENT_MOST_VNODES + 2 * PLACEMENT_MOST_VNODES * (PLACEMENT_MOST_VNODES - 1) +
+		    1]; /* NULL after the last */
 };
 
 /*

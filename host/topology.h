@@ -44,7 +44,7 @@ struct topology {
 
 /*
  * The kernel's, from below a directory ("/sys"). A kernel without NUMA has one node. Returns 0, or -errno with a sentence: -EINVAL for
- * what is not as the kernel writes it.
+ * what is not as the kernel writes it. After a failure what *t holds means nothing, here and below.
  */
 int topology_read_host(const char *sys, struct topology *t, struct error *err);
 
