@@ -214,7 +214,7 @@ static void limit_to_room(struct choice *c)
 		all += c->load->nodes[c->nodes[i]].most_pages;
 	for (unsigned i = 0; i < c->nr_nodes; i++) {
 		const struct node_load *node = &c->load->nodes[c->nodes[i]];
-		uint64_t room = node->pages < node->most_pages ? node->most_pages - node->pages : 0;
+		uint64_t taken = node->pages + node->behind, room = taken < node->most_pages ? node->most_pages - taken : 0;
 		uint64_t limit = room >= demand ? c->guest->nr_pages : scale(c->guest->nr_pages, room, demand);
 		if (all >= c->guest->nr_pages && limit > node->most_pages)
 			limit = node->most_pages;

@@ -95,7 +95,7 @@ static bool may_move(const struct balance *b, const struct placement_guest *g, u
 static bool may_go(const struct balance *b, const struct placement_guest *g, unsigned vnode, uint64_t pages, unsigned to)
 {
 	const struct node_load *node = &b->load.nodes[to];
-	if (!load_is_allowed(b->host->topology, g, to) || node->pages + pages > node->most_pages ||
+	if (!load_is_allowed(b->host->topology, g, to) || node->pages + node->behind + pages > node->most_pages ||
 	    (g->at.vnodes[vnode].nr_vcpus && !node->nr_cpus))
 		return false;
 	/* Its virtual nodes stay apart: what it was told of their memory and distances then stays true enough. */
@@ -154,7 +154,7 @@ static bool find_move(const struct balance *b, uint64_t now_ms, struct placement
 	return found;
 }
 
-/* As it will be for the next move of this call: its pages count at both ends. */
+/* As it is for the next move of this call. */
 static void make_move(struct balance *b, const struct placement_move *move, uint64_t now_ms)
 {
 	struct placement_guest *g = &b->guests[move->guest];
@@ -167,6 +167,8 @@ static void make_move(struct balance *b, const struct placement_move *move, uint
 	g->behind_pages = pages[move->vnode] ? pages[move->vnode] : 1;
 	b->load.nodes[move->to].pages += pages[move->vnode];
 	b->load.nodes[move->to].permille += permille;
+	b->load.nodes[move->from].pages -= pages[move->vnode];
+	b->load.nodes[move->from].behind += g->behind_pages;
 	b->load.nodes[move->from].permille -= permille;
 	count_shared(b);
 }

@@ -7,7 +7,8 @@
 /* Of one node. */
 struct node_load {
 	uint64_t most_pages; /* that guests may have */
-	uint64_t pages;      /* that they take, moves under way counted at both ends */
+	uint64_t pages;      /* that they take, moves under way counted where they go */
+	uint64_t behind;     /* that are still here, and are to leave */
 	uint64_t permille;   /* of one CPU, that vCPUs use */
 	unsigned nr_cpus;
 };
@@ -25,7 +26,7 @@ uint64_t load_demand(const struct placement_guest *guest); /* at most its RAM */
 /* What it costs that a node is as full as this, in pages. */
 double load_node_cost(const struct load *load, const struct placement_settings *s, const struct node_load *node);
 
-/* How far a node is from another: 0 the same, 1 twice the local distance, 3 at most. */
+/* How far a node is from another: 0 the same, 1 twice the local distance, 3 at most. The same both ways: the mean. */
 double load_distance(const struct topology *t, unsigned from, unsigned to);
 
 /* May the guest be there, by its own wish? */

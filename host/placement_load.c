@@ -47,7 +47,7 @@ static void count_guest(const struct placement_guest *guest, struct load *load)
 		node->pages += pages[i];
 		node->permille += (uint64_t)guest->at.vnodes[i].nr_vcpus * guest->vcpu_permille;
 	}
-	load->nodes[guest->behind_node].pages += guest->behind_pages;
+	load->nodes[guest->behind_node].behind += guest->behind_pages;
 }
 
 void load_count(const struct placement_host *host, const struct placement_settings *s, struct load *load)
@@ -88,7 +88,8 @@ double load_node_cost(const struct load *load, const struct placement_settings *
 
 double load_distance(const struct topology *t, unsigned from, unsigned to)
 {
-	double far = (t->nodes[from].distance[to] - TOPOLOGY_LOCAL) / (double)TOPOLOGY_LOCAL;
+	unsigned both = t->nodes[from].distance[to] + t->nodes[to].distance[from];
+	double far = (both - 2 * TOPOLOGY_LOCAL) / (2.0 * TOPOLOGY_LOCAL);
 	return from == to ? 0 : far > FARTHEST ? FARTHEST : far;
 }
 
