@@ -13,7 +13,7 @@ void placement_settings_init(struct placement_settings *s)
 		.comfort_percent = 70,
 		.share_percent = 100,
 		.move_cost_percent = 10,
-		.least_gain_permille = 5,
+		.least_gain_permille = 1,
 		.rest_ms = 60000,
 		.most_moving = 1,
 		.pages_per_second = 25600, /* 100 MiB/s */

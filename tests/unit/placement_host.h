@@ -9,11 +9,30 @@
 #include <string.h>
 
 #include "host/placement.h"
+#include "memmgr/os.h"
 #include "tests/unit/random_test.h"
 
 #define MOST_GUESTS 1000
 #define MIB_PAGES 256ull
 #define GIB_PAGES (1024 * MIB_PAGES)
+
+static long calls_left = -1; /* so many allocations succeed, then all fail; -1: none fails */
+static long live;
+
+void *mem_calloc(size_t nr, size_t size)
+{
+	if (calls_left == 0)
+		return NULL;
+	calls_left -= calls_left > 0;
+	live++;
+	return calloc(nr, size);
+}
+
+void mem_free(void *memory)
+{
+	live -= memory != NULL;
+	free(memory);
+}
 
 static struct topology topology;
 static struct placement_guest guests[MOST_GUESTS];

@@ -291,6 +291,26 @@ START_TEST(the_vmm_understands_the_words)
 }
 END_TEST
 
+START_TEST(without_memory_there_are_no_words)
+{
+	struct placement_words words;
+	add_node(GIB_PAGES, 1);
+	add_node(GIB_PAGES, 1);
+	place(plain_guest(GIB_PAGES, 2));
+	for (calls_left = 0; calls_left < 12; calls_left++) {
+		long left = calls_left;
+		ck_assert_int_eq(placement_words_make(&topology, last(), &words), -ENOMEM);
+		ck_assert_uint_eq(words.nr, 0);
+		ck_assert_int_eq(live, 0);
+		calls_left = left;
+	}
+	ck_assert_int_eq(placement_words_make(&topology, last(), &words), 0);
+	ck_assert_uint_eq(words.nr, 12);
+	placement_words_free(&words);
+	ck_assert_int_eq(live, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("placement");
@@ -306,6 +326,7 @@ int main(void)
 	tcase_add_test(tests, hosts_of_64_nodes_and_odd_ones_work);
 	tcase_add_test(tests, the_same_numbers_give_the_same_answer);
 	tcase_add_test(tests, the_vmm_understands_the_words);
+	tcase_add_test(tests, without_memory_there_are_no_words);
 	suite_add_tcase(suite, tests);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
