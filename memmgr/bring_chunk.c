@@ -39,7 +39,7 @@ struct whole {
 
 int bring_stage_init(struct bring_stage *stage)
 {
-	stage->mapping = mem_map(2 * CHUNK_SIZE);
+	*stage = (struct bring_stage){.mapping = mem_map(2 * CHUNK_SIZE)};
 	if (!stage->mapping)
 		return -ENOMEM;
 	uint64_t skip = (CHUNK_SIZE - (uint64_t)(uintptr_t)stage->mapping % CHUNK_SIZE) % CHUNK_SIZE;
@@ -204,7 +204,8 @@ size_t bring_chunk(struct memmgr *mm, struct bring_stage *stage, uint32_t page)
 	size_t brought = 0;
 	if (w.c->first != 0 || w.c->end != CHUNK_PAGES)
 		return 0;
-	/* Gets the huge page before anybody waits. */
+	/* Gets the huge page before anybody waits, and from the guest's node. */
+	node_binding_stage(mm, page, stage);
 	*(volatile uint8_t *)stage->chunk = 0;
 	lock_take(&w.c->lock);
 	if (w.c->armed && !w.c->in_pool && !w.c->owed && is_worth_it(mm, page) && !lies_on_disk(mm, page)) {

@@ -193,8 +193,10 @@ int share_restore(struct memmgr *mm, uint32_t page)
 	struct restore r = {.mm = mm, .c = page_chunk(&mm->pt, page), .first = page - page % CHUNK_PAGES};
 	if (bring_stage_init(&r.stage) != 0)
 		return -ENOMEM;
-	*(volatile uint8_t *)r.stage.chunk = 0; /* gets the huge page before anybody waits */
 	lock_take(&mm->evict_lock);
+	/* It becomes the guest's RAM: from its node, and bound there from then on. No other binding comes meanwhile. */
+	node_binding_stage(mm, page, &r.stage);
+	*(volatile uint8_t *)r.stage.chunk = 0; /* gets the huge page before anybody waits */
 	lock_take(&r.c->lock);
 	int ret = restore_chunk(&r);
 	lock_release(&r.c->lock);
