@@ -86,6 +86,11 @@ $(NATIVE_TESTS): $(BUILD)/%: $(BUILD)/%.o $(NATIVE_SHARED) $(PARTS)
 	$(call say,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LDLIBS)
 
+# Prints where a guest would be placed, for scenarios.
+$(BUILD)/tests/rig/place: $(BUILD)/tests/rig/place.o $(PARTS)
+	$(call say,LD)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
 unit-tests: $(UNIT_TESTS)
 # They start the daemon that lies two folders above them.
 $(filter $(BUILD)/tests/unit/test_pagodad%,$(UNIT_TESTS)): | $(BUILD)/pagodad
@@ -103,7 +108,7 @@ check-native: native-tests ## run micro-guests on this machine's /dev/kvm
 
 check-rig: ## run Debian guests, in nested KVM where this machine has no other; RIG='linux-* reboot' picks scenarios
 	@scripts/setup build rig
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all $(BUILD)/tests/rig/place
 	@tests/rig/rig run $(RIG)
 
 # --- fuzzing ---
