@@ -145,20 +145,20 @@ static void try_near(struct choice *c, int from, unsigned nr)
 	unsigned nodes[PLACEMENT_MOST_VNODES];
 	uint64_t taken = 0;
 	for (unsigned n = 0; n < nr; n++) {
-		int best = -1;
-		unsigned best_distance = 0;
+		unsigned best = TOPOLOGY_MOST_NODES, best_distance = 0;
 		for (unsigned i = 0; i < c->nr_nodes; i++) {
 			unsigned node = c->nodes[i];
-			unsigned distance = from < 0 ? 0 : (int)node == from ? 0 : c->topology->nodes[from].distance[node];
+			unsigned distance = from < 0 || (int)node == from ? 0 : c->topology->nodes[from].distance[node];
 			if (taken >> node & 1)
 				continue;
-			if (best < 0 || distance < best_distance ||
+			if (best == TOPOLOGY_MOST_NODES || distance < best_distance ||
 			    (distance == best_distance && c->limit[node] > c->limit[best])) {
-				best = (int)node;
+				best = node;
 				best_distance = distance;
 			}
 		}
-		nodes[n] = (unsigned)best;
+		if (best == TOPOLOGY_MOST_NODES)
+			return; /* there are no more; nobody asks for so many */
 		taken |= 1ull << best;
 	}
 	/* In the order of the host. */

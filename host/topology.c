@@ -299,11 +299,9 @@ static bool find_kib(struct text meminfo, const char *name, uint64_t *nr_pages)
 	return false;
 }
 
-/* The one line of a file below the node directory. */
-static int read_text(int directory, const char *name, unsigned node, char *bytes, struct text *text, struct error *err)
+/* The text of a file below the node directory. */
+static int read_text(int directory, const char *path, char *bytes, struct text *text, struct error *err)
 {
-	char path[64];
-	snprintf(path, sizeof(path), name, node); // NOLINT(clang-diagnostic-format-nonliteral): ours, below
 	ssize_t len = read_file(directory, path, bytes, NODE_FILE_BYTES);
 	if (len < 0)
 		return error_set(err, (int)-len, "host topology: cannot read devices/system/node/%s: %s", path,
@@ -312,17 +310,24 @@ static int read_text(int directory, const char *name, unsigned node, char *bytes
 	return 0;
 }
 
+static int read_node_text(int directory, unsigned node, const char *name, char *bytes, struct text *text, struct error *err)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "node%u/%s", node, name);
+	return read_text(directory, path, bytes, text, err);
+}
+
 static int read_node(int directory, struct topology *t, struct topology_node *node, struct error *err)
 {
 	char bytes[NODE_FILE_BYTES];
 	struct text text;
-	int ret = read_text(directory, "node%u/cpulist", node->id, bytes, &text, err);
+	int ret = read_node_text(directory, node->id, "cpulist", bytes, &text, err);
 	if (ret)
 		return ret;
 	if (!parse_set(next_word(&text), node->cpus.bits, TOPOLOGY_MOST_CPUS, &node->nr_cpus))
 		return error_set(err, EINVAL, "host topology: node%u/cpulist is not a set of CPUs below %d", node->id,
 				 TOPOLOGY_MOST_CPUS);
-	ret = read_text(directory, "node%u/meminfo", node->id, bytes, &text, err);
+	ret = read_node_text(directory, node->id, "meminfo", bytes, &text, err);
 	if (ret)
 		return ret;
 	if (!find_kib(text, "MemTotal:", &node->nr_pages) || !find_kib(text, "MemFree:", &node->free_pages))
@@ -330,7 +335,7 @@ static int read_node(int directory, struct topology *t, struct topology_node *no
 	/* Read one after the other while memory comes and goes. */
 	if (node->free_pages > node->nr_pages)
 		node->free_pages = node->nr_pages;
-	ret = read_text(directory, "node%u/distance", node->id, bytes, &text, err);
+	ret = read_node_text(directory, node->id, "distance", bytes, &text, err);
 	if (ret)
 		return ret;
 	struct text line = {text.at, text.at};
@@ -369,7 +374,7 @@ int topology_read_host(const char *sys, struct topology *t, struct error *err)
 	}
 	if (directory < 0)
 		return error_set(err, errno, "host topology: cannot open %s: %s", path, strerror(errno));
-	int ret = read_text(directory, "online", 0, bytes, &text, err);
+	int ret = read_text(directory, "online", bytes, &text, err);
 	if (ret == 0 && (!parse_set(next_word(&text), online, TOPOLOGY_MOST_NODES, &nr) || nr == 0))
 		ret = error_set(err, EINVAL, "host topology: %s/online is not a set of nodes below %d", path, TOPOLOGY_MOST_NODES);
 	if (ret == 0) {

@@ -6,6 +6,7 @@ for dir in /sys/devices/system/node/node[0-9]*; do
 	say "${dir##*/} cpus $(cat "$dir/cpulist") distance $(cat "$dir/distance") mem $(sed -n 's/.*MemTotal: *\([0-9]*\).*/\1/p' "$dir/meminfo") kB"
 done
 # Memory of each node is used, so that it is somewhere.
+mkdir -p /mnt
 mount -t tmpfs -o size=90%,mpol=interleave none /mnt 2>/dev/null || mount -t tmpfs none /mnt
 dd if=/dev/zero of=/mnt/fill bs=1M count=100 2>/dev/null
 say "filled"
