@@ -222,7 +222,7 @@ static const char *parse_node(struct text line, struct topology_node *node, int 
 int topology_parse(const char *text, size_t len, struct topology *t, struct error *err)
 {
 	struct text rest = {text, text + len}, line;
-	int nr_distances[TOPOLOGY_MOST_NODES];
+	int nr_distances[TOPOLOGY_MOST_NODES] = {0};
 	const char *fault = NULL;
 	unsigned nr_lines = 0;
 	t->nr_nodes = 0;
@@ -320,7 +320,7 @@ static int read_node_text(int directory, unsigned node, const char *name, char *
 static int read_node(int directory, struct topology *t, struct topology_node *node, struct error *err)
 {
 	char bytes[NODE_FILE_BYTES];
-	struct text text;
+	struct text text = {NULL, NULL};
 	int ret = read_node_text(directory, node->id, "cpulist", bytes, &text, err);
 	if (ret)
 		return ret;
@@ -364,8 +364,8 @@ int topology_read_host(const char *sys, struct topology *t, struct error *err)
 {
 	char path[256], bytes[NODE_FILE_BYTES];
 	uint64_t online[1] = {0};
-	unsigned nr;
-	struct text text;
+	unsigned nr = 0;
+	struct text text = {NULL, NULL};
 	snprintf(path, sizeof(path), "%s/devices/system/node", sys);
 	int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (directory < 0 && errno == ENOENT) {
