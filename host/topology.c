@@ -303,9 +303,10 @@ static bool find_kib(struct text meminfo, const char *name, uint64_t *nr_pages)
 static int read_text(int directory, const char *path, char *bytes, struct text *text, struct error *err)
 {
 	ssize_t len = read_file(directory, path, bytes, NODE_FILE_BYTES);
-	if (len < 0)
-		return error_set(err, (int)-len, "host topology: cannot read devices/system/node/%s: %s", path,
-				 strerror((int)-len));
+	if (len < 0) {
+		error_set(err, (int)-len, "host topology: cannot read devices/system/node/%s: %s", path, strerror((int)-len));
+		return (int)len;
+	}
 	*text = (struct text){bytes, bytes + len};
 	return 0;
 }
@@ -319,7 +320,7 @@ static int read_node_text(int directory, unsigned node, const char *name, char *
 
 static int read_node(int directory, struct topology *t, struct topology_node *node, struct error *err)
 {
-	char bytes[NODE_FILE_BYTES];
+	char bytes[NODE_FILE_BYTES] = {0};
 	struct text text = {NULL, NULL};
 	int ret = read_node_text(directory, node->id, "cpulist", bytes, &text, err);
 	if (ret)
@@ -362,7 +363,7 @@ static void one_node(struct topology *t)
 
 int topology_read_host(const char *sys, struct topology *t, struct error *err)
 {
-	char path[256], bytes[NODE_FILE_BYTES];
+	char path[256], bytes[NODE_FILE_BYTES] = {0};
 	uint64_t online[1] = {0};
 	unsigned nr = 0;
 	struct text text = {NULL, NULL};
