@@ -143,13 +143,13 @@ static void try_all_sets(struct choice *c, unsigned nr)
 static void try_near(struct choice *c, int from, unsigned nr)
 {
 	unsigned nodes[PLACEMENT_MOST_VNODES];
-	uint64_t taken = 0;
+	bool taken[TOPOLOGY_MOST_NODES] = {false};
 	for (unsigned n = 0; n < nr; n++) {
 		unsigned best = TOPOLOGY_MOST_NODES, best_distance = 0;
 		for (unsigned i = 0; i < c->nr_nodes; i++) {
 			unsigned node = c->nodes[i];
 			unsigned distance = from < 0 || (int)node == from ? 0 : c->topology->nodes[from].distance[node];
-			if (taken >> node & 1)
+			if (taken[node])
 				continue;
 			if (best == TOPOLOGY_MOST_NODES || distance < best_distance ||
 			    (distance == best_distance && c->limit[node] > c->limit[best])) {
@@ -159,12 +159,12 @@ static void try_near(struct choice *c, int from, unsigned nr)
 		}
 		if (best == TOPOLOGY_MOST_NODES)
 			return; /* there are no more; nobody asks for so many */
-		taken |= 1ull << best;
+		taken[best] = true;
 	}
 	/* In the order of the host. */
 	unsigned n = 0;
 	for (unsigned node = 0; node < c->topology->nr_nodes; node++)
-		if (taken >> node & 1)
+		if (taken[node])
 			nodes[n++] = node;
 	try_set(c, nodes, nr);
 }
