@@ -58,7 +58,8 @@ void bring_stage_fini(struct bring_stage *stage)
 
 /*
  * Whether at least half of the chunk's pages are missing and like this one (used again since they were first taken, or never), and
- * what the guest has of it can be moved out in few runs: each takes a move and an interrupt of all CPUs that run the guest.
+ * what the guest has of it can be moved out in few runs: each takes a move and an interrupt of all CPUs that run the guest. And none is in
+ * the balloon.
  */
 static bool is_worth_it(const struct memmgr *mm, uint32_t page)
 {
@@ -68,6 +69,8 @@ static bool is_worth_it(const struct memmgr *mm, uint32_t page)
 	for (uint32_t i = first; i < first + CHUNK_PAGES; i++) {
 		enum page_state state = page_state(mm->pt.entries[i]);
 		bool missing = state == PAGE_COMPRESSED || state == PAGE_ZERO || state == PAGE_LIMBO;
+		if (state == PAGE_BALLOONED)
+			return false; /* it would get memory again */
 		alike += missing && (mm->pt.order[i] != 0) == used;
 		runs += !missing && !in_run;
 		in_run = !missing;

@@ -8,6 +8,7 @@
  */
 #include <fcntl.h>
 
+#include "memmgr/discard.h"
 #include "memmgr/share.h"
 #include "tests/unit/memmgr_world.h"
 
@@ -235,7 +236,8 @@ static void balloon_turn(struct stress_thread *t)
 	for (uint32_t i = 0; i < nr; i++)
 		pthread_rwlock_wrlock(stripe_of(first + i));
 	doing(t->index, "dropping from page", first);
-	int ret = memmgr_drop(world.mm, first * PAGE, nr * PAGE, draw(t, 2));
+	int ret = draw(t, 4) ? memmgr_discard(world.mm, first * PAGE, nr * PAGE, draw(t, 3) ? DISCARD_BALLOON : DISCARD_FREE)
+			     : memmgr_drop(world.mm, first * PAGE, nr * PAGE, draw(t, 2));
 	for (uint32_t i = 0; i < nr && ret == 0; i++)
 		world.contents[first + i].generation = 0;
 	/* -errno: some are dropped and some are not. */
@@ -243,6 +245,8 @@ static void balloon_turn(struct stress_thread *t)
 		page_write(first + i);
 	if (draw(t, 2))
 		memmgr_deflate(world.mm, first * PAGE, nr * PAGE);
+	else if (draw(t, 64) == 0)
+		memmgr_deflate_all(world.mm);
 	done(t->index);
 	for (uint32_t i = nr; i-- > 0;) {
 		if (draw(t, 4) == 0)
