@@ -101,6 +101,7 @@ static const struct qmp_command_table *const tables[] = {
 	&qmp_query_commands,
 	&qmp_memory_commands,
 	&qmp_dedup_commands,
+	&qmp_balloon_commands,
 };
 
 const struct qmp_command *qmp_command_at(size_t index)
