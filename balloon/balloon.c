@@ -259,7 +259,7 @@ static void on_again(struct ev_loop *loop, ev_timer *watcher, int revents)
 
 /*
  * Which queue is for what. The standard gives each its number (virtio 1.2, 5.5.2). Drivers of Linux number those that they use one after
- * the other instead. Both have as many queues enabled, and so are told apart by which.
+ * the other instead. Both have as many queues enabled, and so are told apart by which; one that leaves some out follows the standard.
  */
 static void assign_roles(struct balloon *b)
 {
@@ -270,7 +270,7 @@ static void assign_roles(struct balloon *b)
 	};
 	enum balloon_role in_order[BALLOON_NR_ROLES];
 	unsigned nr = 0;
-	bool by_number = true;
+	bool by_number = true, one_after_another = true;
 	for (unsigned role = 0; role < BALLOON_NR_ROLES; role++) {
 		bool used = role <= BALLOON_DEFLATE || virtio_device_has(&b->dev, features[role]);
 		b->queues[role].role = used ? (enum balloon_role)role : BALLOON_NO_ROLE;
@@ -278,7 +278,9 @@ static void assign_roles(struct balloon *b)
 		if (used)
 			in_order[nr++] = (enum balloon_role)role;
 	}
-	for (unsigned i = 0; !by_number && i < BALLOON_NR_ROLES; i++)
+	for (unsigned i = 0; i < nr; i++)
+		one_after_another &= b->dev.queues[i].enabled;
+	for (unsigned i = 0; !by_number && one_after_another && i < BALLOON_NR_ROLES; i++)
 		b->queues[i].role = i < nr ? in_order[i] : BALLOON_NO_ROLE;
 }
 

@@ -597,6 +597,7 @@ START_TEST(queues_are_found_whichever_way_they_are_numbered)
 		{VERSION_1 | BIT(VIRTIO_BALLOON_F_REPORTING) | BIT(VIRTIO_BALLOON_F_STATS_VQ), {0, 1, 2, -1, 3}},
 		{VERSION_1 | BIT(VIRTIO_BALLOON_F_REPORTING) | BIT(VIRTIO_BALLOON_F_FREE_PAGE_HINT), {0, 1, -1, 2, 3}},
 		{ALL_FEATURES, {0, 1, 2, 3, 4}},
+		{ALL_FEATURES, {0, 1, -1, -1, 4}},
 	};
 	create(&everything);
 	bring_up_as(ways[_i].features, ways[_i].numbers);
@@ -828,7 +829,7 @@ int main(void)
 	tcase_add_loop_test(tc, pages_that_are_poisoned_are_dropped_only_if_zeroes_are_right, 0, 2);
 	tcase_add_test(tc, hinted_pages_are_taken_and_keep_what_they_hold);
 	tcase_add_test(tc, what_was_not_asked_for_is_not_offered);
-	tcase_add_loop_test(tc, queues_are_found_whichever_way_they_are_numbered, 0, 7);
+	tcase_add_loop_test(tc, queues_are_found_whichever_way_they_are_numbered, 0, 8);
 	tcase_add_loop_test(tc, a_driver_that_breaks_the_rules_fails_and_a_reset_heals_it, 0, 9);
 	tcase_add_test(tc, a_driver_that_takes_back_what_it_never_gave_gets_nothing);
 	tcase_add_test(tc, a_driver_that_gives_away_its_own_rings_harms_nobody_else);
