@@ -7,22 +7,22 @@
 #include <stdint.h>
 
 /* By their tags. MEMORY: bytes; COUNT: events since the guest's start. */
-#define BALLOON_STATS(X)                                                                      \
-	X(SWAP_IN, "swap-in", MEMORY, "read from the guest's swap")                           \
-	X(SWAP_OUT, "swap-out", MEMORY, "written to it")                                      \
-	X(MAJFLT, "major-faults", COUNT, "page faults that read from disk")                   \
-	X(MINFLT, "minor-faults", COUNT, "page faults that did not")                          \
-	X(MEMFREE, "free-memory", MEMORY, "used for nothing")                                 \
-	X(MEMTOT, "total-memory", MEMORY, "known to the guest")                               \
-	X(AVAIL, "available-memory", MEMORY, "could be had without swapping")                 \
-	X(CACHES, "disk-caches", MEMORY, "caches of files")                                   \
-	X(HTLB_PGALLOC, "htlb-pgalloc", COUNT, "huge pages of hugetlbfs taken")               \
-	X(HTLB_PGFAIL, "htlb-pgfail", COUNT, "huge pages that could not be had")              \
-	X(OOM_KILL, "oom-kills", COUNT, "processes killed for want of memory")                \
-	X(ALLOC_STALL, "alloc-stalls", COUNT, "allocations that had to make room themselves") \
-	X(ASYNC_SCAN, "async-scans", MEMORY, "looked at in the background, to make room")     \
-	X(DIRECT_SCAN, "direct-scans", MEMORY, "looked at by allocations, to make room")      \
-	X(ASYNC_RECLAIM, "async-reclaims", MEMORY, "taken in the background")                 \
+#define BALLOON_STATS(X)                                                                  \
+	X(SWAP_IN, "swap-in", MEMORY, "read from the guest's swap")                       \
+	X(SWAP_OUT, "swap-out", MEMORY, "written to it")                                  \
+	X(MAJFLT, "major-faults", COUNT, "page faults that read from disk")               \
+	X(MINFLT, "minor-faults", COUNT, "page faults that did not")                      \
+	X(MEMFREE, "free-memory", MEMORY, "used for nothing")                             \
+	X(MEMTOT, "total-memory", MEMORY, "known to the guest")                           \
+	X(AVAIL, "available-memory", MEMORY, "could be had without swapping")             \
+	X(CACHES, "disk-caches", MEMORY, "caches of files")                               \
+	X(HTLB_PGALLOC, "htlb-pgalloc", COUNT, "huge pages of hugetlbfs taken")           \
+	X(HTLB_PGFAIL, "htlb-pgfail", COUNT, "huge pages that could not be had")          \
+	X(OOM_KILL, "oom-kills", COUNT, "processes killed for want of memory")            \
+	X(ALLOC_STALL, "alloc-stalls", COUNT, "allocations that made room themselves")    \
+	X(ASYNC_SCAN, "async-scans", MEMORY, "looked at in the background, to make room") \
+	X(DIRECT_SCAN, "direct-scans", MEMORY, "looked at by allocations, to make room")  \
+	X(ASYNC_RECLAIM, "async-reclaims", MEMORY, "taken in the background")             \
 	X(DIRECT_RECLAIM, "direct-reclaims", MEMORY, "taken by allocations")
 
 enum balloon_stat {
