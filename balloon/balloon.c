@@ -268,7 +268,7 @@ static void assign_roles(struct balloon *b)
 		[BALLOON_HINT] = VIRTIO_BALLOON_F_FREE_PAGE_HINT,
 		[BALLOON_REPORT] = VIRTIO_BALLOON_F_REPORTING,
 	};
-	enum balloon_role in_order[BALLOON_NR_ROLES];
+	enum balloon_role in_order[BALLOON_NR_ROLES] = {BALLOON_INFLATE};
 	unsigned nr = 0;
 	bool by_number = true, one_after_another = true;
 	for (unsigned role = 0; role < BALLOON_NR_ROLES; role++) {

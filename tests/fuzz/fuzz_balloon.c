@@ -19,7 +19,7 @@
 #define TABLE_GPA 0x8000u                            /* indirect tables */
 #define DATA_GPA 0x10000u                            /* page numbers, statistics, commands: 64 KiB */
 #define GIVEN_PAGE 1024u
-#define PATIENCE_NS 2000000000ll
+#define PATIENCE_NS 9000000000ll
 
 static struct guest_ram *ram;
 static uint8_t *bytes;
