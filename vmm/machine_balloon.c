@@ -24,6 +24,7 @@ static void tell(struct machine *m)
 	machine_announce(m, &(struct machine_event_info){.event = MACHINE_EVENT_BALLOON_CHANGE,
 							 .guest = true,
 							 .bytes = left_bytes(m, info.actual_pages)});
+	m->balloon.muted = true;
 	ev_timer_set(&m->balloon.quiet, QUIET_S, 0);
 	ev_timer_start(m->loop, &m->balloon.quiet);
 }
@@ -39,15 +40,19 @@ static void on_changed(struct ev_loop *loop, ev_async *watcher, int revents)
 
 static void on_quiet(struct ev_loop *loop, ev_timer *watcher, int revents)
 {
+	struct machine *m = container_of(watcher, struct machine, balloon.quiet);
 	(void)loop;
 	(void)revents;
-	tell(container_of(watcher, struct machine, balloon.quiet));
+	/* Before the look: what changes after it wakes us. */
+	m->balloon.muted = false;
+	tell(m);
 }
 
 static void balloon_changed(struct balloon_owner *owner)
 {
 	struct machine *m = container_of(owner, struct machine, balloon.owner);
-	ev_async_send(m->loop, &m->balloon.changed);
+	if (!m->balloon.muted)
+		ev_async_send(m->loop, &m->balloon.changed);
 }
 
 /* --- life --- */

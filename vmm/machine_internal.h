@@ -78,8 +78,9 @@ struct machine_dedup {
 struct machine_balloon {
 	struct virtio_device *dev; /* NULL: none */
 	struct balloon_owner owner;
-	ev_async changed; /* the guest has told another size; */
-	ev_timer quiet;   /* it was announced less than a second ago */
+	ev_async changed;   /* the guest has told another size; */
+	ev_timer quiet;     /* it was announced less than a second ago: */
+	_Atomic bool muted; /* main need not be woken, it looks when that is over */
 	uint32_t announced_pages;
 };
 
