@@ -4,6 +4,7 @@ CC := gcc
 endif
 CLANG ?= clang-14
 PREFIX ?= /usr/local
+UNITS ?= /etc/systemd/system
 SAN ?=
 BUILD := build$(addprefix /,$(SAN))
 
@@ -81,6 +82,7 @@ $(PARTS): $(filter-out $(MAINS:%=$(BUILD)/%),$(OBJS))
 
 include bench/memory/memory.mk
 include bench/dedup/dedup.mk
+include bench/arbiter/arbiter.mk
 
 $(UNIT_TESTS): $(BUILD)/%: $(BUILD)/%.o $(UNIT_SHARED) $(PARTS)
 	$(call say,LD)
@@ -90,10 +92,15 @@ $(NATIVE_TESTS): $(BUILD)/%: $(BUILD)/%.o $(NATIVE_SHARED) $(PARTS)
 	$(call say,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LDLIBS)
 
+# Prints where a guest would be placed, for scenarios.
+$(BUILD)/tests/rig/place: $(BUILD)/tests/rig/place.o $(PARTS)
+	$(call say,LD)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
 unit-tests: $(UNIT_TESTS)
 # They start the daemon that lies two folders above them.
-$(filter $(BUILD)/tests/unit/test_pagodad%,$(UNIT_TESTS)): | $(BUILD)/pagodad
-native-tests: $(NATIVE_TESTS) $(BUILD)/pagoda-vmm guests
+$(filter $(BUILD)/tests/unit/test_pagodad% $(BUILD)/tests/unit/test_api,$(UNIT_TESTS)): | $(BUILD)/pagodad $(BUILD)/pagoda-vmm
+native-tests: $(NATIVE_TESTS) $(BUILD)/pagoda-vmm $(BUILD)/pagodad guests
 
 check: ## set up, build, and run every test
 	@scripts/setup build test
@@ -107,7 +114,7 @@ check-native: native-tests ## run micro-guests on this machine's /dev/kvm
 
 check-rig: ## run Debian guests, in nested KVM where this machine has no other; RIG='linux-* reboot' picks scenarios
 	@scripts/setup build rig
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all $(BUILD)/tests/rig/place
 	@tests/rig/rig run $(RIG)
 
 # --- fuzzing ---
@@ -140,12 +147,12 @@ fuzz: fuzzers ## fuzz everything, FUZZ_SECONDS each (60); FUZZ='virtq options' p
 
 bench: ## run all benchmarks; each line is also appended to build/bench/results.jsonl
 	@scripts/setup build test rig
-	@$(MAKE) --no-print-directory all guests memory-benches dedup-benches
+	@$(MAKE) --no-print-directory all guests memory-benches dedup-benches arbiter-bench
 	@bench/run
 
 bench-%: ## run one benchmark: bench-boot, bench-blk, bench-net, bench-evict, bench-refault-set ... (bench/*.sh)
 	@scripts/setup build test rig
-	@$(MAKE) --no-print-directory all guests memory-benches dedup-benches
+	@$(MAKE) --no-print-directory all guests memory-benches dedup-benches arbiter-bench
 	@bench/run $*
 
 demo: ## install what is missing, build, and boot a Debian guest
@@ -172,12 +179,18 @@ install: all ## install below $(DESTDIR)$(PREFIX)
 	install -D -m 644 man/pagoda.1 $(DESTDIR)$(PREFIX)/share/man/man1/pagoda.1
 	install -D -m 644 man/pagodad.8 $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8
 	install -D -m 644 man/pagoda-vmm.1 $(DESTDIR)$(PREFIX)/share/man/man1/pagoda-vmm.1
+	install -d $(DESTDIR)$(UNITS)
+	sed 's|@PREFIX@|$(PREFIX)|' systemd/pagodad.service.in >$(DESTDIR)$(UNITS)/pagodad.service
+	install -m 644 systemd/pagodad.socket systemd/pagodad-ro.socket $(DESTDIR)$(UNITS)
+	install -D -m 644 docs/API.md $(DESTDIR)$(PREFIX)/share/doc/pagoda/API.md
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/pagoda-vmm $(DESTDIR)$(PREFIX)/share/man/man1/pagoda-vmm.1 \
 		$(DESTDIR)$(PREFIX)/bin/pagoda $(DESTDIR)$(PREFIX)/share/man/man1/pagoda.1 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/pagoda \
-		$(DESTDIR)$(PREFIX)/sbin/pagodad $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8
+		$(DESTDIR)$(PREFIX)/sbin/pagodad $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8 \
+		$(DESTDIR)$(UNITS)/pagodad.service $(DESTDIR)$(UNITS)/pagodad.socket $(DESTDIR)$(UNITS)/pagodad-ro.socket \
+		$(DESTDIR)$(PREFIX)/share/doc/pagoda/API.md
 
 clean: ## remove build/
 	rm -rf build

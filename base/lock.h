@@ -14,6 +14,7 @@ enum lock_rank {
 	LOCK_VIRTIO_DEVICE, /* virtio/device.c: status, features, config */
 	LOCK_BLK,           /* virtio/blk_io.c: the I/O thread's orders */
 	LOCK_CONSOLE,       /* virtio/console.c: port buffers */
+	LOCK_BALLOON,       /* balloon/balloon.c: statistics, free page hinting */
 	LOCK_VIRTIO_CONFIG, /* virtio/device.c: config space */
 	LOCK_SERIAL,        /* vmm/serial.c */
 	LOCK_POWER,         /* vmm/power.c */

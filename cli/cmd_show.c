@@ -48,8 +48,9 @@ int cmd_list(struct cli *cli, int argc, char **argv)
 	json_array_foreach(rows, i, row)
 	{
 		const json_t *use = json_object_get(row, "use");
+		const char *state = output_string(row, "state");
 		char text[OUTPUT_SIZE];
-		if (!use && !all && strcmp(output_string(row, "state"), "crashed") != 0) {
+		if (!all && (!strcmp(state, "defined") || !strcmp(state, "stopped"))) {
 			left_out++;
 			continue;
 		}

@@ -56,6 +56,9 @@ int cmd_explain(struct cli *cli, int argc, char **argv)
 	       target > 0 ? output_size(target, text) : "", output_string(why, "rule"));
 	json_array_foreach(json_object_get(why, "sentences"), i, value)
 		print_wrapped(json_string_value(value) ? json_string_value(value) : "", "  ");
+	puts("the host:");
+	json_array_foreach(json_object_get(why, "host"), i, value)
+		print_wrapped(json_string_value(value) ? json_string_value(value) : "", "  ");
 	puts("from");
 	json_object_foreach(json_object_get(why, "inputs"), name, value)
 	{
@@ -63,7 +66,7 @@ int cmd_explain(struct cli *cli, int argc, char **argv)
 		if (json_is_integer(value))
 			printf("  %-20s %s\n", name, output_size((double)json_integer_value(value), text));
 		else if (json_is_real(value))
-			printf("  %-20s %.3g\n", name, json_real_value(value));
+			printf("  %-20s %g\n", name, json_real_value(value));
 		else
 			printf("  %-20s %s\n", name, shown ? shown : "");
 		free(shown);

@@ -245,6 +245,9 @@ static void make_why(struct top_view *v)
 	     target > 0 ? size_of(target).text : "", output_string(v->why, "rule"));
 	json_array_foreach(json_object_get(v->why, "sentences"), i, sentence)
 		line(v, TOP_PLAIN, "  %s", json_string_value(sentence) ? json_string_value(sentence) : "");
+	line(v, TOP_HEADER, "the host");
+	json_array_foreach(json_object_get(v->why, "host"), i, sentence)
+		line(v, TOP_PLAIN, "  %s", json_string_value(sentence) ? json_string_value(sentence) : "");
 }
 
 static void make_help(struct top_view *v)

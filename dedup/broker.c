@@ -141,6 +141,11 @@ void broker_settle_pool(struct broker *b, uint16_t pool)
 		p->cursor = 0;
 }
 
+uint16_t broker_nr_pools(const struct broker *b)
+{
+	return b->nr_pools;
+}
+
 const struct pool *broker_pool(const struct broker *b, uint16_t pool)
 {
 	return b->pools[pool]->pool;

@@ -56,6 +56,8 @@ int broker_open_pool(struct broker *b, uint16_t pool, struct error *err);
 int broker_take_back_pool(struct broker *b, uint16_t pool, int fd, const struct pool_identity *identity, struct error *err);
 /* Everybody who could claim something in a pool that was taken back has done so: what nobody claimed is freed from now on. */
 void broker_settle_pool(struct broker *b, uint16_t pool);
+/* Pools have the numbers below this. */
+uint16_t broker_nr_pools(const struct broker *b);
 /* NULL until it has memory. */
 const struct pool *broker_pool(const struct broker *b, uint16_t pool);
 const uint8_t *broker_salt(const struct broker *b, uint16_t pool);

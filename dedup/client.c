@@ -188,6 +188,11 @@ int dedup_client_connect(struct dedup_client *c)
 	return 0;
 }
 
+void dedup_client_hang_up(struct dedup_client *c)
+{
+	lose(c, 0);
+}
+
 int dedup_client_fd(const struct dedup_client *c)
 {
 	return c->fd;

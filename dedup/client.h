@@ -58,6 +58,8 @@ void dedup_client_destroy(struct dedup_client *c);
 
 /* Returns 0 when connected (DEDUP_READY follows), -EALREADY if it is, or -errno: try again later. */
 int dedup_client_connect(struct dedup_client *c);
+/* Ends the connection, as if it had been lost. */
+void dedup_client_hang_up(struct dedup_client *c);
 /* To be polled, -1 while there is no connection; whether for writing, too: then dedup_client_flush() is to be called. */
 int dedup_client_fd(const struct dedup_client *c);
 bool dedup_client_wants_to_write(const struct dedup_client *c);

@@ -20,6 +20,7 @@
 #include <linux/mempolicy.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "dedup/os.h"
 #include "memmgr/os.h"
 #include "memmgr/swap_extents.h"
@@ -224,6 +225,15 @@ uint32_t pool_held(const struct pool *p, uint32_t slot, uint16_t client)
 
 /* --- space --- */
 
+/* The pool works elsewhere, too, and slower: said once. */
+static void bind_slots(struct pool *p, uint64_t first, uint64_t nr)
+{
+	int ret = mem_mbind((void *)(p->file.map + first * PAGE_HASH_BYTES), nr * PAGE_HASH_BYTES, MPOL_PREFERRED, 1ull << p->node);
+	if (ret && ret != -ENOSYS && first == 0)
+		log_warning("pool of shared pages: cannot be bound to host node %d: %s; its memory comes from any node", p->node,
+			    strerror(-ret));
+}
+
 /* Room for one group more. The file is longer than the slots there are if something fails half-way. */
 static int grow(struct pool *p)
 {
@@ -244,8 +254,7 @@ static int grow(struct pool *p)
 	}
 	/* What is written there later comes from that node: the policy belongs to the file. */
 	if (p->node >= 0)
-		mem_mbind((void *)(p->file.map + before * PAGE_HASH_BYTES), more * PAGE_HASH_BYTES, MPOL_PREFERRED,
-			  1ull << p->node);
+		bind_slots(p, before, more);
 	p->groups[p->nr_groups++] = slots;
 	return 0;
 }

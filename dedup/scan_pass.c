@@ -109,7 +109,7 @@ static void collect(struct scanner *s, uint32_t chunk, bool broken)
 /* Where most merges of a chunk are broken, it takes more mappings than it saves memory, and cannot be taken away under pressure. */
 static void put_together(struct scanner *s, uint32_t chunk, const struct quiet_chunk *seen)
 {
-	if (seen->nr_shared >= seen->nr_in_pool / FEW_SHARED + (seen->nr_shared > 0))
+	if (seen->nr_shared > seen->nr_in_pool / FEW_SHARED)
 		return;
 	if (share_restore(s->mm, chunk * QUIET_PAGES) < 0)
 		return; /* some other time */

@@ -4,10 +4,7 @@
  *     wait ──(CPU time is left)──> one event of the daemon, or contents that it wants, or a step of the pass ──> wait
  *
  *     away ──connect──> greeting ──READY, a new pool──────────────────────────> ready
- *                          └──READY, the pool that we have──> claim all slots ──┘
- *
- * When the daemon comes with a new pool, pages that map the one before stay as they are: nobody writes to it any more, and their
- * references are nobody's business (foreign).
+ *                          └──READY, the pool that we have──> claim all slots ──┘ (scan_claims.c)
  */
 #include "dedup/scanner.h"
 
@@ -114,14 +111,8 @@ static void set_trouble(struct scanner *s, const char *text)
 
 /* --- the daemon --- */
 
-static void lost(struct scanner *s, int why, const char *reason)
+static void drop_connection(struct scanner *s)
 {
-	char text[sizeof(s->counts.trouble)];
-	if (*reason)
-		snprintf(text, sizeof(text), "the daemon at %.60s refuses: %.100s", s->path, reason);
-	else
-		snprintf(text, sizeof(text), "no daemon at %.80s: %s; merged pages stay as they are", s->path, strerror(-why));
-	set_trouble(s, text);
 	s->ready = false;
 	s->pass.active = false;
 	s->offers.nr = 0;
@@ -135,60 +126,32 @@ static void lost(struct scanner *s, int why, const char *reason)
 	}
 }
 
+static void lost(struct scanner *s, int why, const char *reason)
+{
+	char text[sizeof(s->counts.trouble)];
+	drop_connection(s);
+	if (*reason)
+		snprintf(text, sizeof(text), "the daemon at %.60s refuses: %.100s", s->path, reason);
+	else
+		snprintf(text, sizeof(text), "no daemon at %.80s: %s; merged pages stay as they are", s->path, strerror(-why));
+	set_trouble(s, text);
+}
+
+/* Something that the connection needs failed here. */
+static void hang_up(struct scanner *s, int why)
+{
+	char text[sizeof(s->counts.trouble)];
+	dedup_client_hang_up(s->client);
+	drop_connection(s);
+	snprintf(text, sizeof(text), "the daemon's pool cannot be used: %s; trying again", strerror(-why));
+	set_trouble(s, text);
+}
+
 static void connect_to_daemon(struct scanner *s)
 {
 	int ret = dedup_client_connect(s->client);
 	if (ret && ret != -EALREADY)
 		lost(s, ret, "");
-}
-
-static int by_slot(const void *a, const void *b)
-{
-	uint32_t x = ((const struct share_item *)a)->slot, y = ((const struct share_item *)b)->slot;
-	return x < y ? -1 : x > y;
-}
-
-/* All references that are held, in the order of slots; the caller frees it. */
-static struct share_item *list_held(struct scanner *s, size_t *nr)
-{
-	size_t room = 4ull * QUIET_PAGES;
-	struct share_item *items = malloc(room * sizeof(*items));
-	*nr = 0;
-	for (uint32_t at = 0; items && at < s->nr_chunks * QUIET_PAGES;) {
-		if (room - *nr < QUIET_PAGES) {
-			room *= 2;
-			struct share_item *more = realloc(items, room * sizeof(*items));
-			if (!more) {
-				free(items);
-				return NULL;
-			}
-			items = more;
-		}
-		size_t found = share_held(s->mm, &at, items + *nr, room - *nr), kept = 0;
-		for (size_t i = 0; i < found; i++)
-			if (!scan_is_foreign(s, items[*nr + i].page))
-				items[*nr + kept++] = items[*nr + i];
-		*nr += kept;
-	}
-	if (items)
-		qsort(items, *nr, sizeof(*items), by_slot);
-	return items;
-}
-
-/* A new pool: whatever is held is of one before. */
-static int make_foreign(struct scanner *s)
-{
-	struct share_item items[QUIET_PAGES];
-	for (uint32_t at = 0; at < s->nr_chunks * QUIET_PAGES;) {
-		size_t nr = share_held(s->mm, &at, items, QUIET_PAGES);
-		if (nr && !s->foreign)
-			s->foreign = mem_calloc(s->nr_chunks * (size_t)QUIET_WORDS, sizeof(*s->foreign));
-		if (nr && !s->foreign)
-			return -ENOMEM;
-		for (size_t i = 0; i < nr; i++)
-			s->foreign[items[i].page / 64] |= 1ull << items[i].page % 64;
-	}
-	return 0;
 }
 
 static void be_ready(struct scanner *s)
@@ -202,69 +165,19 @@ static void be_ready(struct scanner *s)
 	set_trouble(s, "");
 }
 
+/* Without its pool there is nothing to be done with the daemon: in a second everything is tried again. */
 static void welcomed(struct scanner *s, bool resumed)
 {
-	int ret = resumed ? 0 : share_set_pool(s->mm, dedup_client_pool_fd(s->client));
-	if (ret == 0 && !resumed)
-		ret = make_foreign(s);
-	if (ret == 0 && resumed) {
-		s->held = list_held(s, &s->nr_held);
-		s->claimed = 0;
-		ret = s->held ? 0 : -ENOMEM;
-	}
-	if (ret) {
-		/* Without the pool there is nothing to be done; it stays unused until something changes. */
-		char text[sizeof(s->counts.trouble)];
-		snprintf(text, sizeof(text), "the daemon's pool cannot be used: %s", strerror(-ret));
-		set_trouble(s, text);
-		return;
-	}
-	if (!resumed)
-		be_ready(s);
-}
-
-/* Says what is held, a message at a time, while there is room. */
-static int claim(struct scanner *s)
-{
-	int ret = 0;
-	while (ret == 0 && s->claimed < s->nr_held) {
-		struct protocol_claim claims[DEDUP_CLIENT_BATCH];
-		size_t nr = 0, at = s->claimed;
-		while (at < s->nr_held && (nr < DEDUP_CLIENT_BATCH || s->held[at].slot == claims[nr - 1].slot)) {
-			if (!nr || s->held[at].slot != claims[nr - 1].slot)
-				claims[nr++] = (struct protocol_claim){.slot = s->held[at].slot};
-			claims[nr - 1].nr++;
-			at++;
-		}
-		ret = dedup_client_claim(s->client, claims, nr);
-		if (ret == 0)
-			s->claimed = at;
-	}
-	if (ret == 0)
-		ret = dedup_client_claimed(s->client);
+	int ret = claims_begin(s, resumed);
 	if (ret == 0)
 		be_ready(s);
-	return ret == -EAGAIN ? 0 : ret;
-}
-
-/* Slots that are not kept for us, although pages map them: these pages become ordinary ones at once. */
-static void take_claims(struct scanner *s, const struct dedup_event *event)
-{
-	struct share_item items[QUIET_PAGES];
-	for (size_t i = 0; i < event->nr; i++) {
-		if (event->verdicts[i] != PROTOCOL_GONE)
-			continue;
-		for (uint32_t at = 0; at < s->nr_chunks * QUIET_PAGES;) {
-			size_t found = share_held(s->mm, &at, items, QUIET_PAGES);
-			for (size_t k = 0; k < found; k++)
-				if (items[k].slot == event->pages[i] && share_restore(s->mm, items[k].page) < 0)
-					log_warning("dedup: a slot that a page maps is gone, and the page cannot be made ordinary");
-		}
-	}
+	else if (ret < 0)
+		hang_up(s, ret);
 }
 
 static void take_event(struct scanner *s, const struct dedup_event *event)
 {
+	int ret;
 	switch (event->type) {
 	case DEDUP_READY:
 		welcomed(s, event->resumed);
@@ -276,7 +189,9 @@ static void take_event(struct scanner *s, const struct dedup_event *event)
 		merge_twins(s, event);
 		break;
 	case DEDUP_CLAIMS:
-		take_claims(s, event);
+		ret = claims_answered(s, event);
+		if (ret)
+			hang_up(s, ret);
 		break;
 	case DEDUP_NOTHING:
 		break;
@@ -324,8 +239,11 @@ static uint64_t work(struct scanner *s)
 		take_event(s, &event);
 		return 0;
 	}
-	if (s->held && (ret = claim(s)) < 0)
+	ret = s->held ? claims_send(s) : 0;
+	if (ret < 0)
 		lost(s, ret, "");
+	else if (ret > 0)
+		be_ready(s);
 	if (!s->ready)
 		return dedup_client_fd(s->client) < 0 ? 1 : FOR_THE_DAEMON;
 	if (merge_gathered(s, &gathered_ns))
@@ -346,9 +264,12 @@ static uint64_t work(struct scanner *s)
 static void wait_ns(struct scanner *s, uint64_t ns, bool hear_daemon)
 {
 	struct pollfd fds[2] = {{.fd = s->wake_fd, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
-	struct timespec time = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
+	struct timespec time;
 	uint64_t count;
 	publish(s);
+	if (s->nr_gone && until(s->gone_ns) < ns)
+		ns = until(s->gone_ns);
+	time = (struct timespec){.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
 	if (hear_daemon) {
 		fds[1].fd = dedup_client_fd(s->client);
 		fds[1].events |= dedup_client_wants_to_write(s->client) ? POLLOUT : 0;
@@ -372,6 +293,7 @@ static void *scanner_main(void *arg)
 	setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
 	s->credit_wall = scan_now_ns();
 	while (!s->stopping) {
+		claims_restore(s);
 		uint64_t ns = wait_for_credit(s);
 		if (ns) {
 			wait_ns(s, ns, false);

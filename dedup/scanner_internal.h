@@ -1,4 +1,4 @@
-/* What the parts of the scanner share: scanner.c (thread, settings, daemon), scan_pass.c (finds pages), scan_merge.c (merges them). */
+/* What the parts of the scanner share: scanner.c (thread, settings, daemon), scan_claims.c (references from before), scan_pass.c (finds pages), scan_merge.c (merges them). */
 #ifndef DEDUP_SCANNER_INTERNAL_H
 #define DEDUP_SCANNER_INTERNAL_H
 
@@ -19,6 +19,7 @@ struct scan_chunk {
 	bool due;                      /* there was something written, or to be hashed: it is looked at in the next pass */
 	bool is_huge;                  /* when last looked at, */
 	bool may_break;                /* and may be broken: enough of it merges */
+	bool gone;                     /* pages map slots that are not kept for us: to be put together at once */
 	bool dropped;                  /* pages that had a twin were not merged, because it might not */
 	uint8_t rest, rest_left;       /* passes in which it is not looked at, and of those, how many are to come */
 	uint16_t twins;                /* pages that had a twin since all of it was last offered */
@@ -73,7 +74,7 @@ struct scanner {
 	struct scanner_stats counts;
 	struct scan_chunk *chunks;
 	uint32_t nr_chunks;
-	uint64_t *foreign; /* pages that map a pool of a daemon of before: a bit each; NULL until there are any */
+	uint64_t *foreign; /* pages whose slot no daemon keeps for us: a bit each; NULL until there are any */
 	struct scan_send to_send;
 	struct scan_gathered gathered;
 	struct scan_offers offers;
@@ -86,6 +87,10 @@ struct scanner {
 	uint32_t most_mappings;
 	bool rests;              /* nothing was found since what sharing needs for a moment only was given back */
 	bool ready;              /* the daemon answers, and all claims are made */
+	bool pool_is_new;        /* a daemon gave us one that is not mapped yet, nor is what is held marked as of another */
+	uint32_t nr_gone;        /* chunks that are, */
+	uint64_t gone_ns;        /* when they are tried again, */
+	uint64_t gone_wait_ns;   /* and how long after that */
 	struct share_item *held; /* what is being claimed, in the order of slots; NULL: nothing is */
 	size_t nr_held, claimed;
 
@@ -98,6 +103,17 @@ struct scanner {
 uint64_t scan_now_ns(void);
 /* CPU time of the calling thread. */
 uint64_t scan_cpu_ns(void);
+
+/* --- scan_claims.c --- */
+
+/* A daemon welcomes us. Returns 0: there is nothing to claim, 1: claims are to be sent, or -errno. */
+int claims_begin(struct scanner *s, bool resumed);
+/* Sends claims, while there is room. Returns 1 when all were sent, 0 when it has to wait, or -errno. */
+int claims_send(struct scanner *s);
+/* What the daemon says to them. Returns 0 or -ENOMEM: then all is to be claimed again. */
+int claims_answered(struct scanner *s, const struct dedup_event *event);
+/* Puts chunks together that map slots which are gone, when it is time to try. */
+void claims_restore(struct scanner *s);
 
 /* --- scan_pass.c --- */
 

@@ -49,13 +49,6 @@ struct message {
 	uint8_t bytes[]; /* room for PROTOCOL_MOST_BYTES where more may be added */
 };
 
-/* An open question about sharing. */
-struct question {
-	uint64_t number;
-	struct broker_walk walk;
-	struct sharing sharing;
-};
-
 struct peer {
 	struct dedup_server *server;
 	struct peer *next;
@@ -70,7 +63,8 @@ struct peer {
 	uint16_t client, pool;
 	struct message *head, *tail;
 	size_t queued;
-	struct question *question;
+	struct dedup_map map; /* a question about sharing, while it is open */
+	uint64_t map_number;
 };
 
 static bool is_joined(const struct peer *p)
@@ -115,8 +109,7 @@ static void close_connection(struct peer *p)
 	if (p->staging)
 		munmap((void *)p->staging, (size_t)p->hello.nr_staging_pages * PAGE_HASH_BYTES);
 	p->staging = NULL;
-	mem_free(p->question);
-	p->question = NULL;
+	dedup_map_close(&p->map);
 	drop_queue(p);
 }
 
@@ -447,26 +440,10 @@ static int answer_clients(struct peer *p, const struct protocol_header *h)
 	return reply(p, header(PROTOCOL_CLIENTS, nr, h->number), clients, nr * sizeof(clients[0]));
 }
 
-static int ask_about_sharing(struct peer *p, const struct protocol_header *h, const char **why)
+static void answer_sharing(struct dedup_map *map)
 {
-	const struct protocol_asked *asked = protocol_entries(h);
-	*why = "a second question before the first was answered";
-	if (p->question)
-		return -EBUSY;
-	p->question = mem_calloc(1, sizeof(*p->question));
-	if (!p->question)
-		return -ENOMEM;
-	p->question->number = h->number;
-	for (uint32_t i = 0; i < h->nr; i++)
-		if (asked[i].client < BROKER_MOST_CLIENTS)
-			sharing_ask_about(&p->question->sharing, (uint16_t)asked[i].client);
-	server_has_work(p->server);
-	return 0;
-}
-
-static void answer_sharing(struct peer *p)
-{
-	const struct sharing *s = &p->question->sharing;
+	struct peer *p = container_of(map, struct peer, map);
+	const struct sharing *s = dedup_map_result(map);
 	struct {
 		struct protocol_sharing sharing;
 		struct protocol_sharing_with with[(PROTOCOL_MOST_BYTES - 16 - sizeof(struct protocol_sharing)) / 8];
@@ -480,17 +457,30 @@ static void answer_sharing(struct peer *p)
 	for (uint32_t c = 0; c < BROKER_MOST_CLIENTS && nr < most; c++)
 		if (s->with[c])
 			body.with[nr++] = (struct protocol_sharing_with){.client = c, .slots = s->with[c]};
-	uint64_t number = p->question->number;
-	mem_free(p->question);
-	p->question = NULL;
-	reply(p, header(PROTOCOL_SHARING, nr, number), &body, sizeof(body.sharing) + nr * sizeof(body.with[0]));
+	dedup_map_close(map);
+	if (reply(p, header(PROTOCOL_SHARING, nr, p->map_number), &body, sizeof(body.sharing) + nr * sizeof(body.with[0])) != 0)
+		hang_up(p);
+}
+
+static int ask_about_sharing(struct peer *p, const struct protocol_header *h, const char **why)
+{
+	const struct protocol_asked *asked = protocol_entries(h);
+	*why = "a second question before the first was answered";
+	if (p->map.server)
+		return -EBUSY;
+	if (dedup_map_open(p->server, &p->map) != 0)
+		return -ENOMEM;
+	p->map_number = h->number;
+	for (uint32_t i = 0; i < h->nr; i++)
+		dedup_map_add_client(&p->map, asked[i].client);
+	dedup_map_start(&p->map, answer_sharing);
+	return 0;
 }
 
 static int answer_status(struct peer *p, const struct protocol_header *h)
 {
 	struct protocol_status status;
-	broker_status(p->server->broker, &status);
-	status.refused = p->server->refused;
+	dedup_server_status(p->server, &status);
 	return reply(p, header(PROTOCOL_STATUS, 1, h->number), &status, sizeof(status));
 }
 
@@ -668,7 +658,6 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int revents)
 
 bool peers_continue(struct dedup_server *s)
 {
-	bool more = false;
 	struct peer *next;
 	for (struct peer *p = s->peers; p; p = next) {
 		struct error err;
@@ -685,14 +674,20 @@ bool peers_continue(struct dedup_server *s)
 		}
 		if (p->fd >= 0)
 			read_on(p);
-		if (!p->question)
-			continue;
-		if (broker_sharing_step(s->broker, &p->question->sharing, &p->question->walk))
-			more = true;
-		else
-			answer_sharing(p);
 	}
-	return more;
+	return false;
+}
+
+bool peer_of_client(const struct dedup_server *s, uint16_t client, uint16_t *pool, const struct process **process,
+		    const char **guest)
+{
+	const struct peer *p = s->by_client[client];
+	if (!p)
+		return false;
+	*pool = p->pool;
+	*process = &p->process;
+	*guest = p->hello.guest;
+	return true;
 }
 
 const struct process *peer_next_process(const struct dedup_server *s, uint16_t pool, const struct peer **at)

@@ -260,6 +260,7 @@ static void work(struct dedup_server *s)
 {
 	bool more = broker_work(s->broker);
 	more |= peers_continue(s);
+	more |= dedup_maps_continue(s);
 	server_has_holes(s);
 	if (more)
 		return;
@@ -415,6 +416,8 @@ void dedup_server_destroy(struct dedup_server *s)
 		unlink(s->path);
 	ev_timer_stop(s->loop, &s->accept_again);
 	peers_destroy(s);
+	while (s->maps)
+		dedup_map_close(s->maps);
 	for (uint16_t i = 0; i < BROKER_MOST_POOLS && s->records[i]; i++) {
 		struct record *r = s->records[i];
 		while (r->awaited) {
@@ -435,4 +438,10 @@ void dedup_server_destroy(struct dedup_server *s)
 	free(s->contents);
 	free(s->path);
 	mem_free(s);
+}
+
+void dedup_server_status(const struct dedup_server *s, struct protocol_status *status)
+{
+	broker_status(s->broker, status);
+	status->refused = s->refused;
 }

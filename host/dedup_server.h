@@ -8,10 +8,14 @@
 #include "host/options.h"
 
 struct dedup_server;
+struct protocol_status;
 
 /* Listens. Returns 0 or -errno with a sentence. */
 int dedup_server_create(struct ev_loop *loop, const struct host_options *options, struct dedup_server **server, struct error *err);
 /* Hangs up. VMMs keep what they have, and the state stays: the next daemon takes it over. */
 void dedup_server_destroy(struct dedup_server *server);
+
+/* What it has saved, see dedup/protocol.h. */
+void dedup_server_status(const struct dedup_server *server, struct protocol_status *status);
 
 #endif

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "dedup/broker.h"
+#include "host/dedup_map.h"
 #include "host/dedup_server.h"
 #include "host/dedup_state.h"
 #include "host/process.h"
@@ -48,7 +49,8 @@ struct dedup_server {
 	struct record *records[BROKER_MOST_POOLS];
 	struct peer *peers; /* all */
 	struct peer *by_client[BROKER_MOST_CLIENTS];
-	uint8_t *contents; /* BROKER_MOST_BATCH pages: copies that no VMM can change */
+	struct dedup_map *maps; /* that are being counted, the first one now */
+	uint8_t *contents;      /* BROKER_MOST_BATCH pages: copies that no VMM can change */
 };
 
 /* --- dedup_server.c --- */
@@ -77,10 +79,13 @@ void server_deliver_twins(struct dedup_server *s);
 void peer_accept(struct dedup_server *s, int fd);
 /* Ends all connections; for the daemon's end. */
 void peers_destroy(struct dedup_server *s);
-/* Pools have come, or hashes are known: who waited for that goes on. A step of open questions, too; returns whether there is more of those. */
+/* Pools have come, or hashes are known: who waited for that goes on. Returns whether somebody did, and others may. */
 bool peers_continue(struct dedup_server *s);
 /* One more twin for it. Returns false if it cannot be told. */
 bool peer_tell_twin(struct peer *peer, const struct broker_twin *twin);
+/* Whose client that is. Returns false if nobody's any more. */
+bool peer_of_client(const struct dedup_server *s, uint16_t client, uint16_t *pool, const struct process **process,
+		    const char **guest);
 /* The next process of a peer that has, or may have, slots of the pool mapped. *at: NULL at first. Returns NULL at the end. */
 const struct process *peer_next_process(const struct dedup_server *s, uint16_t pool, const struct peer **at);
 

@@ -8,20 +8,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "host/lock_file.h"
 #include "memmgr/os.h"
+
+#define LOCK_PATIENCE_MS 1000
 
 static int lock(struct dedup_state *s, const char *directory, struct error *err)
 {
-	s->lock_fd = openat(s->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (s->lock_fd < 0)
-		return error_set(err, errno, "%s/lock: %s", directory, strerror(errno));
-	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
+	s->lock_fd = lock_file_take(s->dir_fd, "lock", LOCK_PATIENCE_MS);
+	if (s->lock_fd == -EWOULDBLOCK)
 		return error_set(err, EBUSY, "%s: another daemon uses it; stop that one, or give --state another directory",
 				 directory);
+	if (s->lock_fd < 0)
+		return error_set(err, -s->lock_fd, "%s/lock: %s", directory, strerror(-s->lock_fd));
 	return 0;
 }
 

@@ -9,26 +9,61 @@
 #include <string.h>
 #include <unistd.h>
 
-#define VERSION "0.1"
+#include "host/version.h"
 
-static const char help[] = "usage: pagodad [options]\n"
-			   "\n"
-			   "Finds equal pages in the memory of this host's guests, and keeps one copy of each.\n"
-			   "\n"
-			   "  --socket=PATH             where VMMs connect (/run/pagoda/dedup)\n"
-			   "  --state=DIRECTORY         what is to be known after a restart (/run/pagoda/state)\n"
-			   "  --index-limit=SIZE        memory for the index of pages without a twin (1 % of the host's)\n"
-			   "  --pool-limit=SIZE         memory for shared pages (all of the host's)\n"
-			   "  --guest-limit=SIZE        the largest memory that a guest may claim to have (twice the host's)\n"
-			   "  --merge-across-nodes=on|off   whether guests on different NUMA nodes share pages (on)\n"
-			   "  --verbose                 log who comes and goes\n"
-			   "  --help, --version\n"
-			   "\n"
-			   "SIZE: bytes, or a number with K, M, G or T.\n";
+static const char help[] =
+	"usage: pagodad [options]\n"
+	"\n"
+	"Runs this host's guests, and divides memory among them; finds equal pages in it, and keeps one copy of each.\n"
+	"\n"
+	"  --run=DIRECTORY           sockets, and what is to be known until a reboot (/run/pagoda)\n"
+	"  --definitions=DIRECTORY   the guests' definitions (/var/lib/pagoda/guests)\n"
+	"  --logs=DIRECTORY          what the guests' VMMs say (/var/log/pagoda)\n"
+	"  --swap=DIRECTORY          where guests' swap files are made (/var/lib/pagoda/swap); none: nowhere\n"
+	"  --vmm=FILE                the program (pagoda-vmm in ../bin or beside the daemon)\n"
+	"  --budget=SIZE             memory that guests may take together (the host's, less 1/16 and 512M)\n"
+	"  --group=NAME              a group that may use the API, as the daemon's user may\n"
+	"  --metrics=ADDRESS:PORT    serve Prometheus there; the address must be a loopback one\n"
+	"  --socket=PATH             where VMMs connect for shared pages (RUN/dedup)\n"
+	"  --state=DIRECTORY         what shared pages need after a restart (RUN/state)\n"
+	"  --index-limit=SIZE        memory for the index of pages without a twin (1 % of the host's)\n"
+	"  --pool-limit=SIZE         memory for shared pages (all of the host's)\n"
+	"  --guest-limit=SIZE        the largest memory that a guest may claim to have (twice the host's)\n"
+	"  --merge-across-nodes=on|off   whether guests on different NUMA nodes share pages (on)\n"
+	"  --verbose                 log who comes and goes\n"
+	"  --help, --version\n"
+	"\n"
+	"SIZE: bytes, or a number with K, M, G or T.\n";
 
-enum { SOCKET = 1, STATE, INDEX_LIMIT, POOL_LIMIT, GUEST_LIMIT, ACROSS, VERBOSE, HELP, SHOW_VERSION };
+enum {
+	RUN = 1,
+	DEFINITIONS,
+	LOGS,
+	SWAP,
+	VMM,
+	BUDGET,
+	GROUP,
+	METRICS,
+	SOCKET,
+	STATE,
+	INDEX_LIMIT,
+	POOL_LIMIT,
+	GUEST_LIMIT,
+	ACROSS,
+	VERBOSE,
+	HELP,
+	SHOW_VERSION
+};
 
 static const struct option table[] = {
+	{"run", required_argument, NULL, RUN},
+	{"definitions", required_argument, NULL, DEFINITIONS},
+	{"logs", required_argument, NULL, LOGS},
+	{"swap", required_argument, NULL, SWAP},
+	{"vmm", required_argument, NULL, VMM},
+	{"budget", required_argument, NULL, BUDGET},
+	{"group", required_argument, NULL, GROUP},
+	{"metrics", required_argument, NULL, METRICS},
 	{"socket", required_argument, NULL, SOCKET},
 	{"state", required_argument, NULL, STATE},
 	{"index-limit", required_argument, NULL, INDEX_LIMIT},
@@ -59,9 +94,57 @@ static int parse_size(const char *name, const char *text, uint64_t least, uint64
 	return 0;
 }
 
+/* VMMs have it in their command lines, and another working directory. */
+static int parse_directory(const char *name, const char *value, const char **directory, struct error *err)
+{
+	if (*value != '/' || strlen(value) > HOST_OPTIONS_PATH_BYTES - 20)
+		return error_set(err, EINVAL, "--%s: \"%.100s\" is no absolute path of at most %d bytes", name, value,
+				 HOST_OPTIONS_PATH_BYTES - 20);
+	*directory = value;
+	return 0;
+}
+
+/* The program that was built or installed with us. */
+static void find_vmm(char *path, size_t size)
+{
+	char self[HOST_OPTIONS_PATH_BYTES - 20];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	snprintf(path, size, "/usr/bin/pagoda-vmm");
+	if (len <= 0)
+		return;
+	self[len] = '\0';
+	*strrchr(self, '/') = '\0';
+	snprintf(path, size, "%s/pagoda-vmm", self);
+	char *up = strrchr(self, '/');
+	if (access(path, X_OK) < 0 && up) {
+		*up = '\0';
+		snprintf(path, size, "%s/bin/pagoda-vmm", self);
+	}
+}
+
 static int parse_one(int option, const char *value, struct host_options *o, struct error *err)
 {
 	switch (option) {
+	case RUN:
+		return parse_directory("run", value, &o->run, err);
+	case DEFINITIONS:
+		return parse_directory("definitions", value, &o->definitions, err);
+	case LOGS:
+		return parse_directory("logs", value, &o->logs, err);
+	case SWAP:
+		o->swap = NULL;
+		return strcmp(value, "none") != 0 ? parse_directory("swap", value, &o->swap, err) : 0;
+	case VMM:
+		o->vmm = value;
+		return 0;
+	case BUDGET:
+		return parse_size("budget", value, 16ull << 20, 8ull << 40, &o->budget, err);
+	case GROUP:
+		o->group = value;
+		return 0;
+	case METRICS:
+		o->metrics = value;
+		return 0;
 	case SOCKET:
 		o->socket = value;
 		return 0;
@@ -89,8 +172,11 @@ int host_options_parse(int argc, char **argv, struct host_options *options, bool
 {
 	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 	struct host_options o = {
-		.socket = "/run/pagoda/dedup",
-		.state = "/run/pagoda/state",
+		.run = "/run/pagoda",
+		.definitions = "/var/lib/pagoda/guests",
+		.logs = "/var/log/pagoda",
+		.swap = "/var/lib/pagoda/swap",
+		.budget = memory - memory / 16 - (memory > 1ull << 30 ? 512ull << 20 : memory / 4),
 		.index_limit = memory / 100 > 1 << 20 ? memory / 100 : 1 << 20,
 		.pool_limit = memory,
 		.guest_limit = 2 * memory,
@@ -102,7 +188,7 @@ int host_options_parse(int argc, char **argv, struct host_options *options, bool
 	optind = 0;
 	while (ret == 0 && (option = getopt_long(argc, argv, ":", table, NULL)) != -1) {
 		if (option == HELP || option == SHOW_VERSION) {
-			fputs(option == HELP ? help : "pagodad " VERSION "\n", stdout);
+			fputs(option == HELP ? help : "pagodad " HOST_VERSION "\n", stdout);
 			*done = true;
 			return 0;
 		}
@@ -114,7 +200,17 @@ int host_options_parse(int argc, char **argv, struct host_options *options, bool
 	}
 	if (ret == 0 && optind < argc)
 		return error_set(err, EINVAL, "%s: pagodad takes options only; see --help", argv[optind]);
-	if (ret == 0)
-		*options = o;
-	return ret;
+	if (ret)
+		return ret;
+	*options = o;
+	snprintf(options->paths[0], HOST_OPTIONS_PATH_BYTES, "%s/dedup", o.run);
+	snprintf(options->paths[1], HOST_OPTIONS_PATH_BYTES, "%s/state", o.run);
+	find_vmm(options->paths[2], HOST_OPTIONS_PATH_BYTES);
+	if (!options->socket)
+		options->socket = options->paths[0];
+	if (!options->state)
+		options->state = options->paths[1];
+	if (!options->vmm)
+		options->vmm = options->paths[2];
+	return 0;
 }

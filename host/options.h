@@ -7,8 +7,15 @@
 
 #include "base/error.h"
 
+#define HOST_OPTIONS_PATH_BYTES 200
+
 struct host_options {
-	const char *socket, *state;
+	const char *run, *definitions, *logs, *swap, *vmm;
+	const char *group;                             /* who may use the API besides the daemon's user; NULL: nobody */
+	const char *metrics;                           /* "127.0.0.1:9090"; NULL: none */
+	uint64_t budget;                               /* bytes that guests may take together */
+	const char *socket, *state;                    /* of the dedup service */
+	char paths[3][HOST_OPTIONS_PATH_BYTES];        /* what defaults above point to */
 	uint64_t index_limit, pool_limit, guest_limit; /* bytes */
 	bool merge_across_nodes;
 	bool verbose;

@@ -82,6 +82,25 @@ int process_find(pid_t pid, uint64_t start, struct process *p)
 	return ret;
 }
 
+int process_of_child(pid_t pid, struct process *p)
+{
+	*p = (struct process){.pid = pid, .uid = geteuid()};
+	p->fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (p->fd < 0)
+		return -errno;
+	/* It may have ended: then it is a zombie, whose start can be read all the same. */
+	int ret = read_start(pid, &p->start);
+	if (ret)
+		process_close(p);
+	return ret;
+}
+
+int process_find_self(struct process *p)
+{
+	*p = (struct process){.pid = getpid(), .uid = geteuid(), .fd = -1};
+	return read_start(p->pid, &p->start);
+}
+
 void process_close(struct process *p)
 {
 	if (p->fd >= 0)

@@ -1,5 +1,5 @@
 /*
- * A process that we did not start: watched by a pidfd, recognized after a restart by its number and the time when it started. A number alone
+ * A process, one that we did not start as well: watched by a pidfd, recognized after a restart by its number and the time when it started. A number alone
  * may belong to another by then.
  */
 #ifndef HOST_PROCESS_H
@@ -20,6 +20,10 @@ struct process {
 int process_of_peer(int socket_fd, struct process *p);
 /* One that was written down. Returns 0, -ESRCH if it has ended (or its number is another's), or -errno. */
 int process_find(pid_t pid, uint64_t start, struct process *p);
+/* A child of ours that nobody has waited for. Returns 0 or -errno. */
+int process_of_child(pid_t pid, struct process *p);
+/* Ourselves, without a pidfd. Returns 0 or -errno. */
+int process_find_self(struct process *p);
 void process_close(struct process *p);
 
 #endif

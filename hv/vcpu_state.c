@@ -16,6 +16,7 @@
 
 /* Offsets in the FXSAVE image (Intel SDM 1, 10.5.1), and their initial values. */
 #define FXSAVE_FCW 0
+#define XSAVE_HEADER 512u /* begins with XSTATE_BV: which components are there */
 #define FXSAVE_MXCSR 24
 #define FCW_INITIAL 0x37f
 #define MXCSR_INITIAL 0x1f80
@@ -240,6 +241,15 @@ static int move_parts(struct hv_vcpu *vcpu, const struct part *parts, size_t nr,
 	return 0;
 }
 
+/* KVM gives components of the host's that the guest's model lacks (protection keys, always): they are not the guest's. */
+static void leave_out_foreign(const struct hv_vcpu *vcpu, struct kvm_xsave *xsave)
+{
+	uint64_t present;
+	memcpy(&present, (uint8_t *)xsave + XSAVE_HEADER, sizeof(present));
+	present &= vcpu->xfeatures;
+	memcpy((uint8_t *)xsave + XSAVE_HEADER, &present, sizeof(present));
+}
+
 int hv_vcpu_state_get(struct hv_vcpu *vcpu, struct hv_vcpu_state *state, const char **what)
 {
 	if (state->nested)
@@ -258,6 +268,8 @@ int hv_vcpu_state_get(struct hv_vcpu *vcpu, struct hv_vcpu_state *state, const c
 	int ret = move_parts(vcpu, parts, sizeof(parts) / sizeof(parts[0]), what);
 	if (ret)
 		return ret;
+	if (state->xsave)
+		leave_out_foreign(vcpu, state->xsave);
 	*what = "read its XCR0";
 	ret = get_xcr0(vcpu, state);
 	if (ret)

@@ -172,6 +172,9 @@ int bring_page(struct memmgr *mm, struct bring_buffer *b, uint32_t page, enum br
 			ret = b->wake_later ? 0 : uffd_wake(mm->uffd, page_hva(&mm->pt, page), GUEST_PAGE_SIZE);
 		else if (ret == 0)
 			COUNT(mm, zero_filled, 1);
+		/* The guest uses it, whatever it has said. */
+		if (ret == 0 && page_state(e) == PAGE_BALLOONED)
+			page_table_set(&mm->pt, page, (e & ~PAGE_STATE_MASK) | PAGE_RESIDENT);
 		return ret;
 	case PAGE_ZERO:
 		ret = zero_in(mm, page, is_write, !b->wake_later);

@@ -39,7 +39,7 @@ struct whole {
 
 int bring_stage_init(struct bring_stage *stage)
 {
-	stage->mapping = mem_map(2 * CHUNK_SIZE);
+	*stage = (struct bring_stage){.mapping = mem_map(2 * CHUNK_SIZE)};
 	if (!stage->mapping)
 		return -ENOMEM;
 	uint64_t skip = (CHUNK_SIZE - (uint64_t)(uintptr_t)stage->mapping % CHUNK_SIZE) % CHUNK_SIZE;
@@ -58,7 +58,8 @@ void bring_stage_fini(struct bring_stage *stage)
 
 /*
  * Whether at least half of the chunk's pages are missing and like this one (used again since they were first taken, or never), and
- * what the guest has of it can be moved out in few runs: each takes a move and an interrupt of all CPUs that run the guest.
+ * what the guest has of it can be moved out in few runs: each takes a move and an interrupt of all CPUs that run the guest. And none is in
+ * the balloon.
  */
 static bool is_worth_it(const struct memmgr *mm, uint32_t page)
 {
@@ -68,6 +69,8 @@ static bool is_worth_it(const struct memmgr *mm, uint32_t page)
 	for (uint32_t i = first; i < first + CHUNK_PAGES; i++) {
 		enum page_state state = page_state(mm->pt.entries[i]);
 		bool missing = state == PAGE_COMPRESSED || state == PAGE_ZERO || state == PAGE_LIMBO;
+		if (state == PAGE_BALLOONED)
+			return false; /* it would get memory again */
 		alike += missing && (mm->pt.order[i] != 0) == used;
 		runs += !missing && !in_run;
 		in_run = !missing;
@@ -204,7 +207,8 @@ size_t bring_chunk(struct memmgr *mm, struct bring_stage *stage, uint32_t page)
 	size_t brought = 0;
 	if (w.c->first != 0 || w.c->end != CHUNK_PAGES)
 		return 0;
-	/* Gets the huge page before anybody waits. */
+	/* Gets the huge page before anybody waits, and from the guest's node. */
+	node_binding_stage(mm, page, stage);
 	*(volatile uint8_t *)stage->chunk = 0;
 	lock_take(&w.c->lock);
 	if (w.c->armed && !w.c->in_pool && !w.c->owed && is_worth_it(mm, page) && !lies_on_disk(mm, page)) {

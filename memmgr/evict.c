@@ -135,6 +135,11 @@ static size_t page_out(struct memmgr *mm, uint32_t first, uint32_t nr, uint64_t 
 static bool is_victim(struct memmgr *mm, uint32_t page, bool spare_touched)
 {
 	page_entry e = mm->pt.entries[page];
+	/* One that is there is in use, though the guest has given it up: it would never be taken otherwise. */
+	if (page_state(e) == PAGE_BALLOONED) {
+		e = (e & ~PAGE_STATE_MASK) | PAGE_RESIDENT;
+		page_table_set(&mm->pt, page, e);
+	}
 	/* Nor one that lies in a mapping of the pool, which cannot be moved out, or whose slot somebody waits to hear of. */
 	if (page_state(e) != PAGE_RESIDENT || e & (PAGE_BUSY | PAGE_LOADING) || page_ref(e) & PAGE_REF_SHARE)
 		return false;

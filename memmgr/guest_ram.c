@@ -130,6 +130,19 @@ void *guest_ram_at(const struct guest_ram *ram, uint64_t gpa, uint64_t len)
 	return at && run == len ? at : NULL;
 }
 
+bool guest_ram_gpa(const struct guest_ram *ram, const void *hva, uint64_t *gpa)
+{
+	for (size_t i = 0; i < ram->nr_regions; i++) {
+		const struct guest_ram_region *r = &ram->regions[i];
+		uint64_t offset = (uint64_t)(uintptr_t)hva - (uint64_t)(uintptr_t)r->hva;
+		if (offset >= r->size)
+			continue;
+		*gpa = r->gpa + offset;
+		return true;
+	}
+	return false;
+}
+
 static bool all_is_ram(const struct guest_ram *ram, uint64_t gpa, uint64_t len)
 {
 	for (uint64_t run; len; gpa += run, len -= run)

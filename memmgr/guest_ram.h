@@ -45,6 +45,9 @@ uint64_t guest_ram_size(const struct guest_ram *ram);
 /* Pointer to len bytes at gpa, or NULL unless all of them lie in one region. len 0 gives NULL. */
 void *guest_ram_at(const struct guest_ram *ram, uint64_t gpa, uint64_t len);
 
+/* The guest-physical address of what guest_ram_at() gave, or lies in it; false for other addresses. */
+bool guest_ram_gpa(const struct guest_ram *ram, const void *hva, uint64_t *gpa);
+
 /* Copies. Return 0, or -EFAULT unless all bytes are RAM (then nothing was written to the guest, buf is zeroed on a failed read). */
 int guest_ram_read(const struct guest_ram *ram, uint64_t gpa, void *buf, size_t len);
 int guest_ram_write(const struct guest_ram *ram, uint64_t gpa, const void *buf, size_t len);

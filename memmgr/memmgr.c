@@ -1,6 +1,6 @@
 /*
  * See memmgr.h: life and settings of the memory manager, and what others may ask of it. The work is done in evict.c, bring.c,
- * fault.c, pager.c, streams.c, reclaim.c.
+ * fault.c, pager.c, streams.c, discard.c, reclaim.c.
  */
 #include <errno.h>
 #include <string.h>
@@ -292,81 +292,11 @@ void memmgr_forget_failed(struct memmgr *mm)
 	pager_forget_failed(mm);
 }
 
-/* A range of the guest as page numbers; false unless all of it is RAM of one region. */
-static bool find_range(const struct memmgr *mm, uint64_t gpa, uint64_t len, uint32_t *first, uint32_t *end)
-{
-	uint32_t last;
-	if (gpa % GUEST_PAGE_SIZE || len % GUEST_PAGE_SIZE || !len || len > UINT64_MAX - gpa ||
-	    !page_table_find_gpa(&mm->pt, gpa, first) || !page_table_find_gpa(&mm->pt, gpa + len - 1, &last) ||
-	    last - *first != len / GUEST_PAGE_SIZE - 1)
-		return false;
-	*end = last + 1;
-	return true;
-}
-
-/* One page's content is not needed. Its chunk's lock is held. What the guest has at its place is dropped by the caller. */
-static void forget_page(struct memmgr *mm, uint32_t page, bool ballooned)
-{
-	page_entry e = mm->pt.entries[page];
-	if (page_store_ref(e))
-		store_drop(mm->store, page_store_ref(e));
-	page_table_set(&mm->pt, page, (ballooned ? PAGE_BALLOONED : PAGE_RESIDENT) | (e & PAGE_BUSY) | share_owed(e));
-	/* Bytes that are being compressed are dropped by who does that. */
-	if (page_state(e) == PAGE_LIMBO && !(e & PAGE_BUSY))
-		mem_madvise(page_limbo(&mm->pt, page), GUEST_PAGE_SIZE, MADV_DONTNEED);
-	if (e & PAGE_SAMPLED)
-		sample_lost(mm, page);
-	if (e & PAGE_LOADING)
-		uffd_wake(mm->uffd, page_hva(&mm->pt, page), GUEST_PAGE_SIZE);
-}
-
-int memmgr_drop(struct memmgr *mm, uint64_t gpa, uint64_t len, bool ballooned)
-{
-	uint32_t first, end;
-	int ret = 0;
-	if (!find_range(mm, gpa, len, &first, &end))
-		return -EINVAL;
-	while (first < end) {
-		struct chunk *c = page_chunk(&mm->pt, first);
-		uint32_t n = CHUNK_PAGES - first % CHUNK_PAGES;
-		if (n > end - first)
-			n = end - first;
-		lock_take(&c->lock);
-		int dropped = share_leave_pool(mm, first, n);
-		if (dropped == 0)
-			dropped = mem_madvise(page_hva(&mm->pt, first), (uint64_t)n * GUEST_PAGE_SIZE, MADV_DONTNEED);
-		for (uint32_t i = 0; dropped == 0 && i < n; i++)
-			forget_page(mm, first + i, ballooned);
-		chunk_disarm_if_whole(mm, c);
-		lock_release(&c->lock);
-		if (dropped)
-			ret = dropped;
-		first += n;
-	}
-	return ret;
-}
-
-int memmgr_deflate(struct memmgr *mm, uint64_t gpa, uint64_t len)
-{
-	uint32_t first, end;
-	if (!find_range(mm, gpa, len, &first, &end))
-		return -EINVAL;
-	for (; first < end; first++) {
-		struct chunk *c = page_chunk(&mm->pt, first);
-		lock_take(&c->lock);
-		if (page_state(mm->pt.entries[first]) == PAGE_BALLOONED)
-			page_table_set(&mm->pt, first,
-				       PAGE_RESIDENT | (mm->pt.entries[first] & PAGE_BUSY) | share_owed(mm->pt.entries[first]));
-		lock_release(&c->lock);
-	}
-	return 0;
-}
-
 ssize_t memmgr_evict_range(struct memmgr *mm, uint64_t gpa, uint64_t len, enum memmgr_tier tier)
 {
 	uint32_t first, end;
 	size_t taken = 0;
-	if (!find_range(mm, gpa, len, &first, &end))
+	if (!page_table_find_range(&mm->pt, gpa, len, &first, &end))
 		return -EINVAL;
 	if (tier == MEMMGR_TIER_DISK && mm->kernel_tier)
 		return -EOPNOTSUPP; /* where its pages lie is the kernel's affair */

@@ -108,7 +108,7 @@ void memmgr_forget_failed(struct memmgr *mm);
 
 /*
  * The content of len bytes at gpa does not matter any more and reads as zero from now on: dropped from whichever tier holds it,
- * unread. For the balloon (ballooned: counted as such) and for discards. gpa and len are multiples of 4096, all of it RAM (else
+ * unread; also where devices hold pages. For resets; discard.h has what the guest gives up. ballooned: counted as such. gpa and len are multiples of 4096, all of it RAM (else
  * -EINVAL).
  */
 int memmgr_drop(struct memmgr *mm, uint64_t gpa, uint64_t len, bool ballooned);

@@ -30,6 +30,8 @@ struct bring_buffer {
 /* A huge page to put a chunk together in; one thread's. */
 struct bring_stage {
 	uint8_t *mapping, *chunk; /* chunk: aligned, within */
+	uint64_t nodes;           /* where its memory comes from (node_binding_stage) */
+	enum numa_policy policy;
 };
 
 /* A thread that serves faults. */
@@ -97,6 +99,9 @@ struct memmgr {
 	struct numa_mover movers[GUEST_RAM_MAX_REGIONS]; /* node_binding.c; under evict_lock, as are the next two */
 	bool moving[GUEST_RAM_MAX_REGIONS];
 	uint32_t migrate_rate; /* pages/s */
+	/* Where each region is bound to, 0: nowhere. Written under evict_lock, read by who makes new mappings or stages of its memory. */
+	_Atomic uint64_t bound_nodes[GUEST_RAM_MAX_REGIONS];
+	_Atomic(enum numa_policy) bound_policy[GUEST_RAM_MAX_REGIONS];
 	pthread_t reclaimer;
 	bool reclaimer_started;
 
@@ -260,6 +265,10 @@ void share_count_mappings(struct memmgr *mm, struct chunk *c);
 
 /* Moves some pages to where they are bound now, as many as tick_ms allow. Returns whether some are left. For the reclaimer. */
 bool node_binding_step(struct memmgr *mm, unsigned tick_ms);
+/* Gives memory that becomes the guest's, from this page on in its region, the binding of the region. The chunk's lock is held. */
+void node_binding_apply(struct memmgr *mm, uint32_t page, uint8_t *memory, size_t len);
+/* Gives it to a stage, which holds nothing, before that gets its memory. */
+void node_binding_stage(struct memmgr *mm, uint32_t page, struct bring_stage *stage);
 
 /* --- sample.c: samples of the working set --- */
 

@@ -1,14 +1,98 @@
 /*
  * See node_binding.h. The reclaimer takes a step of the move each tick, under evict_lock, so that pages do not leave for limbo at
  * the same time.
+ *
+ * A binding belongs to a mapping. Whoever puts another mapping into guest RAM, or memory from one of its own, gives it the guest's first:
+ * node_binding_apply(), node_binding_stage(). Mappings of the pool have none: the kernel takes a policy that is set on one for that
+ * of the pool's file, which is the daemon's to set, and the same for all guests (shmem_set_policy()). Private copies in them follow it too.
+ *
+ * Invariant: what is not in the pool is bound as bound_nodes says. A binding is written there before chunks are bound one by one; who
+ * maps memory into a chunk holds its lock, and so either sees the new binding or is bound after.
  */
 #include "memmgr/node_binding.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/log.h"
 #include "memmgr/memmgr_internal.h"
+#include "memmgr/os.h"
+#include "memmgr/share.h"
+
+static bool has_pool(struct memmgr *mm)
+{
+	bool has = false;
+	if (mm->share.is_open) {
+		lock_take(&mm->share.lock);
+		has = mm->share.fd >= 0;
+		lock_release(&mm->share.lock);
+	}
+	return has || share_mappings(mm);
+}
+
+/* Binds what of the chunk is not in the pool. */
+static int bind_chunk(struct memmgr *mm, struct chunk *c, uint64_t nodes, enum numa_policy policy, struct error *err)
+{
+	int ret = 0;
+	lock_take(&c->lock);
+	for (uint32_t at = c->first, n; ret == 0 && at < c->end && (n = share_next_run(mm, c, false, &at)) > 0; at += n) {
+		if (at >= c->end)
+			break;
+		n = n < c->end - at ? n : c->end - at;
+		struct numa_range run = {c->hva + (uint64_t)at * GUEST_PAGE_SIZE, (uint64_t)n * GUEST_PAGE_SIZE};
+		ret = numa_range_bind(&run, nodes, policy, err);
+	}
+	lock_release(&c->lock);
+	return ret;
+}
+
+static int bind_ram(struct memmgr *mm, size_t region, const struct numa_range *ram, uint64_t nodes, enum numa_policy policy,
+		    struct error *err)
+{
+	const struct page_table_region *r = &mm->pt.regions[region];
+	int ret = 0;
+	if (!has_pool(mm))
+		return numa_range_bind(ram, nodes, policy, err);
+	uint32_t end = r->first_page + (uint32_t)(r->size / GUEST_PAGE_SIZE);
+	for (uint32_t page = r->first_page; ret == 0 && page < end; page += CHUNK_PAGES - page % CHUNK_PAGES)
+		ret = bind_chunk(mm, page_chunk(&mm->pt, page), nodes, policy, err);
+	return ret;
+}
+
+static size_t region_of(const struct memmgr *mm, uint32_t page)
+{
+	size_t i = mm->pt.nr_regions - 1;
+	while (i > 0 && page < mm->pt.regions[i].first_page)
+		i--;
+	return i;
+}
+
+void node_binding_apply(struct memmgr *mm, uint32_t page, uint8_t *memory, size_t len)
+{
+	size_t region = region_of(mm, page);
+	uint64_t nodes = atomic_load(&mm->bound_nodes[region]);
+	/* Without it the memory is there all the same, perhaps elsewhere. */
+	if (nodes)
+		numa_range_bind(&(struct numa_range){memory, len}, nodes, atomic_load(&mm->bound_policy[region]), NULL);
+}
+
+void node_binding_stage(struct memmgr *mm, uint32_t page, struct bring_stage *stage)
+{
+	size_t region = region_of(mm, page);
+	/* Halves of two bindings are refused by numa_range_bind(), or do for this time: the mover comes after. */
+	uint64_t nodes = atomic_load(&mm->bound_nodes[region]);
+	enum numa_policy policy = atomic_load(&mm->bound_policy[region]);
+	if (stage->nodes == nodes && stage->policy == policy)
+		return;
+	/* What is in it comes from elsewhere. It holds no bytes that are needed, but must be zero. */
+	if (mem_madvise(stage->chunk, CHUNK_SIZE, MADV_DONTNEED) != 0 ||
+	    numa_range_bind(&(struct numa_range){stage->chunk, CHUNK_SIZE}, nodes, policy, NULL) != 0)
+		return;
+	stage->nodes = nodes;
+	stage->policy = policy;
+}
 
 int memmgr_bind_node(struct memmgr *mm, unsigned guest_node, uint64_t host_nodes, enum numa_policy policy, uint32_t migrate_rate,
 		     struct error *err)
@@ -23,10 +107,18 @@ int memmgr_bind_node(struct memmgr *mm, unsigned guest_node, uint64_t host_nodes
 			continue;
 		found = true;
 		struct numa_range ram = {regions[i].hva, regions[i].size}, limbo = {mm->pt.regions[i].limbo, regions[i].size};
-		ret = numa_range_bind(&ram, host_nodes, policy, err);
+		uint64_t nodes_before = mm->bound_nodes[i];
+		enum numa_policy policy_before = mm->bound_policy[i];
+		mm->bound_policy[i] = policy;
+		mm->bound_nodes[i] = host_nodes;
+		ret = bind_ram(mm, i, &ram, host_nodes, policy, err);
 		/* What comes back from limbo was never anywhere else; new pages there are copies, and short-lived. */
 		if (ret == 0)
 			ret = numa_range_bind(&limbo, host_nodes, policy, err);
+		if (ret) {
+			mm->bound_policy[i] = policy_before;
+			mm->bound_nodes[i] = nodes_before;
+		}
 		bool moves = ret == 0 && migrate_rate && (policy == NUMA_POLICY_BIND || policy == NUMA_POLICY_PREFER) &&
 			     host_nodes && !(host_nodes & (host_nodes - 1));
 		mm->moving[i] =

@@ -161,3 +161,14 @@ bool page_table_find_gpa(const struct page_table *pt, uint64_t gpa, uint32_t *pa
 	}
 	return false;
 }
+
+bool page_table_find_range(const struct page_table *pt, uint64_t gpa, uint64_t len, uint32_t *first, uint32_t *end)
+{
+	uint32_t last;
+	if (gpa % GUEST_PAGE_SIZE || len % GUEST_PAGE_SIZE || !len || len > UINT64_MAX - gpa ||
+	    !page_table_find_gpa(pt, gpa, first) || !page_table_find_gpa(pt, gpa + len - 1, &last) ||
+	    last - *first != len / GUEST_PAGE_SIZE - 1)
+		return false;
+	*end = last + 1;
+	return true;
+}

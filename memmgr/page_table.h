@@ -9,7 +9,7 @@
  *   RESIDENT --evict--> LIMBO --evict_compress--> COMPRESSED (in RAM, on disk or both: where its cluster lies, see store.h)
  *      ^                  |  \------------------> ZERO
  *      +--- bring_page ---+------- bring_page ------+
- *   any --memmgr_drop--> BALLOONED or RESIDENT (untouched: the kernel fills it with zeroes)
+ *   any --memmgr_discard--> BALLOONED or RESIDENT (untouched: the kernel fills it with zeroes)
  */
 #ifndef MEMMGR_PAGE_TABLE_H
 #define MEMMGR_PAGE_TABLE_H
@@ -147,6 +147,8 @@ void page_table_set(struct page_table *pt, uint32_t page, page_entry entry);
 /* The page at a host address, or at a guest-physical one; false when there is none. */
 bool page_table_find(const struct page_table *pt, uint64_t hva, uint32_t *page);
 bool page_table_find_gpa(const struct page_table *pt, uint64_t gpa, uint32_t *page);
+/* A range as pages first to end - 1; false unless gpa and len are multiples of 4096, and all of it is RAM of one region. */
+bool page_table_find_range(const struct page_table *pt, uint64_t gpa, uint64_t len, uint32_t *first, uint32_t *end);
 
 /* Gives the page its place in the recorded order. The chunk's lock is held; others look at it without, for hints. */
 static inline void page_table_note_use(struct page_table *pt, uint32_t page, uint32_t number)

@@ -184,6 +184,7 @@ int share_leave_pool(struct memmgr *mm, uint32_t first, uint32_t nr)
 			ret = mem_map_over(page_hva(&mm->pt, first + at), n * PAGE_BYTES, -1, 0);
 			if (ret)
 				break;
+			node_binding_apply(mm, first + at, page_hva(&mm->pt, first + at), n * PAGE_BYTES);
 			for (uint32_t i = first + at; i < first + at + n; i++) {
 				page_entry e = mm->pt.entries[i];
 				enum page_state state = page_state(e) == PAGE_SHARED ? PAGE_RESIDENT : page_state(e);

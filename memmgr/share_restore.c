@@ -106,6 +106,19 @@ static int fill_stage(struct restore *r)
 	return 0;
 }
 
+/* What is in the balloon gets no memory: where it cannot be dropped it has some, until it is dropped again. */
+static void leave_out_ballooned(struct restore *r)
+{
+	for (uint32_t at = 0, n; at < CHUNK_PAGES; at += n ? n : 1) {
+		for (n = 0;
+		     at + n < CHUNK_PAGES && !r->out[at + n] && page_state(r->mm->pt.entries[r->first + at + n]) == PAGE_BALLOONED;
+		     n++)
+			;
+		if (n)
+			mem_madvise(r->stage.chunk + at * PAGE_BYTES, n * PAGE_BYTES, MADV_DONTNEED);
+	}
+}
+
 /* What was taken out goes back; or waits in limbo until it is touched. */
 static void undo(struct restore *r)
 {
@@ -134,7 +147,6 @@ static int settle(struct restore *r)
 			page_table_note_use(&mm->pt, r->first + i, atomic_fetch_add(&mm->order, 1) + 1);
 		if (e & PAGE_SAMPLED)
 			sample_lost(mm, r->first + i);
-		/* A ballooned page has memory now, until it is dropped again. */
 		page_table_set(&mm->pt, r->first + i, (state == PAGE_BALLOONED ? PAGE_BALLOONED : PAGE_RESIDENT) | share_owed(e));
 	}
 	mem_madvise(r->c->limbo, CHUNK_SIZE, MADV_DONTNEED);
@@ -170,6 +182,8 @@ static int restore_chunk(struct restore *r)
 	if (ret == 0)
 		ret = fill_stage(r);
 	if (ret == 0)
+		leave_out_ballooned(r);
+	if (ret == 0)
 		ret = mem_move_over(r->stage.chunk, CHUNK_SIZE, r->c->hva);
 	if (ret) {
 		undo(r);
@@ -193,8 +207,10 @@ int share_restore(struct memmgr *mm, uint32_t page)
 	struct restore r = {.mm = mm, .c = page_chunk(&mm->pt, page), .first = page - page % CHUNK_PAGES};
 	if (bring_stage_init(&r.stage) != 0)
 		return -ENOMEM;
-	*(volatile uint8_t *)r.stage.chunk = 0; /* gets the huge page before anybody waits */
 	lock_take(&mm->evict_lock);
+	/* It becomes the guest's RAM: from its node, and bound there from then on. No other binding comes meanwhile. */
+	node_binding_stage(mm, page, &r.stage);
+	*(volatile uint8_t *)r.stage.chunk = 0; /* gets the huge page before anybody waits */
 	lock_take(&r.c->lock);
 	int ret = restore_chunk(&r);
 	lock_release(&r.c->lock);

@@ -79,10 +79,20 @@ int uffd_protect(int fd, void *start, uint64_t len)
 	return ret;
 }
 
+/* The kernel may lack memory to take a registration from a part of a mapping. Then it stays, and holds nobody. */
+static void unprotect_pages(int fd, void *start, uint64_t len)
+{
+	for (uint64_t at = 0; at < len; at += GUEST_PAGE_SIZE) {
+		struct uffdio_writeprotect protect = {.range = {(uint64_t)(uintptr_t)start + at, GUEST_PAGE_SIZE}};
+		mem_ioctl(fd, UFFDIO_WRITEPROTECT, &protect); /* -ENOENT of those that are registered no more */
+	}
+}
+
 void uffd_unprotect(int fd, void *start, uint64_t len)
 {
+	if (uffd_unregister(fd, start, len) != 0)
+		unprotect_pages(fd, start, len);
 	/* Unregistering wakes only who waits for missing pages (Linux 6.18, fs/userfaultfd.c). */
-	uffd_unregister(fd, start, len);
 	uffd_wake(fd, start, len);
 }
 

@@ -281,7 +281,7 @@ static int resolve(struct options *o, struct error *err)
 int config_parse(int argc, char **argv, struct config *config, bool *done, struct error *err)
 {
 	*config = (struct config){.serial = {-2, -2}, .memory.swap_fd = -1, .dedup.node = -1};
-	config->console_address.slot = config->rng_address.slot = config->vsock_address.slot = -1;
+	config->console_address.slot = config->rng_address.slot = config->vsock_address.slot = config->balloon_address.slot = -1;
 	*done = false;
 	struct options *o = calloc(1, sizeof(*o));
 	if (!o)
@@ -330,10 +330,11 @@ void config_free(struct config *config)
 		free(chardev->host);
 		free(chardev->port);
 	}
-	char *strings[] = {config->name,         config->pidfile,      config->cpu_model,
-			   config->kernel,       config->initrd,       config->append,
-			   config->rng_file,     config->vsock_path,   config->memory.swap_directory,
-			   config->dedup.socket, config->dedup.domain, config->dedup.guest};
+	char *strings[] = {config->name,       config->pidfile,      config->cpu_model,
+			   config->kernel,     config->initrd,       config->append,
+			   config->rng_file,   config->vsock_path,   config->memory.swap_directory,
+			   config->balloon_id, config->dedup.socket, config->dedup.domain,
+			   config->dedup.guest};
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
 		free(strings[i]);
 	*config = (struct config){.nr_disks = 0};

@@ -157,6 +157,12 @@ struct config {
 	unsigned rng_period_ms;
 	struct config_pci_address rng_address;
 
+	bool has_balloon;
+	char *balloon_id; /* of the -device, or NULL */
+	bool balloon_deflate_on_oom, balloon_reporting, balloon_hinting;
+	uint32_t balloon_poll_s; /* how often statistics are asked for; 0: only once */
+	struct config_pci_address balloon_address;
+
 	bool has_vsock;
 	uint32_t vsock_cid;
 	char *vsock_path;

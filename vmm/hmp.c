@@ -56,6 +56,8 @@ static void run_set_link(struct hmp_call *call)
 }
 
 static const struct hmp_command commands[] = {
+	{"balloon", "SIZE", "ask the guest to make do with so much memory, in MiB", 1, 1, {0}, hmp_balloon},
+	{"balloon_hint", "", "ask the guest which memory it does not use, and take that first", 0, 0, {0}, hmp_balloon_hint},
 	{"cont", "", "go on after a stop", 0, 0, {0}, run_cont},
 	{"c", "", NULL, 0, 0, {0}, run_cont},
 	{"dedup_set",

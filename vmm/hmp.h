@@ -47,6 +47,11 @@ void hmp_memory_target(struct hmp_call *call);
 void hmp_memory_evict(struct hmp_call *call);
 void hmp_memory_prewarm(struct hmp_call *call);
 
+/* hmp_balloon.c */
+void hmp_info_balloon(struct hmp_call *call);
+void hmp_balloon(struct hmp_call *call);
+void hmp_balloon_hint(struct hmp_call *call);
+
 /* hmp_dedup.c */
 void hmp_info_dedup(struct hmp_call *call);
 void hmp_dedup_set(struct hmp_call *call);

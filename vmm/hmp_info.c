@@ -96,6 +96,7 @@ static void info_version(struct hmp_call *call)
 }
 
 const struct hmp_command hmp_topics[] = {
+	{"balloon", "", "memory that the guest has given up, and what it says of the rest", 0, 0, {0}, hmp_info_balloon},
 	{"block", "", "disks", 0, 0, {0}, info_block},
 	{"chardev", "", "character devices", 0, 0, {0}, info_chardev},
 	{"cpus", "", "vCPUs and their threads", 0, 0, {0}, info_cpus},

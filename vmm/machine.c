@@ -280,6 +280,11 @@ static int create_devices(struct machine *m, struct error *err)
 		if (ret == 0)
 			ret = plug(m, dev, &c->rng_address, err);
 	}
+	if (ret == 0 && c->has_balloon) {
+		ret = machine_balloon_create(m, err);
+		if (ret == 0)
+			ret = plug(m, m->balloon.dev, &c->balloon_address, err);
+	}
 	if (ret == 0 && c->has_vsock) {
 		struct virtio_device *dev;
 		struct virtio_vsock_params params = {
@@ -412,6 +417,7 @@ void machine_destroy(struct machine *m)
 		return;
 	}
 	vcpus_destroy(m->vcpus);
+	machine_balloon_destroy(m);
 	for (unsigned i = 0; i < m->nr_functions; i++)
 		virtio_function_destroy(m->functions[i]);
 	for (unsigned i = 0; i < 4; i++)

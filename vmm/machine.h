@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "balloon/balloon.h"
 #include "base/error.h"
 #include "dedup/scanner.h"
 #include "memmgr/memmgr.h"
@@ -108,6 +109,8 @@ int machine_memory_bind_node(struct machine *m, unsigned node, uint64_t host_nod
 			     struct error *err);
 int machine_memory_count_node(struct machine *m, unsigned node, struct numa_count *count, struct error *err);
 int machine_memory_prewarm(struct machine *m, struct error *err);
+/* The descriptor of memmgr_stats_fd(). */
+int machine_memory_stats_fd(struct machine *m, struct error *err);
 /*
  * Takes up to that many bytes (0: all) of the guest's resident memory at once, up to the tier. It stops after half a second, so that monitors
  * and guest are served, and goes on from there when it is called again; *complete says whether it got through.
@@ -140,6 +143,21 @@ void machine_dedup_info(struct machine *m, struct machine_dedup_info *info);
 /* Returns 0, -EINVAL with a sentence and nothing changed, or -ENOTSUP with one when the guest has no scanner. */
 int machine_dedup_configure(struct machine *m, const struct scanner_settings *settings, struct error *err);
 
+/*
+ * The balloon (balloon/balloon.h), as monitors use it. Without one all return -ENXIO with a sentence. Memory is what the guest has left, in
+ * bytes: all but what is in its balloon.
+ */
+struct machine_balloon_info {
+	const char *id; /* of the -device, or NULL */
+	uint64_t memory_bytes, actual_bytes, target_bytes;
+	struct balloon_info device;
+};
+int machine_balloon_info(struct machine *m, struct machine_balloon_info *info, struct error *err);
+/* More than the guest's memory is all of it. -EINVAL for 0. */
+int machine_balloon_set(struct machine *m, uint64_t bytes, struct error *err);
+int machine_balloon_set_polling(struct machine *m, uint32_t seconds, struct error *err);
+int machine_balloon_hint(struct machine *m, struct error *err);
+
 /* By its number in the configuration. */
 struct chardev *machine_chardev(const struct machine *m, unsigned index);
 
@@ -152,7 +170,8 @@ enum machine_event {
 	MACHINE_EVENT_RESUME,
 	MACHINE_EVENT_GUEST_PANICKED,
 	MACHINE_EVENT_BLOCK_IO_ERROR,
-	MACHINE_EVENT_MEMORY_ERROR, /* reason as memmgr_failure_name(), detail, stops */
+	MACHINE_EVENT_MEMORY_ERROR,   /* reason as memmgr_failure_name(), detail, stops */
+	MACHINE_EVENT_BALLOON_CHANGE, /* bytes: what the guest has left; at most once a second */
 };
 struct machine_event_info {
 	enum machine_event event;
@@ -161,6 +180,7 @@ struct machine_event_info {
 	const char *device; /* for I/O errors */
 	const char *detail;
 	bool stops; /* the guest is stopped for it */
+	uint64_t bytes;
 };
 struct machine_listener {
 	void (*notify)(struct machine_listener *self, const struct machine_event_info *info);

@@ -1,10 +1,12 @@
 /*
- * What machine.c (wiring and life cycle), machine_memory.c (memory manager), machine_dedup.c (merging of pages), machine_state.c (save and
+ * What machine.c (wiring and life cycle), machine_memory.c (memory manager), machine_dedup.c (merging of pages), machine_balloon.c,
+ * machine_state.c (save and
  * load) and machine_info.c (queries) share.
  */
 #ifndef VMM_MACHINE_INTERNAL_H
 #define VMM_MACHINE_INTERNAL_H
 
+#include "balloon/balloon.h"
 #include "base/lock.h"
 #include "dedup/protocol.h"
 #include "hv/cpuid.h"
@@ -24,7 +26,7 @@
 #include "vmm/vcpus.h"
 #include "vmm/virtio_function.h"
 
-#define MACHINE_MAX_FUNCTIONS (CONFIG_MAX_DISKS + CONFIG_MAX_NICS + 3)
+#define MACHINE_MAX_FUNCTIONS (CONFIG_MAX_DISKS + CONFIG_MAX_NICS + 4)
 
 /* What vCPU threads ask the main thread to do: bits. */
 enum machine_request {
@@ -73,6 +75,15 @@ struct machine_dedup {
 	char guest[PROTOCOL_NAME_BYTES]; /* its name */
 };
 
+struct machine_balloon {
+	struct virtio_device *dev; /* NULL: none */
+	struct balloon_owner owner;
+	ev_async changed;   /* the guest has told another size; */
+	ev_timer quiet;     /* it was announced less than a second ago: */
+	_Atomic bool muted; /* main need not be woken, it looks when that is over */
+	uint32_t announced_pages;
+};
+
 struct machine {
 	struct ev_loop *loop;
 	struct config *config;
@@ -84,6 +95,7 @@ struct machine {
 	struct guest_ram *ram;
 	struct machine_memory managed;
 	struct machine_dedup dedup;
+	struct machine_balloon balloon;
 	struct hv_cpu_topology topology;
 	struct hv_cpuid cpuid;
 	struct bus ports, memory;
@@ -153,6 +165,13 @@ bool machine_memory_wait_on(struct machine *m, enum machine_patience patience, u
  * no memory manager. Returns what work returned, or -EINPROGRESS when it was left off: machine_settle() is called when it is done.
  */
 int machine_memory_run(struct machine *m, machine_work *work, enum machine_patience patience, struct error *err);
+
+/* --- machine_balloon.c --- */
+
+/* Makes the device, and gives it to plug in: m->balloon.dev. */
+int machine_balloon_create(struct machine *m, struct error *err);
+/* Before the device goes. */
+void machine_balloon_destroy(struct machine *m);
 
 /* --- machine_dedup.c --- */
 

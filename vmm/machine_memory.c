@@ -398,6 +398,12 @@ int machine_memory_sample(struct machine *m, struct machine_memory_sample *now, 
 	return 0;
 }
 
+int machine_memory_stats_fd(struct machine *m, struct error *err)
+{
+	int ret = check_managed(m, err);
+	return ret ? ret : memmgr_stats_fd(m->managed.mm);
+}
+
 ssize_t machine_memory_curve(struct machine *m, struct memmgr_curve_point *points, size_t max, struct error *err)
 {
 	int ret = check_managed(m, err);

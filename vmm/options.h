@@ -224,6 +224,10 @@ struct option_console_device {
 	const char *chardev, *bus;
 	struct option_number nr;
 };
+struct option_balloon_device {
+	enum option_bool deflate_on_oom, reporting, hinting;
+	struct option_number poll;
+};
 struct option_vsock_device {
 	const char *path;
 	struct option_number cid;
@@ -236,6 +240,7 @@ enum option_device_kind {
 	OPTION_DEVICE_SERIAL, /* the controller of virtconsoles */
 	OPTION_DEVICE_CONSOLE,
 	OPTION_DEVICE_VSOCK,
+	OPTION_DEVICE_BALLOON,
 };
 
 /* -device */
@@ -250,6 +255,7 @@ struct option_device {
 		struct option_rng_device rng;
 		struct option_console_device console;
 		struct option_vsock_device vsock;
+		struct option_balloon_device balloon;
 	};
 };
 

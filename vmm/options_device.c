@@ -1,4 +1,4 @@
-/* -device and -object: what there is, by name; and those devices that no other options file resolves: rng, consoles, vsock. */
+/* -device and -object: what there is, by name; and those devices that no other options file resolves: rng, consoles, vsock, balloon. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +61,18 @@ static const struct property vsock_rows[] = {
 	PROPERTY_ROW_STRING(struct option_device, vsock.path, "uds", "the unix socket that stands for the guest on the host"),
 };
 
+static const struct property balloon_rows[] = {
+	PCI_ROWS,
+	PROPERTY_ROW_BOOL(struct option_device, balloon.deflate_on_oom, "deflate-on-oom",
+			  "the guest may take memory back when it has no other"),
+	PROPERTY_ROW_BOOL(struct option_device, balloon.reporting, "free-page-reporting",
+			  "memory comes back when the guest frees it"),
+	PROPERTY_ROW_BOOL(struct option_device, balloon.hinting, "free-page-hint", "for the command balloon-hint"),
+	PROPERTY_ROW_NUMBER(struct option_device, balloon.poll, "guest-stats-polling-interval", 0, UINT32_MAX,
+			    "seconds; 0: statistics are asked for once"),
+	PROPERTY_ROW_FIXED("page-poison", "on", NULL),
+};
+
 static const struct driver {
 	const char *name;
 	enum option_device_kind kind;
@@ -73,6 +85,8 @@ static const struct driver {
 	{"virtio-serial-pci", OPTION_DEVICE_SERIAL, PROPERTY_TABLE("virtio-serial-pci", serial_rows), "controller of virtconsoles"},
 	{"virtconsole", OPTION_DEVICE_CONSOLE, PROPERTY_TABLE("virtconsole", console_rows), "console (hvc0 in Linux)"},
 	{"virtio-vsock-pci", OPTION_DEVICE_VSOCK, PROPERTY_TABLE("virtio-vsock-pci", vsock_rows), "sockets between guest and host"},
+	{"virtio-balloon-pci", OPTION_DEVICE_BALLOON, PROPERTY_TABLE("virtio-balloon-pci", balloon_rows),
+	 "memory that the guest gives up"},
 };
 #define NR_DRIVERS (sizeof(drivers) / sizeof(drivers[0]))
 
@@ -89,6 +103,8 @@ static const struct {
 	{"virtio-rng-pci-non-transitional", "virtio-rng-pci", true},
 	{"virtio-serial", "virtio-serial-pci", true},
 	{"virtio-serial-pci-non-transitional", "virtio-serial-pci", true},
+	{"virtio-balloon", "virtio-balloon-pci", true},
+	{"virtio-balloon-pci-non-transitional", "virtio-balloon-pci", true},
 	{"vhost-vsock-pci", "virtio-vsock-pci,guest-cid=CID,uds=PATH", false},
 	{"virtserialport", "virtconsole", false},
 	{"isa-serial", "-serial", false},
@@ -311,6 +327,21 @@ static int resolve_vsock(struct options *o, const struct option_device *device, 
 	return options_copy(&c->vsock_path, device->vsock.path, err);
 }
 
+static int resolve_balloon(struct options *o, const struct option_device *device, struct error *err)
+{
+	struct config *c = o->config;
+	const struct option_balloon_device *balloon = &device->balloon;
+	if (c->has_balloon)
+		return error_set(err, EINVAL, "there is one virtio-balloon-pci already");
+	c->has_balloon = true;
+	c->balloon_deflate_on_oom = balloon->deflate_on_oom == OPTION_ON;
+	c->balloon_reporting = balloon->reporting == OPTION_ON;
+	c->balloon_hinting = balloon->hinting == OPTION_ON;
+	c->balloon_poll_s = (uint32_t)balloon->poll.value;
+	c->balloon_address = device->address;
+	return options_copy(&c->balloon_id, device->id, err);
+}
+
 static int resolve_console(struct options *o, const struct option_device *device, const struct option_device *controller,
 			   struct error *err)
 {
@@ -365,6 +396,9 @@ int options_resolve_devices(struct options *o, struct error *err)
 			break;
 		case OPTION_DEVICE_VSOCK:
 			ret = resolve_vsock(o, device, err);
+			break;
+		case OPTION_DEVICE_BALLOON:
+			ret = resolve_balloon(o, device, err);
 			break;
 		case OPTION_DEVICE_SERIAL:
 			ret = controller ? error_set(err, EINVAL, "there is one virtio-serial-pci already") : 0;

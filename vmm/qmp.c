@@ -60,7 +60,10 @@ static void send_error(struct qmp_session *s, json_t *id, const char *class, con
 
 static void send_error_of(struct qmp_session *s, json_t *id, const struct error *err)
 {
-	const char *class = err->code == ENODEV ? "DeviceNotFound" : err->code == ENOSYS ? "CommandNotFound" : "GenericError";
+	const char *class = err->code == ENODEV   ? "DeviceNotFound"
+			    : err->code == ENXIO  ? "DeviceNotActive"
+			    : err->code == ENOSYS ? "CommandNotFound"
+						  : "GenericError";
 	send_error(s, id, class, err->text);
 }
 
@@ -278,6 +281,8 @@ static json_t *event_data(const struct machine_event_info *info)
 	case MACHINE_EVENT_MEMORY_ERROR:
 		return json_pack("{s:s, s:s, s:o}", "action", info->stops ? "stop" : "report", "reason", reason, "detail",
 				 qmp_string(info->detail ? info->detail : ""));
+	case MACHINE_EVENT_BALLOON_CHANGE:
+		return json_pack("{s:I}", "actual", (json_int_t)info->bytes);
 	case MACHINE_EVENT_POWERDOWN:
 	case MACHINE_EVENT_STOP:
 	case MACHINE_EVENT_RESUME:
@@ -297,6 +302,7 @@ void qmp_session_event(struct qmp_session *s, const struct machine_event_info *i
 		[MACHINE_EVENT_GUEST_PANICKED] = "GUEST_PANICKED",
 		[MACHINE_EVENT_BLOCK_IO_ERROR] = "BLOCK_IO_ERROR",
 		[MACHINE_EVENT_MEMORY_ERROR] = "MEMORY_ERROR",
+		[MACHINE_EVENT_BALLOON_CHANGE] = "BALLOON_CHANGE",
 	};
 	struct timespec now;
 	if (!s->negotiated)

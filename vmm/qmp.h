@@ -41,7 +41,7 @@ struct qmp_argument {
 
 /*
  * Arguments are checked by the table before the call. Returns 0 with a new *result (or none, which answers {}), or -errno with a sentence:
- * ENODEV makes the class DeviceNotFound, all others GenericError.
+ * ENODEV makes the class DeviceNotFound, ENXIO DeviceNotActive, all others GenericError.
  */
 typedef int qmp_function(struct machine *m, const json_t *arguments, json_t **result, struct error *err);
 
@@ -63,6 +63,7 @@ extern const struct qmp_command_table qmp_control_commands; /* qmp_commands.c */
 extern const struct qmp_command_table qmp_query_commands;   /* qmp_query.c */
 extern const struct qmp_command_table qmp_memory_commands;  /* qmp_memory.c */
 extern const struct qmp_command_table qmp_dedup_commands;   /* qmp_dedup.c */
+extern const struct qmp_command_table qmp_balloon_commands; /* qmp_balloon.c */
 
 /* NULL when there is none. */
 const struct qmp_command *qmp_find_command(const char *name);

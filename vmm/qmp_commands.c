@@ -97,10 +97,7 @@ const struct qmp_command_table qmp_control_commands = {commands, sizeof(commands
 /* --- all commands --- */
 
 static const struct qmp_command_table *const tables[] = {
-	&qmp_control_commands,
-	&qmp_query_commands,
-	&qmp_memory_commands,
-	&qmp_dedup_commands,
+	&qmp_control_commands, &qmp_query_commands, &qmp_memory_commands, &qmp_dedup_commands, &qmp_balloon_commands,
 };
 
 const struct qmp_command *qmp_command_at(size_t index)

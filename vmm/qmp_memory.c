@@ -125,6 +125,14 @@ static int prewarm(struct machine *m, const json_t *arguments, json_t **result, 
 	return machine_memory_prewarm(m, err);
 }
 
+/* For the daemon, which opens it by /proc. */
+static int query_stats_page(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
+{
+	int fd = machine_memory_stats_fd(m, err);
+	(void)arguments;
+	return fd < 0 ? fd : qmp_answer(json_pack("{s:i}", "fd", fd), result, err);
+}
+
 static const struct qmp_argument evict_arguments[] = {
 	{"bytes", QMP_ARGUMENT_INTEGER, true},
 	{"tier", QMP_ARGUMENT_STRING, true},
@@ -230,6 +238,7 @@ int qmp_memory_tier(const char *word, enum memmgr_tier *tier, struct error *err)
 static const struct qmp_command commands[] = {
 	{.name = "query-memory", .run = query_memory},
 	{.name = "query-memory-curve", .run = query_curve},
+	{.name = "query-memory-stats-page", .run = query_stats_page},
 	{.name = "query-memory-size-summary", .run = query_size_summary},
 	{.name = "set-memory",
 	 .run = set_memory,

@@ -79,6 +79,11 @@ class Ksm:
         put_all((ADVISED if "advisor_mode" in self.settings else FULL_SPEED) | self.settings)
 
     @staticmethod
+    def rest():
+        """What is merged stays so."""
+        put_all(AT_REST)
+
+    @staticmethod
     def unmerge():
         put("run", 2)
         end = time.monotonic() + 60

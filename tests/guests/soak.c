@@ -10,7 +10,8 @@
  *
  * Options: seed= (1), ms= (10000: how long), pages= (0: all free ones), filled= (75: percent of them written at the start; the others are zeros
  * until drawn), write= (30: percent of the owner's touches that rewrite the page), skew= (110: the Zipf exponent in hundredths), idle_ms= (600: the
- * longest sleep; 0: none), depth= (4: requests in flight a vCPU; 0: no disk).
+ * longest sleep; 0: none), depth= (4: requests in flight a vCPU; 0: no disk), common= (0: percent of rewrites whose content is one of kinds= (2000)
+ * that all guests have, for hosts that let guests share pages).
  */
 #include "lib/bytes.h"
 #include "lib/clock.h"
@@ -43,7 +44,8 @@ enum { CONFIG_CAPACITY = 0, CONFIG_SEG_MAX = 12, CONFIG_QUEUES = 34 };
 #define F_FLUSH (1ull << 9)
 #define F_QUEUES (1ull << 12)
 
-/* What a page, or a block of the disk, holds: that page's pattern of that generation. Generation 0: zeros. */
+/* What a page, or a block of the disk, holds: that page's pattern of that generation, or of all guests' pattern. Generation 0: zeros. */
+#define COMMON 0x80000000u /* of an origin: all guests' */
 struct content {
 	uint32_t origin, generation;
 };
@@ -73,18 +75,18 @@ struct cpu {
 	struct virtq queue;
 	struct lane lanes[MOST_DEPTH];
 	unsigned nr_lanes;
-	uint32_t generation; /* the last that it gave: no two pages of it have the same */
+	uint32_t generation; /* the last that it gave: no two pages of it have the same, but for common ones */
 	uint32_t counts[COUNTED_PAGES];
 	uint64_t touches, rewrites, slowest_ns;
 	uint64_t disk_reads, disk_writes, flushes; /* pages, and requests */
 } __attribute__((aligned(64)));
 
-static struct pattern pattern;
+static struct pattern pattern, common_pattern;
 static struct content *contents, *blocks;
 static uint8_t *devices; /* enum device of each page */
 static uint8_t *counted; /* COUNTED_PAGES pages */
 static uint64_t nr_pages, nr_blocks, wrong, begin_ns, duration_ns, report_ns;
-static unsigned nr_cpus, nr_queues, write_percent, idle_ms;
+static unsigned nr_cpus, nr_queues, write_percent, idle_ms, common_percent, kinds;
 static struct zipf zipf;
 static struct lock locks[STRIPES];
 static struct virtio_device disk;
@@ -118,16 +120,23 @@ static uint64_t own(unsigned cpu, uint64_t index)
 
 /* --- one page --- */
 
+static const struct pattern *pattern_of(struct content content, uint64_t *origin)
+{
+	*origin = content.origin & COMMON ? (content.origin & ~COMMON) * PAGE_SIZE : memmap_free_gpa(content.origin);
+	return content.origin & COMMON ? &common_pattern : &pattern;
+}
+
 static void verify(unsigned cpu, uint64_t index, const char *when)
 {
 	static const uint64_t zeros[PATTERN_PAGE / 8];
 	struct content content = contents[index];
-	uint64_t origin = memmap_free_gpa(content.origin);
+	uint64_t origin;
+	const struct pattern *of = pattern_of(content, &origin);
 	struct pattern_mismatch m = {0};
 	const uint8_t *bytes = page_at(index);
 
 	if (content.generation) {
-		if (pattern_verify(&pattern, origin, content.generation, bytes, &m))
+		if (pattern_verify(of, origin, content.generation, bytes, &m))
 			return;
 	} else {
 		if (!memcmp(bytes, zeros, PATTERN_PAGE))
@@ -142,14 +151,19 @@ static void verify(unsigned cpu, uint64_t index, const char *when)
 		      "it "
 		      "holds generation %u of 0x%lx, kind %d\n",
 		      (uint64_t)bytes, m.offset, m.expected, m.got, m.wrong_bytes, cpu, when, content.generation, origin,
-		      (int)pattern_kind(&pattern, origin));
+		      (int)pattern_kind(of, origin));
 }
 
 static void rewrite(unsigned cpu, uint64_t index)
 {
 	struct content content = {(uint32_t)index, ++cpus[cpu].generation};
+	const struct pattern *of;
+	uint64_t origin;
 
-	pattern_fill(&pattern, memmap_free_gpa(index), content.generation, page_at(index));
+	if (common_percent && prng_below(&cpus[cpu].prng, 100) < common_percent)
+		content = (struct content){COMMON | (uint32_t)prng_below(&cpus[cpu].prng, kinds), 1};
+	of = pattern_of(content, &origin);
+	pattern_fill(of, origin, content.generation, page_at(index));
 	contents[index] = content;
 	cpus[cpu].rewrites++;
 }
@@ -505,7 +519,10 @@ int guest_main(void)
 	unsigned cpu;
 
 	pattern.seed = cmdline_number("seed", 1);
-	pattern.mix = pattern_even_mix;
+	pattern.mix = common_pattern.mix = pattern_even_mix;
+	common_pattern.seed = 1;
+	common_percent = (unsigned)cmdline_number("common", 0);
+	kinds = (unsigned)cmdline_number("kinds", 2000);
 	write_percent = (unsigned)cmdline_number("write", 30);
 	idle_ms = (unsigned)cmdline_number("idle_ms", 600);
 	duration_ns = cmdline_number("ms", 10000) * 1000000;

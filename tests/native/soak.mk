@@ -7,13 +7,13 @@ SOAK := $(BUILD)/tests/native/test_guest_soak
 # The doors are that VMM's, not the tests'.
 NATIVE_SHARED := $(filter-out $(FAULTY_DOORS),$(NATIVE_SHARED))
 
-$(FAULTY_VMM): $(filter-out $(BUILD)/dedup/% $(BUILD)/host/%,$(OBJS)) $(FAULTY_DOORS) $(PARTS)
+$(FAULTY_VMM): $(filter-out $(BUILD)/dedup/% $(BUILD)/host/% $(BUILD)/cli/%,$(OBJS)) $(FAULTY_DOORS) $(PARTS)
 	$(call say,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 native-tests: $(FAULTY_VMM)
 
-soak: $(SOAK) $(FAULTY_VMM) $(BUILD)/pagoda-vmm guests ## soak the memory manager with micro-guests for SOAK_SECONDS (600)
+soak: $(SOAK) $(FAULTY_VMM) $(BUILD)/pagoda-vmm $(BUILD)/pagodad guests ## soak memory manager and shared pages with micro-guests for SOAK_SECONDS (600)
 	@SOAK_SECONDS=$(or $(SOAK_SECONDS),600) CK_RUN_CASE=soak $(SOAK)
 
 .PHONY: soak

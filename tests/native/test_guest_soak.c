@@ -1,7 +1,8 @@
 /*
- * A soak for the memory manager: several guests at once verify all their memory (tests/guests/soak.c), while each one's target goes up and
+ * A soak for the memory manager and for shared pages: several guests at once verify all their memory (tests/guests/soak.c), while each one's target goes up and
  * down, memory is evicted to every tier at once and prewarmed, settings change, and guests are paused; all by QMP, drawn from the seed. The VMMs of some are built
- * with doors that fail (faulty_doors.c): these guests may stop, and must go on by themselves.
+ * with doors that fail (faulty_doors.c): these guests may stop, and must go on by themselves. All but one share pages through a daemon, which is
+ * killed or told to end at any time, comes back in a moment or after a while, and now and then has forgotten all.
  *
  * No byte may be wrong and nobody may wait for ever: who has not printed for HANG_MS has hung, and is shown with its threads. SOAK_SECONDS (40) says how
  * long guests run; every 10 s there is a line a guest. SOAK_KERNEL_TIER=1 also has them use the kernel's swap, where the host swaps to zram: it
@@ -24,6 +25,7 @@
 
 #include "tests/guests/lib/prng.h"
 #include "tests/native/vm_process.h"
+#include "tests/unit/pagodad_process.h"
 
 enum {
 	MIB = 1 << 20,
@@ -34,6 +36,9 @@ enum {
 	SOON_MS = 30000,
 	REPORT_MS = 10000,
 	HEARD = 1 << 16,
+	COMMON = 50,            /* percent of what guests write that others may have, too */
+	DAEMON_STAYS_MS = 8000, /* at most */
+	DAEMON_IS_GONE_MS = 3000,
 };
 
 /* What each guest is. */
@@ -42,22 +47,24 @@ struct plan {
 	unsigned cpus, mib;
 	const char *drive;  /* more of -drive */
 	const char *faults; /* of PAGODA_FAULTS; NULL: the VMM that is installed */
+	bool alone;         /* it shares nothing */
 };
 
 #define MILD "again=300,part=500,register=20,scan=20,discard=50,advice=300,calloc=100,space=300,write=100"
 #define HARSH "again=3000,part=3000,nomem=1,register=200,scan=200,discard=500,advice=3000,calloc=1000,space=500,write=300"
 
 static const struct plan plans[] = {
-	{"one", 1, 96, "cache=none", NULL},
-	{"two", 2, 128, "cache=writeback", NULL},
-	{"four", 4, 96, "cache=none", NULL},
-	{"faulty-one", 1, 64, "cache=none", HARSH ",read=200"},
-	{"faulty-two", 2, 96, "cache=none", MILD ",nomem=1,read=30"},
+	{"one", 1, 96, "cache=none", NULL, false},
+	{"two", 2, 128, "cache=writeback", NULL, false},
+	{"four", 4, 96, "cache=none", NULL, false},
+	{"alone", 1, 64, "cache=none", NULL, true},
+	{"faulty-one", 1, 64, "cache=none", HARSH ",read=200", false},
+	{"faulty-two", 2, 96, "cache=none", MILD ",nomem=1,read=30", false},
 };
 #define GUESTS (sizeof(plans) / sizeof(plans[0]))
 
 /* The number of an action says what is asked of a guest. */
-enum action { TARGET, EVICT, PREWARM, SETTINGS, KERNEL_TIER, STOP, CONT, CURVE, MEMORY, CAPABILITIES };
+enum action { TARGET, EVICT, PREWARM, SETTINGS, KERNEL_TIER, STOP, CONT, CURVE, MEMORY, DEDUP_SETTINGS, DEDUP, CAPABILITIES };
 
 struct guest {
 	const struct plan *plan;
@@ -75,12 +82,14 @@ struct guest {
 	uint64_t asked_ms;
 
 	uint64_t next_ms;     /* when something is asked next */
-	uint64_t progress_ms; /* it printed something, or was paused by us */
-	uint64_t failed_ms;   /* it stands still, since a page could not be brought back; 0: it does not */
-	bool paused;          /* by us */
-	bool kernel_tier;     /* the host has it */
+	uint64_t progress_ms; /* it printed something; time in which it was paused by us is left out */
+	uint64_t watched_ms;
+	uint64_t failed_ms; /* it stands still, since a page could not be brought back; 0: it does not */
+	bool paused;        /* by us */
+	bool kernel_tier;   /* the host has it */
 	unsigned failures, evictions;
-	json_t *memory; /* the last answer to query-memory */
+	json_t *memory; /* the last answer to query-memory, */
+	json_t *dedup;  /* and to query-dedup */
 };
 
 static struct guest guests[GUESTS];
@@ -301,6 +310,9 @@ static void take_answer(struct guest *g, json_t *answer)
 	if (g->asked == MEMORY) {
 		json_decref(g->memory);
 		g->memory = json_incref(result);
+	} else if (g->asked == DEDUP) {
+		json_decref(g->dedup);
+		g->dedup = json_incref(result);
 	}
 }
 
@@ -355,6 +367,11 @@ static uint64_t memory_of(const struct guest *g, const char *name)
 	return (uint64_t)json_integer_value(json_object_get(json_object_get(g->memory, "stats"), name));
 }
 
+static uint64_t dedup_of(const struct guest *g, const char *name)
+{
+	return (uint64_t)json_integer_value(json_object_get(g->dedup, name));
+}
+
 /* --- what is done to a guest --- */
 
 static uint64_t draw(struct guest *g, uint64_t below)
@@ -399,6 +416,14 @@ static void ask_settings(struct guest *g)
 	    draw(g, 3) ? 0 : (4 + (unsigned long long)draw(g, 32)) * MIB, kernel_tier);
 }
 
+static void ask_dedup_settings(struct guest *g)
+{
+	static const char *const words[] = {"auto", "on", "off"};
+
+	ask(g, DEDUP_SETTINGS, "{\"execute\":\"set-dedup\",\"arguments\":{\"cpu\":%llu,\"pass\":%llu,\"huge\":\"%s\"}}",
+	    5 + (unsigned long long)draw(g, 30), 20 + (unsigned long long)draw(g, 500), words[draw(g, 8) ? 1 : draw(g, 3)]);
+}
+
 /* All memory is verified for the last time, which need not take long. */
 static bool is_over(const struct guest *g)
 {
@@ -426,6 +451,10 @@ static void act(struct guest *g)
 		ask(g, STOP, "{\"execute\":\"stop\"}");
 	} else if (choice < 84) {
 		ask(g, CURVE, "{\"execute\":\"query-memory-curve\"}");
+	} else if (choice < 86 && !g->plan->alone) {
+		ask_dedup_settings(g);
+	} else if (choice < 93 && !g->plan->alone) {
+		ask(g, DEDUP, "{\"execute\":\"query-dedup\"}");
 	} else {
 		ask(g, MEMORY, "{\"execute\":\"query-memory\"}");
 	}
@@ -435,10 +464,13 @@ static void act(struct guest *g)
 
 static struct vm_process *start_vmm(const struct plan *plan, uint64_t seed, unsigned ms)
 {
-	char append[100], faults[400], disk[40], swap[40], qmp[40];
+	char append[100], faults[400], disk[40], swap[40], qmp[40], dedup[300] = "";
 	struct vm_process *vm;
 
-	snprintf(append, sizeof(append), "seed=%llu ms=%u", (unsigned long long)seed, ms);
+	snprintf(append, sizeof(append), "seed=%llu ms=%u common=%d", (unsigned long long)seed, ms, COMMON);
+	if (!plan->alone)
+		snprintf(dedup, sizeof(dedup), "-dedup socket=%s,domain=soak,guest=%s,cpu=15,pass=100,huge=on", pagodad_socket,
+			 plan->name);
 	snprintf(disk, sizeof(disk), "disk-%s", plan->name);
 	snprintf(swap, sizeof(swap), "swap-%s", plan->name);
 	snprintf(qmp, sizeof(qmp), "qmp-%s", plan->name);
@@ -451,9 +483,9 @@ static struct vm_process *start_vmm(const struct plan *plan, uint64_t seed, unsi
 	vm = vm_process_start("soak", append,
 			      "-m %u -smp %u -no-reboot -memory target=%uM,swap=%s,limbo=200,cold=1000,sample-rate=200 "
 			      "-drive file=%s,if=none,id=d,format=raw,%s -device virtio-blk-pci,drive=d,num-queues=%u "
-			      "-qmp unix:%s,server=on,wait=off",
+			      "-qmp unix:%s,server=on,wait=off %s",
 			      plan->mib, plan->cpus, plan->mib / 2, vm_process_path(swap), vm_process_file(disk, 64 * MIB),
-			      plan->drive, plan->cpus, vm_process_path(qmp));
+			      plan->drive, plan->cpus, vm_process_path(qmp), dedup);
 	if (plan->faults) {
 		unsetenv("PAGODA_FAULTS");
 		unsetenv("PAGODA_VMM");
@@ -491,8 +523,11 @@ static void watch(struct guest *g)
 		give_up(g, "QMP has not answered for %u s", ANSWER_MS / 1000);
 	if (g->failed_ms && now - g->failed_ms > RECOVER_MS)
 		give_up(g, "a page could not be brought back, and it has not gone on for %u s", RECOVER_MS / 1000);
-	if (g->paused)
+	if (g->paused && g->watched_ms)
+		g->progress_ms += now - g->watched_ms;
+	if (g->progress_ms > now)
 		g->progress_ms = now;
+	g->watched_ms = now;
 	if (now - g->progress_ms > HANG_MS)
 		give_up(g, "it hangs: it has not said anything for %u s", HANG_MS / 1000);
 }
@@ -537,6 +572,14 @@ static void report(struct guest *g)
 	       (unsigned long long)memory_of(g, "swap_out"), (unsigned long long)memory_of(g, "swap_in"),
 	       (unsigned long long)memory_of(g, "prefetched"), (unsigned long long)memory_of(g, "faults"), g->evictions,
 	       g->failures);
+	if (!g->plan->alone)
+		printf("      sharing %llu pages in %llu mappings; merged %llu, broken %llu, differed %llu, busy %llu, chunks "
+		       "restored %llu, "
+		       "daemons %llu\n",
+		       (unsigned long long)dedup_of(g, "pages_sharing"), (unsigned long long)dedup_of(g, "mappings"),
+		       (unsigned long long)dedup_of(g, "pages_merged"), (unsigned long long)dedup_of(g, "pages_broken"),
+		       (unsigned long long)dedup_of(g, "differed"), (unsigned long long)dedup_of(g, "busy"),
+		       (unsigned long long)dedup_of(g, "restored"), (unsigned long long)dedup_of(g, "connections"));
 	fflush(stdout);
 }
 
@@ -547,9 +590,74 @@ static void check_used(const struct guest *g)
 	/* It did what it is here for. */
 	ck_assert_msg(memory_of(g, "evicted") && memory_of(g, "compressed") && memory_of(g, "swap_out") && memory_of(g, "faults"),
 		      "%s: nothing was taken", g->plan->name);
+	ck_assert_msg(g->plan->alone ||
+			      (dedup_of(g, "pages_merged") && dedup_of(g, "pages_broken") && dedup_of(g, "connections") > 1),
+		      "%s: nothing was shared", g->plan->name);
 	ck_assert_msg(!g->plan->faults == !faults, "%s: doors", g->plan->name);
 	if (faults)
 		printf("soak: %s: %.*s\n", g->plan->name, (int)strcspn(faults, "\n"), faults);
+}
+
+/* --- the daemon --- */
+
+static struct {
+	struct prng prng;
+	uint64_t next_ms; /* when it ends, or comes back */
+	unsigned killed, forgot;
+} daemon_life;
+
+/* It was not there for some of that time: a daemon that refused a guest would be found in the guests' "daemons". */
+static void drive_daemon(void)
+{
+	char command[200];
+
+	if (now_ms() < daemon_life.next_ms)
+		return;
+	if (pagodad_pid) {
+		if (waitpid(pagodad_pid, NULL, WNOHANG) != 0)
+			ck_abort_msg("PAGODA_SEED=%llu: the daemon has ended by itself", (unsigned long long)vm_process_seed());
+		pagodad_end(prng_below(&daemon_life.prng, 4) ? SIGKILL : SIGTERM);
+		daemon_life.killed++;
+		if (prng_below(&daemon_life.prng, 12) == 0) {
+			snprintf(command, sizeof(command), "rm -rf %s", pagodad_state);
+			ck_assert_int_eq(system(command), 0); // NOLINT(cert-env33-c)
+			daemon_life.forgot++;
+		}
+		daemon_life.next_ms = now_ms() + prng_below(&daemon_life.prng, DAEMON_IS_GONE_MS);
+	} else {
+		pagodad_start(NULL);
+		daemon_life.next_ms = now_ms() + prng_below(&daemon_life.prng, DAEMON_STAYS_MS);
+	}
+}
+
+/* All guests have ended: nothing is held any more. */
+static void check_daemon(void)
+{
+	struct protocol_status status;
+	unsigned tries = 0;
+
+	if (!pagodad_pid)
+		pagodad_start(NULL);
+	do {
+		usleep(10000);
+		status = pagodad_status();
+	} while ((status.pages_shared || status.slots_unclaimed) && tries++ < SOON_MS / 10);
+	ck_assert_uint_eq(status.pages_shared, 0);
+	ck_assert_uint_eq(status.slots_unclaimed, 0);
+	ck_assert_uint_eq(status.refused, 0);
+	printf("soak: the daemon ended %u times, and had forgotten all %u times\n", daemon_life.killed, daemon_life.forgot);
+}
+
+static void set_up(void)
+{
+	vm_process_files_make();
+	pagodad_set_up();
+}
+
+static void tear_down(void)
+{
+	pagodad_tear_down();
+	vm_process_files_remove();
 }
 
 START_TEST(guests_keep_every_byte_while_memory_comes_and_goes)
@@ -558,10 +666,13 @@ START_TEST(guests_keep_every_byte_while_memory_comes_and_goes)
 	uint64_t report_ms;
 
 	begin_ms = now_ms();
+	daemon_life.prng.state = prng_mix(vm_process_seed() + 1);
+	drive_daemon();
 	for (i = 0; i < GUESTS; i++)
 		start(&guests[i], &plans[i], seconds * 1000);
 	for (report_ms = now_ms() + REPORT_MS; left;) {
 		left = 0;
+		drive_daemon();
 		for (i = 0; i < GUESTS; i++) {
 			if (guests[i].qmp < 0)
 				continue;
@@ -581,7 +692,9 @@ START_TEST(guests_keep_every_byte_while_memory_comes_and_goes)
 		close_log(&guests[i]);
 		vm_process_end(guests[i].vm);
 		json_decref(guests[i].memory);
+		json_decref(guests[i].dedup);
 	}
+	check_daemon();
 }
 END_TEST
 
@@ -590,7 +703,7 @@ int main(void)
 	Suite *suite = suite_create("soak");
 	TCase *tests = tcase_create("soak");
 
-	tcase_add_checked_fixture(tests, vm_process_files_make, vm_process_files_remove);
+	tcase_add_checked_fixture(tests, set_up, tear_down);
 	tcase_set_timeout(tests, soak_seconds() + 150);
 	tcase_add_test(tests, guests_keep_every_byte_while_memory_comes_and_goes);
 	suite_add_tcase(suite, tests);

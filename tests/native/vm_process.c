@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_ARGUMENTS = 96, MOST_BYTES = 1 << 20, CONNECT_MS = 30000 };
+enum { MOST_ARGUMENTS = 96, MOST_BYTES = 1 << 20, CONNECT_MS = 60000 };
 
 struct stream {
 	int fd; /* -1: closed */

@@ -12,15 +12,18 @@ guest_cpus=1
 vmm_in_front=()
 vmm_pid=
 
+# Whatever directory a scenario is in then.
+why_file=$PWD/why
+
 fail()
 {
-	echo "$*" >why
+	echo "$*" >"$why_file"
 	exit 1
 }
 
 skip()
 {
-	echo "$*" >why
+	echo "$*" >"$why_file"
 	exit 77
 }
 

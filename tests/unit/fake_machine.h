@@ -32,6 +32,10 @@ struct machine {
 
 	struct machine_dedup_info dedup;
 	bool dedup_refuses;
+
+	bool has_balloon;
+	struct machine_balloon_info balloon;
+	unsigned nr_hints;
 };
 
 static void fake_announce(struct machine *m, enum machine_event event, bool guest, const char *reason)
@@ -198,6 +202,12 @@ int machine_memory_count_node(struct machine *m, unsigned node, struct numa_coun
 	return 0;
 }
 
+int machine_memory_stats_fd(struct machine *m, struct error *err)
+{
+	(void)m, (void)err;
+	return 5;
+}
+
 int machine_memory_prewarm(struct machine *m, struct error *err)
 {
 	m->nr_prewarms++;
@@ -240,6 +250,37 @@ int machine_dedup_configure(struct machine *m, const struct scanner_settings *se
 		return error_set(err, EINVAL, "cpu: the scanner does not like it");
 	m->dedup.settings = *settings;
 	return 0;
+}
+
+static int fake_check_balloon(const struct machine *m, struct error *err)
+{
+	return m->has_balloon ? 0 : error_set(err, ENXIO, "No balloon device has been activated");
+}
+
+int machine_balloon_info(struct machine *m, struct machine_balloon_info *info, struct error *err)
+{
+	*info = m->balloon;
+	return fake_check_balloon(m, err);
+}
+
+int machine_balloon_set(struct machine *m, uint64_t bytes, struct error *err)
+{
+	if (bytes == 0)
+		return error_set(err, EINVAL, "Parameter 'value' expects a size");
+	m->balloon.target_bytes = bytes;
+	return fake_check_balloon(m, err);
+}
+
+int machine_balloon_set_polling(struct machine *m, uint32_t seconds, struct error *err)
+{
+	m->balloon.device.poll_seconds = seconds;
+	return fake_check_balloon(m, err);
+}
+
+int machine_balloon_hint(struct machine *m, struct error *err)
+{
+	m->nr_hints++;
+	return fake_check_balloon(m, err);
 }
 
 struct chardev *machine_chardev(const struct machine *m, unsigned index)

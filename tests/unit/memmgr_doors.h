@@ -25,6 +25,7 @@ enum door {
 	DOOR_COPY,
 	DOOR_ZERO,
 	DOOR_REGISTER,
+	DOOR_UNREGISTER,
 	DOOR_SCAN,
 	DOOR_API,
 	DOOR_DISCARD, /* MADV_DONTNEED */
@@ -48,6 +49,7 @@ static const int door_errors[NR_DOORS][4] = {
 	[DOOR_COPY] = {EAGAIN, ENOMEM},
 	[DOOR_ZERO] = {EAGAIN, ENOMEM},
 	[DOOR_REGISTER] = {ENOMEM},
+	[DOOR_UNREGISTER] = {ENOMEM},
 	[DOOR_SCAN] = {ENOMEM},
 	[DOOR_API] = {EINVAL},
 	[DOOR_DISCARD] = {ENOMEM, EAGAIN},
@@ -136,6 +138,9 @@ int mem_ioctl(int fd, unsigned long request, void *arg)
 		break;
 	case UFFDIO_ZEROPAGE:
 		error = door_passes(DOOR_ZERO);
+		break;
+	case UFFDIO_UNREGISTER:
+		error = door_passes(DOOR_UNREGISTER);
 		break;
 	case UFFDIO_REGISTER:
 		error = door_passes(DOOR_REGISTER);

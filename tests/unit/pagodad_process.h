@@ -17,7 +17,8 @@
 
 #include "dedup/protocol.h"
 
-static char pagodad_directory[64], pagodad_socket[96], pagodad_state[96];
+static char pagodad_directory[64], pagodad_socket[96], pagodad_state[96], pagodad_run[96], pagodad_definitions[96],
+	pagodad_logs[96];
 static pid_t pagodad_pid;
 
 static void pagodad_set_up(void)
@@ -26,6 +27,9 @@ static void pagodad_set_up(void)
 	ck_assert_ptr_nonnull(mkdtemp(pagodad_directory));
 	snprintf(pagodad_socket, sizeof(pagodad_socket), "%s/socket", pagodad_directory);
 	snprintf(pagodad_state, sizeof(pagodad_state), "%s/state", pagodad_directory);
+	snprintf(pagodad_run, sizeof(pagodad_run), "%s/run", pagodad_directory);
+	snprintf(pagodad_definitions, sizeof(pagodad_definitions), "%s/definitions", pagodad_directory);
+	snprintf(pagodad_logs, sizeof(pagodad_logs), "%s/logs", pagodad_directory);
 }
 
 static int pagodad_try(void)
@@ -52,24 +56,38 @@ static int pagodad_connect(void)
 	return -1;
 }
 
-/* option: one more for its command line, or NULL. */
-static inline void pagodad_start(const char *option)
+static void pagodad_find(char *program, size_t size)
 {
-	char program[512], socket_option[128], state_option[128];
-	ssize_t len = readlink("/proc/self/exe", program, 400);
+	ssize_t len = readlink("/proc/self/exe", program, size - 100);
 	ck_assert_int_gt(len, 0);
 	program[len] = '\0';
 	for (unsigned i = 0; i < 3; i++)
 		*strrchr(program, '/') = '\0';
 	strcat(program, "/pagodad");
-	snprintf(socket_option, sizeof(socket_option), "--socket=%s", pagodad_socket);
-	snprintf(state_option, sizeof(state_option), "--state=%s", pagodad_state);
+}
+
+/* Becomes the daemon; for a child. option: one more for its command line, or NULL. */
+static inline void pagodad_exec(const char *option)
+{
+	char program[512], options[5][128];
+	pagodad_find(program, sizeof(program));
+	snprintf(options[0], sizeof(options[0]), "--socket=%s", pagodad_socket);
+	snprintf(options[1], sizeof(options[1]), "--state=%s", pagodad_state);
+	snprintf(options[2], sizeof(options[2]), "--run=%s", pagodad_run);
+	snprintf(options[3], sizeof(options[3]), "--definitions=%s", pagodad_definitions);
+	snprintf(options[4], sizeof(options[4]), "--logs=%s", pagodad_logs);
+	execl(program, program, options[0], options[1], options[2], options[3], options[4], "--swap=none", "--pool-limit=256M",
+	      "--index-limit=8M", option, (char *)NULL);
+	_exit(127);
+}
+
+static inline void pagodad_start(const char *option)
+{
 	pagodad_pid = fork();
 	ck_assert_int_ge(pagodad_pid, 0);
 	if (pagodad_pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		execl(program, program, socket_option, state_option, "--pool-limit=256M", "--index-limit=8M", option, (char *)NULL);
-		_exit(127);
+		pagodad_exec(option);
 	}
 	close(pagodad_connect());
 }
@@ -94,7 +112,7 @@ static void pagodad_tear_down(void)
 }
 
 /* Sends and receives one message, within ten seconds. Returns its length, 0 at the connection's end. */
-static ssize_t pagodad_ask(int fd, const void *message, size_t len, void *answer, size_t room)
+static inline ssize_t pagodad_ask(int fd, const void *message, size_t len, void *answer, size_t room)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	if (len && send(fd, message, len, MSG_NOSIGNAL) != (ssize_t)len)
@@ -104,7 +122,7 @@ static ssize_t pagodad_ask(int fd, const void *message, size_t len, void *answer
 	return got < 0 ? 0 : got;
 }
 
-static struct protocol_status pagodad_status(void)
+static inline struct protocol_status pagodad_status(void)
 {
 	struct protocol_header question = {.type = PROTOCOL_ASK_STATUS, .number = 7};
 	struct {

@@ -540,6 +540,16 @@ START_TEST(other_devices_are_set_up_by_their_words)
 	ck_assert(config.has_rng && !config.rng_file && config.rng_max_bytes == 0 && config.rng_address.slot == -1);
 	good("-kernel k -object rng-builtin,id=r -device virtio-rng-pci,rng=r");
 	ck_assert(config.has_rng && !config.rng_file);
+	ck_assert(!config.has_balloon);
+	good("-kernel k -device virtio-balloon-pci,id=b,deflate-on-oom=on,free-page-reporting=on,free-page-hint=on,"
+	     "guest-stats-polling-interval=5,addr=9");
+	ck_assert(config.has_balloon && config.balloon_deflate_on_oom && config.balloon_reporting && config.balloon_hinting);
+	ck_assert_str_eq(config.balloon_id, "b");
+	ck_assert_uint_eq(config.balloon_poll_s, 5);
+	ck_assert_int_eq(config.balloon_address.slot, 9);
+	good("-kernel k -device virtio-balloon");
+	ck_assert(config.has_balloon && !config.balloon_deflate_on_oom && !config.balloon_reporting && !config.balloon_hinting);
+	ck_assert(!config.balloon_id && config.balloon_poll_s == 0 && config.balloon_address.slot == -1);
 }
 END_TEST
 
@@ -551,6 +561,10 @@ START_TEST(devices_that_are_wrong_are_refused)
 	bad("-kernel k -device VGA", "-device help");
 	bad("-kernel k -device addr=3", "no device is named");
 	bad("-kernel k -device virtio-rng-pci -device virtio-rng-pci", "already");
+	bad("-kernel k -device virtio-balloon-pci -device virtio-balloon-pci", "already");
+	bad("-kernel k -device virtio-balloon-pci,guest-stats-polling-interval=-1", "guest-stats-polling-interval");
+	bad("-kernel k -device virtio-balloon-pci,page-poison=off", "we have: on");
+	bad("-kernel k -device virtio-baloon-pci", "did you mean virtio-balloon-pci?");
 	bad("-kernel k -device virtio-rng-pci,id=a -device virtio-serial-pci,id=a", "taken");
 	bad("-kernel k -device virtio-rng-pci,addr=3 -device virtio-serial-pci,addr=3", "same PCI address");
 	bad("-kernel k -device virtio-rng-pci,addr=0", "host bridge");

@@ -1,13 +1,16 @@
 /* The pool of shared pages against a plain model: references, space, what VMMs can do to its file, and what a daemon takes back. */
 #include <check.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "dedup/pool.h"
 #include "dedup/sharing.h"
+#include "memmgr/os.h"
 #include "tests/unit/dedup_doors.h"
 #include "tests/unit/random_test.h"
 
@@ -302,6 +305,54 @@ START_TEST(the_next_daemon_takes_the_pool_back_with_all_its_content)
 }
 END_TEST
 
+/* The policy of a page's next memory, as the kernel has it; -1: it has no NUMA, or does not tell. */
+static int policy_of(const void *page)
+{
+	int mode = -1;
+	unsigned long nodes[16] = {0};
+	return syscall(SYS_get_mempolicy, &mode, nodes, sizeof(nodes) * 8, page, MPOL_F_ADDR) == 0 ? mode : -1;
+}
+
+START_TEST(a_nodes_pool_is_bound_to_it_for_whoever_maps_it_and_after_a_restart)
+{
+	struct pool *p = make_pool(), *next;
+	struct pool_run run = {0};
+	struct error err;
+	int node = __builtin_ctzll(mem_host_nodes());
+	uint32_t slot = fill_one(p, &run, false, 1);
+	int plain = policy_of(pool_page(p, slot));
+	pool_destroy(p);
+	if (plain < 0) {
+		fprintf(stderr, "skipped: the kernel does not tell memory policies\n");
+		return;
+	}
+	ck_assert_int_eq(plain, MPOL_DEFAULT);
+	ck_assert_int_eq(pool_create(MOST_SLOTS, node, &p, &err), 0);
+	/* Groups of slots, one after the other. */
+	for (unsigned i = 0; i < 10000; i++) {
+		slot = fill_one(p, &run, false, i + 1);
+		ck_assert_int_eq(policy_of(pool_page(p, slot)), MPOL_PREFERRED);
+	}
+	void *theirs = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, pool_readonly_fd(p), (off_t)slot * PAGE);
+	ck_assert(theirs != MAP_FAILED);
+	ck_assert_int_eq(policy_of(theirs), MPOL_PREFERRED);
+	munmap(theirs, PAGE);
+	int fd = dup(pool_readonly_fd(p));
+	struct pool_identity identity = *pool_identity(p);
+	pool_destroy(p);
+	ck_assert_msg(pool_take_back(fd, &identity, MOST_SLOTS, node, &next, &err) == 0, "%s", err.text);
+	ck_assert_int_eq(policy_of(pool_page(next, slot)), MPOL_PREFERRED);
+	pool_destroy(next);
+	close(fd);
+	/* A node that the host has not: it works without. */
+	ck_assert_int_eq(pool_create(MOST_SLOTS, 63, &p, &err), 0);
+	run = (struct pool_run){0};
+	slot = fill_one(p, &run, false, 7);
+	ck_assert_uint_eq(content_of(p, slot), 7);
+	pool_destroy(p);
+}
+END_TEST
+
 START_TEST(no_other_file_is_taken_for_the_pool)
 {
 	struct error err = {0};
@@ -485,6 +536,7 @@ int main(void)
 	tcase_add_test(tests, the_next_daemon_takes_the_pool_back_with_all_its_content);
 	tcase_add_test(tests, no_other_file_is_taken_for_the_pool);
 	tcase_add_test(tests, the_sharing_map_is_what_counting_all_pages_gives);
+	tcase_add_test(tests, a_nodes_pool_is_bound_to_it_for_whoever_maps_it_and_after_a_restart);
 	tcase_add_test(tests, every_call_may_fail_once_and_nothing_is_lost);
 	tcase_add_test(tests, a_client_has_a_million_references_to_one_slot_at_most);
 	tcase_add_test(tests, metadata_takes_29_bytes_a_slot);

@@ -2,12 +2,14 @@
  * Scanners of several guests with a real daemon: a process with a memory manager stands for each, its threads for vCPUs. Equal pages come
  * to be shared, every byte stays right, and every reference is accounted for, whatever is written, taken away or killed meanwhile.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 
 #include "dedup/scanner.h"
 #include "memmgr/memmgr.h"
+#include "memmgr/os.h"
 #include "memmgr/share.h"
 #include "tests/unit/pagodad_process.h"
 #include "tests/unit/random_test.h"
@@ -36,7 +38,10 @@ struct guest {
 	uint64_t random;          /* RACE */
 	_Atomic uint64_t wrong;   /* VERIFY and RACE: pages with wrong bytes */
 	_Atomic bool stop;
-	pthread_mutex_t lock; /* guards stats */
+	_Atomic bool no_memory;          /* the scanner gets none, */
+	_Atomic bool stays;              /* and no chunk can be put together */
+	_Atomic unsigned asked, refused; /* so often */
+	pthread_mutex_t lock;            /* guards stats */
 	struct scanner_stats stats;
 };
 
@@ -52,6 +57,30 @@ static struct memmgr *mm;
 static struct scanner *scanner;
 static uint64_t *memory;
 static pthread_mutex_t locks[PAGES]; /* who writes a page, or verifies it */
+
+void *mem_calloc(size_t nr, size_t size)
+{
+	char name[16] = "";
+	if (self && self->no_memory && pthread_getname_np(pthread_self(), name, sizeof(name)) == 0 && !strcmp(name, "dedup-scan")) {
+		self->refused++;
+		return NULL;
+	}
+	return calloc(nr, size);
+}
+
+void mem_free(void *p)
+{
+	free(p);
+}
+
+int mem_move_over(void *from, size_t len, void *at)
+{
+	if (self && self->stays) {
+		self->asked++;
+		return -ENOMEM;
+	}
+	return mem_move_over_kernel(from, len, at);
+}
 
 static void failed(struct memmgr_owner *o, enum memmgr_failure failure, const char *detail)
 {
@@ -517,16 +546,25 @@ START_TEST(a_daemon_that_comes_back_finds_all_as_it_was)
 }
 END_TEST
 
+/* Lets the daemon forget what it knows, or that guest alone, and start again. */
+static void forget(unsigned i, bool all_of_it)
+{
+	char command[300];
+	pagodad_end(SIGKILL);
+	if (all_of_it)
+		snprintf(command, sizeof(command), "rm -rf %s", pagodad_state);
+	else
+		snprintf(command, sizeof(command), "sed -i '/^process %d /d' %s/pools", (int)processes[i], pagodad_state);
+	ck_assert_int_eq(system(command), 0); // NOLINT(cert-env33-c)
+	pagodad_start(NULL);
+}
+
 START_TEST(a_daemon_that_has_forgotten_all_begins_anew)
 {
-	char command[200];
 	fill(3000, 1);
 	start_both("one", "one");
 	WAIT_FOR(sharing() == 6000);
-	pagodad_end(SIGKILL);
-	snprintf(command, sizeof(command), "rm -rf %s", pagodad_state);
-	ck_assert_int_eq(system(command), 0); // NOLINT(cert-env33-c)
-	pagodad_start(NULL);
+	forget(0, true);
 	WAIT_FOR(stats(0).connections == 2 && stats(1).connections == 2);
 	verify_all();
 	/* What it knows of is shared anew, and what was shared before stays so. */
@@ -538,6 +576,70 @@ START_TEST(a_daemon_that_has_forgotten_all_begins_anew)
 	WAIT_FOR(references() >= 2000 && references() <= 2100 && sharing() >= 5900);
 	verify_all();
 	ck_assert_uint_eq(pagodad_status().refused, 0);
+}
+END_TEST
+
+START_TEST(a_guest_that_memory_is_too_short_for_takes_the_new_pool_later)
+{
+	fill(3000, 1);
+	start_both("one", "one");
+	WAIT_FOR(sharing() == 6000);
+	guests[1].no_memory = true;
+	forget(1, true);
+	/* The second time the daemon knows the pool that the guest has of it. */
+	WAIT_FOR(guests[1].refused >= 2 && stats(0).connections == 2);
+	ck_assert(!stats(1).connected);
+	ck_assert_ptr_nonnull(strstr(stats(1).trouble, "Cannot allocate memory"));
+	guests[1].no_memory = false;
+	WAIT_FOR(stats(1).connected && stats(1).connections == 2);
+	verify_all();
+	for (unsigned i = 0; i < GUESTS; i++)
+		for (uint32_t page = 0; page < 1000; page++)
+			set_page(i, page, 700000 + page);
+	write_all();
+	WAIT_FOR(references() >= 2000 && references() <= 2100 && sharing() >= 5900);
+	verify_all();
+	/* Nothing was claimed, and nothing given back, that is another pool's. */
+	ck_assert_uint_eq(pagodad_status().refused, 0);
+}
+END_TEST
+
+START_TEST(pages_whose_slots_are_gone_become_ordinary_as_soon_as_they_can)
+{
+	fill(3000, 1);
+	start_both("one", "one");
+	WAIT_FOR(sharing() == 6000);
+	guests[1].stays = true;
+	forget(1, false);
+	/* Tried more than once, for each chunk. */
+	WAIT_FOR(stats(1).connections == 2 && guests[1].asked > 4 * 3000 / 512);
+	ck_assert_uint_eq(stats(1).restored, 0);
+	guests[1].stays = false;
+	WAIT_FOR(stats(1).restored >= 3000 / 512);
+	verify_all();
+	/* And they share again. */
+	WAIT_FOR(sharing() == 6000 && references() == 6000);
+	verify_all();
+	ck_assert_uint_eq(pagodad_status().refused, 0);
+}
+END_TEST
+
+START_TEST(a_chunk_with_few_broken_merges_becomes_ordinary_memory)
+{
+	/* Seven of one chunk are alike. */
+	for (unsigned i = 0; i < GUESTS; i++)
+		for (uint32_t page = 0; page < PAGES; page++)
+			set_page(i, page, page >= 600 && page < 670 && page % 10 == 0 ? page : 1000000ull * (i + 1) + page);
+	write_all();
+	settings.huge_percent = 1;
+	start_both("one", "one");
+	WAIT_FOR(sharing() == 14 && stats(0).mappings > 0 && stats(1).mappings > 0);
+	for (uint32_t page = 600; page < 670; page += 10)
+		set_page(1, page, 500000 + page);
+	write_all();
+	WAIT_FOR(stats(1).mappings == 0 && references() == 7);
+	ck_assert_uint_eq(sharing(), 7);
+	verify_all();
 }
 END_TEST
 
@@ -614,6 +716,9 @@ int main(void)
 	tcase_add_test(tests, no_more_mappings_are_made_than_there_may_be);
 	tcase_add_test(tests, a_daemon_that_comes_back_finds_all_as_it_was);
 	tcase_add_test(tests, a_daemon_that_has_forgotten_all_begins_anew);
+	tcase_add_test(tests, a_guest_that_memory_is_too_short_for_takes_the_new_pool_later);
+	tcase_add_test(tests, pages_whose_slots_are_gone_become_ordinary_as_soon_as_they_can);
+	tcase_add_test(tests, a_chunk_with_few_broken_merges_becomes_ordinary_memory);
 	tcase_add_test(tests, what_a_guest_gives_up_is_given_back_to_the_daemon);
 	tcase_add_test(tests, a_guest_whose_scanner_ends_keeps_what_it_shares);
 	tcase_add_checked_fixture(race, set_up, tear_down);

@@ -8,6 +8,7 @@
  */
 #include <fcntl.h>
 
+#include "memmgr/discard.h"
 #include "memmgr/share.h"
 #include "tests/unit/memmgr_world.h"
 
@@ -235,7 +236,8 @@ static void balloon_turn(struct stress_thread *t)
 	for (uint32_t i = 0; i < nr; i++)
 		pthread_rwlock_wrlock(stripe_of(first + i));
 	doing(t->index, "dropping from page", first);
-	int ret = memmgr_drop(world.mm, first * PAGE, nr * PAGE, draw(t, 2));
+	int ret = draw(t, 4) ? memmgr_discard(world.mm, first * PAGE, nr * PAGE, draw(t, 3) ? DISCARD_BALLOON : DISCARD_FREE)
+			     : memmgr_drop(world.mm, first * PAGE, nr * PAGE, draw(t, 2));
 	for (uint32_t i = 0; i < nr && ret == 0; i++)
 		world.contents[first + i].generation = 0;
 	/* -errno: some are dropped and some are not. */
@@ -243,6 +245,8 @@ static void balloon_turn(struct stress_thread *t)
 		page_write(first + i);
 	if (draw(t, 2))
 		memmgr_deflate(world.mm, first * PAGE, nr * PAGE);
+	else if (draw(t, 64) == 0)
+		memmgr_deflate_all(world.mm);
 	done(t->index);
 	for (uint32_t i = nr; i-- > 0;) {
 		if (draw(t, 4) == 0)
@@ -566,6 +570,34 @@ START_TEST(a_written_copy_that_a_device_may_be_filling_stays_where_it_is)
 }
 END_TEST
 
+START_TEST(a_written_copy_can_be_written_again_whatever_the_kernel_refuses_meanwhile)
+{
+	struct share_item item = {CHUNK_PAGES, 0}, out;
+	enum share_result result;
+	uint32_t at = item.page;
+	pool_make();
+	memcpy(pool, page_at(item.page), PAGE);
+	ck_assert_uint_eq(share_pages(world.mm, &item, 1, &result), 1);
+	page_write(item.page);
+	ck_assert_uint_eq(share_collect(world.mm, &at, at + CHUNK_PAGES, true, &out, 1), 1);
+	/* It is held while it is compared, and let go. */
+	memset(pool, 0x5a, PAGE);
+	door_fail(DOOR_UNREGISTER, 1000, ENOMEM);
+	ck_assert_uint_eq(share_pages(world.mm, &item, 1, &result), 0);
+	ck_assert_int_eq(result, SHARE_DIFFERS);
+	page_write(item.page);
+	door_fail(DOOR_OVER, 1000, ENOMEM);
+	ck_assert_int_eq(share_restore(world.mm, item.page), -ENOMEM);
+	page_write(item.page);
+	doors_reset();
+	ck_assert_int_eq(share_restore(world.mm, item.page), 0);
+	page_write(item.page);
+	munmap(pool, SLOTS * PAGE);
+	close(pool_file);
+	finish(false);
+}
+END_TEST
+
 START_TEST(no_byte_is_wrong_while_pages_are_shared_and_the_kernel_refuses_things)
 {
 	for (unsigned d = 0; d < NR_DOORS; d++)
@@ -622,6 +654,7 @@ int main(void)
 	add_test(tests, no_byte_is_wrong_under_stress, 1);
 	add_test(tests, no_byte_is_wrong_while_pages_are_shared, 1);
 	add_test(tests, a_written_copy_that_a_device_may_be_filling_stays_where_it_is, 1);
+	add_test(tests, a_written_copy_can_be_written_again_whatever_the_kernel_refuses_meanwhile, 1);
 	add_test(tests, no_byte_is_wrong_while_pages_are_shared_and_the_kernel_refuses_things, 1);
 	add_test(tests, no_byte_is_wrong_while_the_kernel_refuses_things, 1);
 	add_test(tests, no_byte_is_wrong_while_the_disk_fails, 1);

@@ -248,6 +248,47 @@ static void expect_lines(const char *const *lines, size_t nr)
 		ck_assert_msg(end - line <= 80, "%.*s", (int)(end - line), line);
 }
 
+START_TEST(the_balloon_is_set_and_shown_to_people)
+{
+	open_chardev(false);
+	open_monitor(0, CONFIG_MONITOR_READLINE);
+	ck_assert_ptr_nonnull(strstr(type("info balloon\r"), "No balloon device has been activated"));
+	machine.has_balloon = true;
+	machine.balloon = (struct machine_balloon_info){.memory_bytes = 512 << 20,
+							.actual_bytes = 300 << 20,
+							.target_bytes = 256 << 20,
+							.device = {.inflated = 65536, .spared = 256}};
+	static const char *const lines[] = {
+		"balloon: actual=300\r\n",
+		"the guest has 300.0 of 512.0 MiB, and is asked to have 256.0; it has no driver\r\n",
+		"so far 256.0 MiB given up, 0.0 taken back, 0.0 reported as free\r\n",
+		"of that 1.0 MiB could not be had\r\n",
+		"the guest has said nothing of its memory\r\n",
+	};
+	const char *shown = type("info balloon\r");
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		ck_assert_msg(strstr(shown, lines[i]) != NULL, "no %s in %s", lines[i], shown);
+	struct balloon_info *device = &machine.balloon.device;
+	device->has_driver = device->has_stats = true;
+	device->stats_time = INT64_MAX;
+	device->stats.present = (1u << BALLOON_NR_STATS) - 1;
+	for (unsigned i = 0; i < BALLOON_NR_STATS; i++)
+		device->stats.values[i] = UINT64_MAX >> 24;
+	shown = type("info balloon\r");
+	ck_assert_ptr_nonnull(strstr(shown, "the guest says, 0 s ago (guest-stats-polling-interval is 0)\r\n"));
+	ck_assert_ptr_nonnull(strstr(shown, "  oom-kills         1099511627775      processes killed for want of memory\r\n"));
+	ck_assert_ptr_nonnull(strstr(shown, "  free-memory          1048576.0 MiB  used for nothing\r\n"));
+	for (const char *line = shown, *end; (end = strstr(line, "\r\n")) != NULL; line = end + 2)
+		ck_assert_msg(end - line <= 80, "%.*s", (int)(end - line), line);
+	type("balloon 200\r");
+	ck_assert_uint_eq(machine.balloon.target_bytes, 200 << 20);
+	ck_assert_ptr_nonnull(strstr(type("balloon 0\r"), "Error: Parameter 'value' expects a size"));
+	ck_assert_ptr_nonnull(strstr(type("balloon much\r"), "Error: \"much\" is not a size"));
+	type("balloon_hint\r");
+	ck_assert_uint_eq(machine.nr_hints, 1);
+}
+END_TEST
+
 START_TEST(shared_pages_are_shown_in_a_table_of_80_columns)
 {
 	static const char *const lines[] = {
@@ -544,6 +585,7 @@ int main(void)
 	tcase_add_test(tc, memory_is_shown_in_a_table_of_80_columns);
 	tcase_add_test(tc, no_line_about_memory_is_wider_than_a_terminal);
 	tcase_add_test(tc, memory_is_limited_evicted_and_warmed_by_people);
+	tcase_add_test(tc, the_balloon_is_set_and_shown_to_people);
 	tcase_add_test(tc, shared_pages_are_shown_in_a_table_of_80_columns);
 	tcase_add_test(tc, pages_that_the_kernel_merges_are_shown_as_far_as_it_tells);
 	tcase_add_test(tc, sharing_is_set_by_people);

@@ -245,15 +245,9 @@ START_TEST(two_daemons_do_not_share_a_state)
 	pid_t first = pagodad_pid;
 	pagodad_pid = fork();
 	if (pagodad_pid == 0) {
-		char option[128], program[512];
-		ssize_t len = readlink("/proc/self/exe", program, 400);
-		program[len > 0 ? len : 0] = '\0';
-		for (unsigned i = 0; i < 3; i++)
-			*strrchr(program, '/') = '\0';
-		strcat(program, "/pagodad");
-		snprintf(option, sizeof(option), "--state=%s", pagodad_state);
-		execl(program, program, option, "--socket=/tmp/pagodad-test-never", (char *)NULL);
-		_exit(127);
+		strcat(pagodad_run, ".second");
+		strcat(pagodad_socket, ".never");
+		pagodad_exec(NULL);
 	}
 	int status;
 	ck_assert_int_eq(waitpid(pagodad_pid, &status, 0), pagodad_pid);

@@ -390,6 +390,8 @@ START_TEST(memory_is_described_by_settings_statistics_and_failure)
 	json_decref(message);
 	send("{\"execute\": \"query-memory-size-summary\"}");
 	expect("{\"return\":{\"base-memory\":268435456,\"plugged-memory\":0}}");
+	send("{\"execute\": \"query-memory-stats-page\"}");
+	expect("{\"return\":{\"fd\":5}}");
 }
 END_TEST
 
@@ -621,6 +623,119 @@ START_TEST(settings_of_sharing_change_one_by_one_or_not_at_all)
 }
 END_TEST
 
+/* --- the balloon --- */
+
+static void set_up_balloon(void)
+{
+	machine.has_balloon = true;
+	machine.balloon = (struct machine_balloon_info){
+		.id = "b0",
+		.memory_bytes = 512 << 20,
+		.actual_bytes = 256 << 20,
+		.target_bytes = 128 << 20,
+		.device = {.has_driver = true,
+			   .inflated = 70000,
+			   .deflated = 4464,
+			   .reported = 12,
+			   .has_stats = true,
+			   .stats = {.present = 1 << BALLOON_STAT_MEMFREE | 1 << BALLOON_STAT_OOM_KILL,
+				     .values = {[BALLOON_STAT_MEMFREE] = 4096, [BALLOON_STAT_OOM_KILL] = UINT64_MAX}},
+			   .stats_time = 1000},
+	};
+}
+
+START_TEST(the_balloon_is_set_and_described_in_qemus_words)
+{
+	set_up_balloon();
+	negotiate();
+	send("{\"execute\": \"query-balloon\"}");
+	expect("{\"return\":{\"actual\":268435456}}");
+	send("{\"execute\": \"balloon\", \"arguments\": {\"value\": 1000000}}");
+	expect("{\"return\":{}}");
+	ck_assert_uint_eq(machine.balloon.target_bytes, 1000000);
+	for (int i = 0; i < 2; i++) {
+		send(i ? "{\"execute\": \"balloon\", \"arguments\": {\"value\": 0}}"
+		       : "{\"execute\": \"balloon\", \"arguments\": {\"value\": -4096}}");
+		expect_error("GenericError", "Parameter 'value' expects a size");
+	}
+	ck_assert_uint_eq(machine.balloon.target_bytes, 1000000);
+	send("{\"execute\": \"balloon-hint\"}");
+	expect("{\"return\":{}}");
+	ck_assert_uint_eq(machine.nr_hints, 1);
+	send("{\"execute\": \"query-balloon-stats\"}");
+	expect("{\"return\":{\"actual\":268435456,\"deflated-pages\":4464,\"driver\":true,\"guest-stats-polling-interval\":0,"
+	       "\"hinted-pages\":0,\"hinting\":false,\"inflated-pages\":70000,\"last-update\":1000,\"memory\":536870912,"
+	       "\"reported-pages\":12,\"spared-pages\":0,\"stats\":{\"free-memory\":4096,\"oom-kills\":9223372036854775807},"
+	       "\"target\":1000000}}");
+	machine.balloon.device.has_stats = false;
+	send("{\"execute\": \"query-balloon-stats\"}");
+	json_t *message = next_message(), *answer = json_object_get(message, "return");
+	ck_assert(answer && !json_object_get(answer, "stats") && !json_object_get(answer, "last-update"));
+	json_decref(message);
+	struct machine_event_info change = {.event = MACHINE_EVENT_BALLOON_CHANGE, .bytes = 5 << 20};
+	qmp_session_event(session, &change);
+	expect("{\"data\":{\"actual\":5242880},\"event\":\"BALLOON_CHANGE\"}");
+}
+END_TEST
+
+static void property(const char *command, const char *path, const char *name, const char *value)
+{
+	char text[300];
+	snprintf(text, sizeof(text), "{\"execute\": \"%s\", \"arguments\": {\"path\": \"%s\", \"property\": \"%s\"%s%s}}", command,
+		 path, name, value ? ", \"value\": " : "", value ? value : "");
+	send(text);
+}
+
+START_TEST(statistics_of_the_balloon_are_properties_as_in_qemu)
+{
+	static const char path[] = "/machine/peripheral/b0", polling[] = "guest-stats-polling-interval";
+	set_up_balloon();
+	negotiate();
+	property("qom-get", path, "guest-stats", NULL);
+	expect("{\"return\":{\"last-update\":1000,\"stats\":{\"stat-free-memory\":4096,\"stat-oom-kills\":9223372036854775807}}}");
+	property("qom-set", path, polling, "7");
+	expect("{\"return\":{}}");
+	ck_assert_uint_eq(machine.balloon.device.poll_seconds, 7);
+	property("qom-get", path, polling, NULL);
+	expect("{\"return\":7}");
+	property("qom-set", path, polling, "-1");
+	expect_error("GenericError", "guest-stats-polling-interval: must be seconds, 0 to 4294967295");
+	property("qom-set", path, "guest-stats", "1");
+	expect_error("GenericError", "Property '.guest-stats' not found: there are guest-stats and guest-stats-polling-interval");
+	property("qom-get", path, "x", NULL);
+	expect_error("GenericError", "Property '.x' not found: there are guest-stats and guest-stats-polling-interval");
+	static const char *const others[] = {"/machine/peripheral/b", "/machine/peripheral/", "/machine", "b0"};
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		char wanted[200];
+		property("qom-get", others[i], "guest-stats", NULL);
+		snprintf(wanted, sizeof(wanted),
+			 "Device '%s' not found: there is none but /machine/peripheral/ID of a virtio-balloon-pci with an id",
+			 others[i]);
+		expect_error("DeviceNotFound", wanted);
+	}
+	machine.balloon.id = NULL;
+	property("qom-get", path, "guest-stats", NULL);
+	json_decref(next_message());
+	expect_nothing();
+}
+END_TEST
+
+START_TEST(a_guest_without_a_balloon_says_so)
+{
+	static const char *const ask[] = {
+		"{\"execute\": \"query-balloon\"}",
+		"{\"execute\": \"query-balloon-stats\"}",
+		"{\"execute\": \"balloon-hint\"}",
+		"{\"execute\": \"balloon\", \"arguments\": {\"value\": 4096}}",
+	};
+	negotiate();
+	for (size_t i = 0; i < sizeof(ask) / sizeof(ask[0]); i++) {
+		send(ask[i]);
+		expect_error("DeviceNotActive", "No balloon device has been activated");
+	}
+}
+END_TEST
+
 START_TEST(a_failure_of_memory_is_an_event)
 {
 	negotiate();
@@ -659,6 +774,7 @@ START_TEST(commands_and_events_survive_lack_of_memory)
 	machine.nr_points = 3;
 	machine.failure = MEMMGR_FAILURE_IO;
 	set_up_dedup();
+	set_up_balloon();
 	negotiate();
 	for (size_t i = 0; FAILING_MALLOC && (command = qmp_command_at(i)) != NULL; i++) {
 		int ret = command->nr_arguments ? 0 : -1;
@@ -758,6 +874,9 @@ int main(void)
 	tcase_add_test(tc, sharing_is_described_by_counters_and_settings);
 	tcase_add_test(tc, merging_by_the_kernel_is_described_by_what_it_tells);
 	tcase_add_test(tc, settings_of_sharing_change_one_by_one_or_not_at_all);
+	tcase_add_test(tc, the_balloon_is_set_and_described_in_qemus_words);
+	tcase_add_test(tc, statistics_of_the_balloon_are_properties_as_in_qemu);
+	tcase_add_test(tc, a_guest_without_a_balloon_says_so);
 	tcase_add_test(tc, a_failure_of_memory_is_an_event);
 	tcase_add_test(tc, pretty_answers_are_the_same_on_many_lines);
 	tcase_add_test(tc, commands_and_events_survive_lack_of_memory);

@@ -1,0 +1,92 @@
+/* See admission.h. */
+#include "host/admission.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "host/arbiter_internal.h"
+#include "host/arbiter_state.h"
+
+enum { VMM_PAGES = 2048, PAGES_PER_TABLE_PAGE = 256, MIB_PAGES = 256 };
+
+static uint64_t bounded(uint64_t pages)
+{
+	return pages < ARBITER_MOST_PAGES ? pages : ARBITER_MOST_PAGES;
+}
+
+uint64_t admission_overhead_pages(uint64_t size_pages)
+{
+	return VMM_PAGES + bounded(size_pages) / PAGES_PER_TABLE_PAGE;
+}
+
+/* What a guest may insist on. Every sum below is of at most ARBITER_MOST_GUESTS numbers of some 2^40: no overflow. */
+static uint64_t promised_to(const struct arbiter_guest *guest)
+{
+	uint64_t size = bounded(guest->size_pages), min = bounded(guest->min_pages);
+	uint64_t least = size < ARBITER_LEAST_PAGES ? size : ARBITER_LEAST_PAGES;
+	uint64_t promised = guest->pinned ? size : min > least ? min : least;
+	return promised + admission_overhead_pages(size);
+}
+
+/* What its shared pages may take beyond its minimum, when they are written to. */
+static uint64_t divergence_of(const struct arbiter_guest *guest, unsigned percent)
+{
+	uint64_t pages = bounded(guest->divergence_pages) / 100 * percent;
+	uint64_t beyond = guest->pinned ? 0 : arbiter_over(bounded(guest->size_pages), bounded(guest->min_pages));
+	return pages < beyond ? pages : beyond;
+}
+
+static int check_guest(const struct arbiter_guest *guest, struct error *err)
+{
+	if (guest->size_pages == 0 || guest->size_pages > ARBITER_MOST_PAGES)
+		return error_set(err, EINVAL, "a guest has %" PRIu64 " pages of memory: it must be 1 to 2^40", guest->size_pages);
+	if (guest->min_pages > guest->size_pages)
+		return error_set(err, EINVAL,
+				 "the guest's minimum of %" PRIu64 " MiB is more than its memory, %" PRIu64
+				 " MiB: lower the minimum",
+				 guest->min_pages / MIB_PAGES, guest->size_pages / MIB_PAGES);
+	if (guest->max_pages && guest->min_pages > guest->max_pages)
+		return error_set(err, EINVAL,
+				 "the guest's minimum of %" PRIu64 " MiB is more than its maximum, %" PRIu64
+				 " MiB: lower the minimum or raise the maximum",
+				 guest->min_pages / MIB_PAGES, guest->max_pages / MIB_PAGES);
+	return 0;
+}
+
+int admission_check(const struct arbiter_settings *settings, const struct arbiter_host *host, enum arbiter_state state,
+		    const struct arbiter_guest guests[], size_t nr, const struct arbiter_guest *guest, struct admission *admission,
+		    struct error *err)
+{
+	*admission = (struct admission){
+		.budget_pages = bounded(host->budget_pages),
+		.reserve_pages = arbiter_reserve_pages(bounded(host->budget_pages), settings->reserve_percent),
+		.asked_pages = promised_to(guest),
+	};
+	for (size_t i = 0; i < nr; i++) {
+		admission->promised_pages += promised_to(&guests[i]);
+		admission->divergence_pages += divergence_of(&guests[i], settings->divergence_percent);
+	}
+	uint64_t kept = admission->promised_pages + admission->divergence_pages + admission->reserve_pages;
+	admission->left_pages = arbiter_over(admission->budget_pages, kept);
+	int rc = check_guest(guest, err);
+	if (rc)
+		return rc;
+	uint64_t overhead = admission_overhead_pages(guest->size_pages);
+	if (admission->asked_pages > admission->left_pages)
+		return error_set(err, ENOMEM,
+				 "the guest needs %" PRIu64 " MiB promised (%s, and %" PRIu64 " MiB for its VMM), and %" PRIu64
+				 " of %" PRIu64 " MiB are left: %" PRIu64 " MiB are promised, %" PRIu64
+				 " kept for shared pages that diverge, %" PRIu64 " kept free. A minimum of at most %" PRIu64
+				 " MiB would fit; or lower other minimums, or raise the budget",
+				 admission->asked_pages / MIB_PAGES, guest->pinned ? "its pinned memory" : "its minimum",
+				 overhead / MIB_PAGES, admission->left_pages / MIB_PAGES, admission->budget_pages / MIB_PAGES,
+				 admission->promised_pages / MIB_PAGES, admission->divergence_pages / MIB_PAGES,
+				 admission->reserve_pages / MIB_PAGES, arbiter_over(admission->left_pages, overhead) / MIB_PAGES);
+	if (state == ARBITER_LOW)
+		return error_set(err, EAGAIN,
+				 "memory is low at present: the guest would fit (%" PRIu64
+				 " MiB of promises are left), but starting it "
+				 "now would push others to disk: try again when the state is better",
+				 admission->left_pages / MIB_PAGES);
+	return 0;
+}

@@ -1,0 +1,482 @@
+/* See arbiter_loop.h. */
+#include "host/arbiter_loop.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/container_of.h"
+#include "base/log.h"
+#include "dedup/protocol.h"
+#include "host/admission.h"
+#include "host/arbiter_why.h"
+#include "host/dedup_server.h"
+#include "host/host_memory.h"
+
+enum {
+	PAGE_BYTES = 4096,
+	CURVE_S = 15,               /* between questions for a miss-ratio curve, which costs the VMM a look at its histograms */
+	BALLOON_S = 5,              /* and for what the guest's balloon driver says */
+	STALE_S = 5,                /* counters that are older are not of now */
+	SMALL_STEP_BYTES = 1 << 20, /* a target that moves by less is left as it is */
+	TEXT_BYTES = 8192,
+};
+
+static double wall_clock(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* --- who takes part --- */
+
+static struct arbiter_seat *find(const struct arbiter_loop *a, const struct guest *guest)
+{
+	for (struct arbiter_seat *s = a->seats; s; s = s->next)
+		if (s->id == guest->vmm_id)
+			return s;
+	return NULL;
+}
+
+static struct arbiter_seat *add_seat(struct arbiter_loop *a, struct guest *guest)
+{
+	struct arbiter_seat *s = calloc(1, sizeof(*s)), **at = &a->seats;
+	if (!s)
+		return NULL;
+	*s = (struct arbiter_seat){.guest = guest,
+				   .id = guest->vmm_id,
+				   .guest_available_pages = ARBITER_UNKNOWN,
+				   .guest_swap_ins = ARBITER_UNKNOWN,
+				   .told_cpu = UINT_MAX,
+				   .since = wall_clock()};
+	while (*at && (*at)->id < s->id)
+		at = &(*at)->next;
+	s->next = *at;
+	*at = s;
+	a->nr_seats++;
+	return s;
+}
+
+/* VMMs that have come get a seat; seats of those that have gone are taken away, once nobody answers to them any more. */
+static void find_guests(struct arbiter_loop *a)
+{
+	for (struct arbiter_seat *s = a->seats; s; s = s->next)
+		s->seen = false;
+	for (struct guest *g = a->guests->first; g; g = g->next) {
+		struct arbiter_seat *s = guest_has_vmm(g) && g->started ? find(a, g) : NULL;
+		if (!s && guest_has_vmm(g) && g->started)
+			s = add_seat(a, g);
+		if (s)
+			s->seen = true;
+	}
+	for (struct arbiter_seat **at = &a->seats; *at;) {
+		struct arbiter_seat *s = *at;
+		if (s->seen || s->asking_curve || s->asking_balloon) {
+			at = &s->next;
+			continue;
+		}
+		*at = s->next;
+		a->nr_seats--;
+		free(s);
+	}
+}
+
+static int make_room(struct arbiter_loop *a)
+{
+	size_t room = a->room ? a->room * 2 : 64;
+	if (a->nr_seats <= a->room)
+		return 0;
+	while (room < a->nr_seats)
+		room *= 2;
+	struct arbiter_guest *inputs = realloc(a->inputs, room * sizeof(*inputs));
+	if (inputs)
+		a->inputs = inputs;
+	struct arbiter_guest_decision *decisions = realloc(a->decisions, room * sizeof(*decisions));
+	if (decisions)
+		a->decisions = decisions;
+	if (!inputs || !decisions || arbiter_reserve(a->arbiter, room) != 0)
+		return -ENOMEM;
+	a->room = room;
+	return 0;
+}
+
+/* --- what they say --- */
+
+static void on_curve(struct guest_qmp_question *question, const json_t *result, const struct error *err)
+{
+	struct arbiter_seat *s = container_of(question, struct arbiter_seat, curve_question);
+	const json_t *point;
+	size_t i;
+	(void)err;
+	s->asking_curve = false;
+	if (!json_is_array(result))
+		return;
+	s->nr_points = 0;
+	json_array_foreach(result, i, point)
+	{
+		json_int_t bytes = json_integer_value(json_object_get(point, "bytes"));
+		double faults = json_number_value(json_object_get(point, "faults-per-second"));
+		if (s->nr_points < ARBITER_CURVE_POINTS && bytes >= 0 && faults >= 0)
+			s->curve[s->nr_points++] =
+				(struct arbiter_point){.pages = (uint64_t)bytes / PAGE_BYTES, .faults_per_s = faults};
+	}
+}
+
+static uint64_t stat_of(const json_t *stats, const char *name, uint64_t unit)
+{
+	const json_t *value = json_object_get(stats, name);
+	return json_is_integer(value) && json_integer_value(value) >= 0 ? (uint64_t)json_integer_value(value) / unit
+									: ARBITER_UNKNOWN;
+}
+
+static void on_balloon(struct guest_qmp_question *question, const json_t *result, const struct error *err)
+{
+	struct arbiter_seat *s = container_of(question, struct arbiter_seat, balloon_question);
+	(void)err;
+	s->asking_balloon = false;
+	s->has_balloon = json_is_true(json_object_get(result, "driver"));
+	const json_t *stats = json_object_get(result, "stats");
+	s->guest_available_pages = stat_of(stats, "available-memory", PAGE_BYTES);
+	s->guest_swap_ins = stat_of(stats, "swap-in", PAGE_BYTES);
+}
+
+/* Those it is time for. A VMM that does not answer is asked again when its time comes. */
+static void ask(struct arbiter_loop *a, struct arbiter_seat *s)
+{
+	double now = ev_now(a->loop);
+	if (s->guest->state != GUEST_RUNNING)
+		return;
+	if (!s->asking_curve && now >= s->curve_at + CURVE_S) {
+		s->curve_at = now;
+		s->curve_question.answered = on_curve;
+		s->asking_curve = guest_ask(s->guest, "query-memory-curve", NULL, &s->curve_question, NULL) == 0;
+	}
+	if (s->guest->started->balloon && !s->asking_balloon && now >= s->balloon_at + BALLOON_S) {
+		s->balloon_at = now;
+		s->balloon_question.answered = on_balloon;
+		s->asking_balloon = guest_ask(s->guest, "query-balloon-stats", NULL, &s->balloon_question, NULL) == 0;
+	}
+}
+
+static void describe(const struct arbiter_seat *s, uint64_t now_ns, struct arbiter_guest *x)
+{
+	const struct definition *d = s->guest->started;
+	const struct guest_stats *stats = &s->guest->stats;
+	*x = (struct arbiter_guest){
+		.id = s->id,
+		.size_pages = d->memory / PAGE_BYTES,
+		.min_pages = d->minimum / PAGE_BYTES,
+		.max_pages = d->maximum / PAGE_BYTES,
+		.shares = d->shares > ARBITER_MOST_SHARES ? ARBITER_MOST_SHARES : (uint32_t)d->shares,
+		.pinned = d->pinned,
+		.no_swap = !d->swap,
+		.no_sharing = d->merge != DEFINITION_MERGE_ON,
+		.has_balloon = s->has_balloon,
+		.guest_available_pages = s->guest_available_pages,
+		.guest_swap_ins = s->guest_swap_ins,
+		.curve = s->nr_points ? s->curve : NULL,
+		.nr_points = s->nr_points,
+	};
+	if (!stats->now_ns)
+		return;
+	/* A guest that is paused writes none, and uses what it did. */
+	x->has_stats = s->guest->state != GUEST_RUNNING || now_ns < stats->now_ns + STALE_S * 1000000000ull;
+	x->used_pages = stats->now.used_pages;
+	x->active_pages = stats->now.active_pages;
+	x->stored_pages = stats->now.compressed_pages + stats->now.swap_pages;
+	x->stored_taken_pages = stats->now.compressed_bytes / PAGE_BYTES;
+	x->shared_pages = stats->now.shared_pages;
+	x->divergence_pages = stats->now.shared_pages; /* at worst: each was the last that had its page in common */
+	x->faults = stats->now.faults;
+	x->stall_ns = stats->now.stall_ns;
+	x->balloon_pages = stats->now.balloon_pages;
+}
+
+static void describe_host(const struct arbiter_loop *a, struct arbiter_host *host)
+{
+	struct protocol_status status = {.pages_shared = 0};
+	struct host_memory memory;
+	*host = (struct arbiter_host){
+		.now_ns = clock_ns(CLOCK_MONOTONIC), .budget_pages = a->guests->budget / PAGE_BYTES, .free_pages = ARBITER_UNKNOWN};
+	if (a->dedup)
+		dedup_server_status(a->dedup, &status);
+	host->pool_pages = status.pages_shared + status.slots_unclaimed + status.slots_stale;
+	if (host_memory_read(&memory) != 0)
+		return;
+	host->free_pages = memory.available / PAGE_BYTES;
+	if (memory.has_psi) {
+		host->psi_some_permille = (unsigned)(memory.some_avg10 * 10);
+		host->psi_full_permille = (unsigned)(memory.full_avg10 * 10);
+	}
+}
+
+/* --- what is done --- */
+
+static void set_target(struct arbiter_loop *a, struct arbiter_seat *s, uint64_t bytes)
+{
+	struct guest *g = s->guest;
+	uint64_t before = g->target, step = before > bytes ? before - bytes : bytes - before;
+	struct error err;
+	/* All that it can have is no limit: the memory manager then leaves everything alone. */
+	if (bytes >= g->started->memory || g->started->pinned)
+		bytes = 0;
+	if (bytes == before || (bytes && before && step < SMALL_STEP_BYTES))
+		return;
+	if (guest_set_target(g, bytes, &err) != 0) {
+		log_debug("%s", err.text); /* it is tried again at the next decision */
+		return;
+	}
+	s->since = wall_clock();
+	guest_announce(g, "guest-target",
+		       json_pack("{s:I, s:I, s:s}", "target", (json_int_t)bytes, "before",
+				 (json_int_t)(before == UINT64_MAX ? 0 : before), "rule", arbiter_why_name(s->decision.why)));
+	(void)a;
+}
+
+static void set_balloon(struct arbiter_seat *s)
+{
+	struct guest *g = s->guest;
+	uint64_t taken = s->decision.balloon_pages * PAGE_BYTES,
+		 bytes = g->started->memory > taken ? g->started->memory - taken : 0;
+	uint64_t step = bytes > s->told_balloon ? bytes - s->told_balloon : s->told_balloon - bytes;
+	if (!s->has_balloon || bytes == 0 || (s->told_balloon == 0 && taken == 0) || (step < SMALL_STEP_BYTES && taken))
+		return;
+	if (step == 0)
+		return;
+	json_t *arguments = json_pack("{s:I}", "value", (json_int_t)bytes);
+	if (arguments && guest_order(g, "balloon", arguments, NULL) == 0)
+		s->told_balloon = bytes;
+	json_decref(arguments);
+}
+
+static void set_scanner(struct arbiter_seat *s)
+{
+	const struct definition *d = s->guest->started;
+	unsigned cpu = s->decision.dedup_cpu_percent;
+	if (d->merge != DEFINITION_MERGE_ON)
+		return;
+	if (cpu > d->merge_cpu)
+		cpu = (unsigned)d->merge_cpu;
+	if (cpu == s->told_cpu)
+		return;
+	json_t *arguments = json_pack("{s:I}", "cpu", (json_int_t)cpu);
+	if (arguments && guest_order(s->guest, "set-dedup", arguments, NULL) == 0)
+		s->told_cpu = cpu;
+	json_decref(arguments);
+}
+
+static void carry_out(struct arbiter_loop *a, struct arbiter_seat *s)
+{
+	if (s->guest->state != GUEST_RUNNING)
+		return;
+	if (s->input.has_stats)
+		set_target(a, s, s->decision.target_pages * PAGE_BYTES);
+	set_balloon(s);
+	set_scanner(s);
+}
+
+static void announce_state(struct arbiter_loop *a, enum arbiter_state before)
+{
+	if (a->decision.state == before)
+		return;
+	a->state_since = wall_clock();
+	log_info("host: memory is %s, was %s%s", arbiter_state_name(a->decision.state), arbiter_state_name(before),
+		 a->decision.by_psi ? ", as tasks stall for it" : "");
+	guests_announce(a->guests, "host-state",
+			json_pack("{s:s, s:s}", "state", arbiter_state_name(a->decision.state), "before",
+				  arbiter_state_name(before)));
+}
+
+static int decide(struct arbiter_loop *a)
+{
+	enum arbiter_state before = a->decision.state;
+	size_t i = 0;
+	find_guests(a);
+	int ret = make_room(a);
+	if (ret)
+		return ret;
+	describe_host(a, &a->host);
+	for (struct arbiter_seat *s = a->seats; s; s = s->next)
+		if (s->seen)
+			describe(s, a->host.now_ns, &a->inputs[i++]);
+	ret = arbiter_decide(a->arbiter, &a->host, a->inputs, i, &a->decision, a->decisions);
+	if (ret)
+		return ret;
+	i = 0;
+	for (struct arbiter_seat *s = a->seats; s; s = s->next) {
+		if (!s->seen)
+			continue;
+		s->input = a->inputs[i];
+		s->decision = a->decisions[i++];
+		carry_out(a, s);
+		ask(a, s);
+	}
+	announce_state(a, a->decided ? before : a->decision.state);
+	a->decided = true;
+	return 0;
+}
+
+static void on_timer(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct arbiter_loop *a = container_of(w, struct arbiter_loop, timer);
+	uint64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	(void)events;
+	int ret = decide(a);
+	if (ret)
+		log_warning("memory was not divided anew: %s", strerror(-ret));
+	a->cpu_ms = (double)(clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu) / 1e6;
+	double again = ret || !a->decision.again_ms ? 1 : a->decision.again_ms / 1e3;
+	ev_timer_set(w, again, 0);
+	ev_timer_start(loop, w);
+}
+
+void arbiter_loop_hurry(struct arbiter_loop *a)
+{
+	ev_timer_stop(a->loop, &a->timer);
+	ev_timer_set(&a->timer, 0, 0);
+	ev_timer_start(a->loop, &a->timer);
+}
+
+/* --- life --- */
+
+int arbiter_loop_create(struct ev_loop *loop, struct guests *guests, const struct dedup_server *dedup, struct arbiter_loop *a,
+			struct error *err)
+{
+	*a = (struct arbiter_loop){.loop = loop, .guests = guests, .dedup = dedup, .state_since = wall_clock()};
+	int ret = arbiter_create(NULL, &a->arbiter, err);
+	if (ret)
+		return ret;
+	ev_timer_init(&a->timer, on_timer, 0, 0);
+	ev_timer_start(loop, &a->timer);
+	return 0;
+}
+
+/* The guests are gone by then, and with them all questions. */
+void arbiter_loop_destroy(struct arbiter_loop *a)
+{
+	if (!a->arbiter)
+		return;
+	ev_timer_stop(a->loop, &a->timer);
+	while (a->seats) {
+		struct arbiter_seat *next = a->seats->next;
+		free(a->seats);
+		a->seats = next;
+	}
+	arbiter_destroy(a->arbiter);
+	free(a->inputs);
+	free(a->decisions);
+	*a = (struct arbiter_loop){.loop = NULL};
+}
+
+int arbiter_loop_set_idle_tax(struct arbiter_loop *a, unsigned percent, struct error *err)
+{
+	struct arbiter_settings settings = *arbiter_get_settings(a->arbiter);
+	settings.idle_tax_percent = percent;
+	int ret = arbiter_configure(a->arbiter, &settings, err);
+	if (ret == 0)
+		arbiter_loop_hurry(a);
+	return ret;
+}
+
+const struct arbiter_seat *arbiter_loop_seat(const struct arbiter_loop *a, const struct guest *guest)
+{
+	struct arbiter_seat *s = a->decided ? find(a, guest) : NULL;
+	return s && s->input.id ? s : NULL;
+}
+
+/* --- what people ask --- */
+
+/* Lines as an array of strings. */
+static void add_lines(json_t *array, char *text)
+{
+	char *rest = NULL;
+	for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		json_array_append_new(array, json_string(line));
+}
+
+static json_t *bytes_of(uint64_t pages)
+{
+	return json_integer(pages > INT64_MAX / PAGE_BYTES ? INT64_MAX : (json_int_t)(pages * PAGE_BYTES));
+}
+
+json_t *arbiter_loop_explain(const struct arbiter_loop *a, const struct guest *guest)
+{
+	const struct arbiter_seat *s = arbiter_loop_seat(a, guest);
+	char *text = s ? malloc(TEXT_BYTES) : NULL;
+	if (!text)
+		return NULL;
+	const struct arbiter_settings *settings = arbiter_get_settings(a->arbiter);
+	const struct arbiter_guest_decision *d = &s->decision;
+	json_t *sentences = json_array(), *host = json_array();
+	arbiter_explain_guest(settings, &a->decision, &s->input, d, text, TEXT_BYTES);
+	add_lines(sentences, text);
+	arbiter_explain_host(settings, &a->host, &a->decision, text, TEXT_BYTES);
+	add_lines(host, text);
+	free(text);
+	json_t *inputs =
+		json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f}", "memory",
+			  bytes_of(s->input.size_pages), "minimum", bytes_of(s->input.min_pages), "maximum",
+			  bytes_of(s->input.max_pages), "granted", bytes_of(s->input.used_pages), "active", bytes_of(d->hot_pages),
+			  "shared", bytes_of(s->input.shared_pages), "divergence", bytes_of(s->input.divergence_pages), "need",
+			  bytes_of(d->need_pages), "fair", bytes_of(d->fair_pages), "goal", bytes_of(d->goal_pages), "balloon",
+			  bytes_of(s->input.balloon_pages), "supply", bytes_of(a->decision.supply_pages), "budget",
+			  bytes_of(a->host.budget_pages), "shares", (double)s->input.shares, "faults", (double)d->faults_per_s,
+			  "stall", d->stall_permille / 1000.0);
+	return json_pack("{s:s, s:o, s:f, s:s, s:o, s:o, s:o}", "guest", guest->definition->name, "target",
+			 json_integer(guest->target == UINT64_MAX ? 0 : (json_int_t)guest->target), "since", s->since, "rule",
+			 arbiter_why_name(d->why), "sentences", sentences, "host", host, "inputs", inputs);
+}
+
+void arbiter_loop_report(const struct arbiter_loop *a, json_t *line)
+{
+	if (!line || !a->decided)
+		return;
+	/* What there is no memory for is left out. */
+	json_object_set_new(line, "state", json_string(arbiter_state_name(a->decision.state)));
+	json_object_set_new(line, "state-since", json_real(a->state_since));
+	json_object_set_new(line, "reserve", bytes_of(a->decision.reserve_pages));
+	json_object_set_new(line, "divergence", bytes_of(a->decision.divergence_pages));
+	json_object_set_new(line, "wanted", bytes_of(a->decision.wanted_pages));
+	json_object_set_new(line, "idle-tax", json_integer(arbiter_get_settings(a->arbiter)->idle_tax_percent));
+	json_object_set_new(line, "loop-ms", json_real(a->cpu_ms));
+}
+
+int arbiter_loop_admit(const struct arbiter_loop *a, const struct definition *d, struct error *err)
+{
+	struct admission admission;
+	struct arbiter_host host;
+	struct error why = {0};
+	struct arbiter_guest guest = {
+		.id = UINT64_MAX,
+		.size_pages = d->memory / PAGE_BYTES,
+		.min_pages = d->minimum / PAGE_BYTES,
+		.max_pages = d->maximum / PAGE_BYTES,
+		.shares = d->shares > ARBITER_MOST_SHARES ? ARBITER_MOST_SHARES : (uint32_t)d->shares,
+		.pinned = d->pinned,
+	};
+	size_t nr = 0;
+	struct arbiter_guest *guests = calloc(a->nr_seats + 1, sizeof(*guests));
+	if (!guests)
+		return error_set(err, ENOMEM, "out of memory");
+	describe_host(a, &host);
+	/* Also those that have come since the last decision, of which there are no seats yet. */
+	for (const struct guest *g = a->guests->first; g && nr <= a->nr_seats; g = g->next) {
+		const struct arbiter_seat *s = g->started ? find(a, g) : NULL;
+		if (s)
+			describe(s, host.now_ns, &guests[nr++]);
+	}
+	int ret = admission_check(arbiter_get_settings(a->arbiter), &host, a->decided ? a->decision.state : ARBITER_HIGH, guests,
+				  nr, &guest, &admission, &why);
+	free(guests);
+	return ret ? error_set(err, EDQUOT, "%s: %.300s", d->name, why.text) : 0;
+}

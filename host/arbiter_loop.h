@@ -1,0 +1,82 @@
+/*
+ * The arbiter at work: reads what guests and host say of their memory, asks the policy (arbiter.h), and carries out what it decides, by the VMMs' monitors. It
+ * also knows why: explain. Everything happens in the loop's thread.
+ *
+ *   statistics pages, /proc, the pool ──> arbiter_decide() ──> set-memory, balloon, set-dedup to those VMMs for which something changed
+ *   (query-memory-curve and query-balloon-stats, now and then) ──┘
+ */
+#ifndef HOST_ARBITER_LOOP_H
+#define HOST_ARBITER_LOOP_H
+
+#include <ev.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "host/arbiter.h"
+#include "host/guest.h"
+
+struct dedup_server;
+
+#define ARBITER_CURVE_POINTS 64
+
+/* What the loop keeps of a guest that has a VMM. */
+struct arbiter_seat {
+	struct guest *guest;
+	struct arbiter_seat *next; /* in rising order of id */
+	uint64_t id;               /* the VMM's */
+	struct guest_qmp_question curve_question, balloon_question;
+	bool asking_curve, asking_balloon, seen;
+	double curve_at, balloon_at; /* the loop's clock, when they were last asked for */
+	struct arbiter_point curve[ARBITER_CURVE_POINTS];
+	size_t nr_points;
+	bool has_balloon;
+	uint64_t guest_available_pages, guest_swap_ins; /* ARBITER_UNKNOWN: not told */
+	uint64_t told_balloon;                          /* bytes, as for `balloon`; 0: nothing yet */
+	unsigned told_cpu;                              /* percent; UINT_MAX: nothing yet */
+	double since;                                   /* wall clock, when the target changed last */
+	struct arbiter_guest input;
+	struct arbiter_guest_decision decision;
+};
+
+struct arbiter_loop {
+	struct ev_loop *loop;
+	struct guests *guests;
+	const struct dedup_server *dedup;
+	struct arbiter *arbiter;
+	ev_timer timer;
+	struct arbiter_seat *seats;
+	size_t nr_seats, room;
+	struct arbiter_guest *inputs;
+	struct arbiter_guest_decision *decisions;
+	struct arbiter_host host;
+	struct arbiter_decision decision;
+	bool decided;
+	double state_since; /* wall clock */
+	double cpu_ms;      /* of the last decision and what was done for it */
+};
+
+/* Begins at once. Returns 0 or -errno with a sentence. arbiter_loop_destroy() may be called on what is all zero. */
+int arbiter_loop_create(struct ev_loop *loop, struct guests *guests, const struct dedup_server *dedup, struct arbiter_loop *a,
+			struct error *err);
+/* Guests keep the targets that they have. */
+void arbiter_loop_destroy(struct arbiter_loop *a);
+/* Something has changed that the next decision should not wait for. */
+void arbiter_loop_hurry(struct arbiter_loop *a);
+
+/* Percent, 0 to 99. Returns 0 or -EINVAL with a sentence. */
+int arbiter_loop_set_idle_tax(struct arbiter_loop *a, unsigned percent, struct error *err);
+
+/* The guest's, or NULL when nothing was decided about it yet. */
+const struct arbiter_seat *arbiter_loop_seat(const struct arbiter_loop *a, const struct guest *guest);
+/* Why its target is what it is, as docs/API.md has it: a new object. NULL without memory, or when there is no seat. */
+json_t *arbiter_loop_explain(const struct arbiter_loop *a, const struct guest *guest);
+
+/* Adds what it knows to the host line: state, reserve, idle-tax and others. */
+void arbiter_loop_report(const struct arbiter_loop *a, json_t *line);
+
+/* Whether a guest so defined can be promised its minimum. Returns 0, or -EDQUOT with a sentence. */
+int arbiter_loop_admit(const struct arbiter_loop *a, const struct definition *d, struct error *err);
+
+#endif

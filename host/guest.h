@@ -1,0 +1,146 @@
+/*
+ * The guests of the host: what each is defined as, and what its VMM does. Everything happens in the loop's thread.
+ *
+ *   defined --guest_start()--> starting --its VMM answers--> running <--guest_pause(), guest_resume()--> paused
+ *   starting, running, paused --guest_stop()--> stopping --its VMM ends--> stopped
+ *   any with a VMM --the VMM ends unasked--> stopped if the guest powered itself off, else crashed; --its restart policy--> starting
+ *
+ * A daemon that starts finds guests in any of these states (guests_load()).
+ */
+#ifndef HOST_GUEST_H
+#define HOST_GUEST_H
+
+#include <ev.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "host/definition.h"
+#include "host/definition_store.h"
+#include "host/guest_qmp.h"
+#include "host/guest_run.h"
+#include "host/guest_stats.h"
+#include "host/options.h"
+#include "host/process.h"
+
+enum guest_state {
+	GUEST_DEFINED,
+	GUEST_STARTING,
+	GUEST_RUNNING,
+	GUEST_PAUSED,
+	GUEST_STOPPING,
+	GUEST_STOPPED,
+	GUEST_CRASHED,
+};
+const char *guest_state_name(enum guest_state state);
+
+struct guest;
+
+/* Who waits for a guest to run, or to end. Belongs to the asker. */
+struct guest_wait {
+	/* Once. err->code is 0 when it has come so. */
+	void (*done)(struct guest_wait *wait, struct guest *guest, const struct error *err);
+	bool for_end;
+	struct guest_wait *next;
+};
+
+struct guest {
+	struct guests *guests;
+	struct guest *next;            /* by name */
+	struct definition *definition; /* as it is on disk */
+	struct definition *started;    /* as its VMM was started, with what was changed since; NULL without a VMM */
+	enum guest_state state;
+	char reason[300];
+	double since;           /* wall clock */
+	double started_at;      /* loop's clock, when its VMM was started or found */
+	struct guest_run run;   /* open while the daemon knows the guest */
+	struct process process; /* fd -1: no VMM */
+	ev_io exited, executed;
+	int executed_fd;
+	json_t *words; /* its command line; NULL for one that was found */
+	struct guest_qmp qmp;
+	struct guest_qmp_owner owner;
+	struct guest_qmp_question status_question, page_question;
+	bool asking_status, asking_page;
+	struct guest_stats stats;
+	uint64_t vmm_id;   /* never given to another VMM; rises */
+	uint64_t target;   /* what its memory manager was told last; 0: no limit */
+	bool shut_down;    /* it has said so */
+	bool forced;       /* stopping: it was not left to the guest */
+	ev_timer patience; /* starting, stopping */
+	ev_timer restart;
+	unsigned restarts, failures; /* failures: in a row, for the pause before the next */
+	struct guest_wait *waits;
+	bool gone; /* undefined */
+};
+
+/* Hears what happens. data belongs to the caller. */
+struct guests_listener {
+	void (*event)(struct guests_listener *listener, const char *event, const json_t *data);
+};
+
+struct guests {
+	struct ev_loop *loop;
+	const struct host_options *options;
+	struct definition_store store;
+	char *run_directory; /* RUN/guests */
+	struct guest *first;
+	struct guests_listener *listener;
+	uint64_t last_vmm_id;
+	uint64_t budget; /* bytes */
+	/* Whether one more may be started: 0, or -EDQUOT with a sentence. NULL: minimums are added up. */
+	int (*admit)(struct guests *guests, const struct definition *definition, struct error *err);
+	ev_timer sampler;
+};
+
+/* Opens directories. Returns 0 or -errno with a sentence. */
+int guests_create(struct ev_loop *loop, const struct host_options *options, struct guests *guests, struct error *err);
+/* Loads definitions, finds guests that run, starts those that are to be started with the daemon. Returns 0 or -errno with a sentence. */
+int guests_load(struct guests *guests, struct error *err);
+/* Lets go of all; VMMs go on. */
+void guests_destroy(struct guests *guests);
+
+/* By name or UUID. Returns NULL with a sentence (ESRCH) when there is none. */
+struct guest *guests_find(struct guests *guests, const char *name, struct error *err);
+/* What is in force: started while there is a VMM, else definition. */
+const struct definition *guest_in_force(const struct guest *guest);
+bool guest_has_vmm(const struct guest *guest);
+
+/*
+ * All return 0, or -errno with a sentence: -ESRCH there is no such guest, -EEXIST there is, -EBADFD its state does not allow that, -EINVAL, -EDQUOT it does not fit in,
+ * others: what the system said.
+ */
+int guests_define(struct guests *guests, const json_t *definition, bool replace, struct guest **guest, struct error *err);
+int guest_undefine(struct guest *guest, struct error *err);
+/* For an administrator; policies start it otherwise. */
+int guest_start(struct guest *guest, bool paused, struct error *err);
+/* Presses the power button, and ends the VMM after timeout seconds; 0: at once. */
+int guest_stop(struct guest *guest, double timeout, struct error *err);
+int guest_shutdown(struct guest *guest, struct error *err);
+/* Changes members, see docs/API.md, "tune". *result: new. */
+int guest_tune(struct guest *guest, const json_t *set, bool live, bool persistent, json_t **result, struct error *err);
+/* Asks the VMM, for the asker. As guest_qmp_ask(), and -EBADFD where there is no VMM. */
+int guest_ask(struct guest *guest, const char *command, const json_t *arguments, struct guest_qmp_question *question,
+	      struct error *err);
+/* The same, where nobody waits for the answer; an error of the VMM's is logged. */
+int guest_order(struct guest *guest, const char *command, const json_t *arguments, struct error *err);
+/* Tells its memory manager how much of the host's memory it may take. Returns as guest_ask(). */
+int guest_set_target(struct guest *guest, uint64_t bytes, struct error *err);
+/* done is called later, perhaps at once. */
+void guest_wait(struct guest *guest, struct guest_wait *wait, bool for_end);
+/* Forgets a wait; it is not told. */
+void guest_forget_wait(struct guest *guest, struct guest_wait *wait);
+
+/* --- guest.c, guest_life.c --- */
+
+void guest_announce(struct guest *guest, const char *event, json_t *more);
+/* An event that is about no guest. Takes the reference. */
+void guests_announce(struct guests *guests, const char *event, json_t *data);
+void guest_enter(struct guest *guest, enum guest_state state, const char *reason);
+/* What guest_load() does with one: looks whether its VMM lives. */
+void guest_adopt(struct guest *guest);
+/* Stops watching; the VMM goes on. */
+void guest_let_go(struct guest *guest);
+
+#endif

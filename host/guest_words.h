@@ -1,0 +1,20 @@
+/* The command line of a guest's VMM, from the guest's definition. */
+#ifndef HOST_GUEST_WORDS_H
+#define HOST_GUEST_WORDS_H
+
+#include "host/definition.h"
+
+struct guest_places {
+	const char *vmm;          /* the program */
+	const char *dedup_socket; /* where it finds the daemon */
+	const char *swap;         /* directory for swap files; NULL: none */
+	const char *pidfile;
+	int qmp_fd, console_fd; /* listening sockets that it inherits */
+	uint64_t target;        /* bytes of host memory that it starts with; 0: no limit */
+	bool paused;
+};
+
+/* A new array of strings. NULL without memory. */
+json_t *guest_words(const struct definition *definition, const struct guest_places *places);
+
+#endif

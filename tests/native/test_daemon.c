@@ -1,0 +1,460 @@
+/*
+ * The daemon and guests that run: started, paused, squeezed, stopped, restarted; and a daemon that is killed at any moment, which no guest may notice.
+ * Guests verify every byte of their memory.
+ */
+#include "tests/unit/pagodad_process.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+
+#include "tests/native/vm_process.h"
+#include "tests/unit/api_client.h"
+
+enum { MIB = 1 << 20, SOON_MS = 30000, MOST_PIDS = 16 };
+
+static char guests_directory[400];
+
+/* VMMs of this test: those whose command line names its directory. */
+static unsigned find_vmms(const char *name, pid_t pids[])
+{
+	char path[300], words[8192], place[200];
+	unsigned nr = 0;
+	DIR *proc = opendir("/proc");
+	const struct dirent *entry;
+	snprintf(place, sizeof(place), "%s/guests/%s/pid", pagodad_run, name);
+	while ((entry = readdir(proc)) != NULL && nr < MOST_PIDS) {
+		snprintf(path, sizeof(path), "/proc/%s/cmdline", entry->d_name);
+		int fd = *entry->d_name >= '1' && *entry->d_name <= '9' ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+		ssize_t len = fd < 0 ? 0 : read(fd, words, sizeof(words));
+		if (fd >= 0)
+			close(fd);
+		if (len > 0 && memmem(words, (size_t)len, place, strlen(place)))
+			pids[nr++] = (pid_t)strtol(entry->d_name, NULL, 10);
+	}
+	closedir(proc);
+	return nr;
+}
+
+static void set_up(void)
+{
+	char self[400];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	const char *given = getenv("PAGODA_GUESTS");
+	ck_assert_int_gt(len, 0);
+	self[len] = '\0';
+	/* build/SAN/tests/native/X: guests lie in build/guests. */
+	char *build = strstr(self, "/build/");
+	ck_assert_ptr_nonnull(build);
+	snprintf(guests_directory, sizeof(guests_directory), "%.*s/build/guests", (int)(build - self), self);
+	if (given)
+		snprintf(guests_directory, sizeof(guests_directory), "%s", given);
+	pagodad_set_up();
+	pagodad_start(NULL);
+}
+
+static void tear_down(void)
+{
+	char path[120];
+	pid_t pids[MOST_PIDS];
+	if (pagodad_pid > 0)
+		pagodad_end(SIGKILL);
+	snprintf(path, sizeof(path), "%s/guests", pagodad_run);
+	DIR *directory = opendir(path);
+	const struct dirent *entry;
+	while (directory && (entry = readdir(directory)) != NULL)
+		for (unsigned i = find_vmms(entry->d_name, pids); i-- > 0;)
+			kill(pids[i], SIGKILL);
+	if (directory)
+		closedir(directory);
+	pagodad_tear_down();
+}
+
+static void again(int signal)
+{
+	pagodad_end(signal);
+	pagodad_start(NULL);
+}
+
+/* A guest that verifies its memory until it hears a key. more: of its definition. */
+static void define(struct api_connection *c, const char *name, const char *more)
+{
+	api_do(c, "define",
+	       "\"definition\": {\"name\": \"%s\", \"memory\": %d, \"kernel\": \"%s/memory.elf\","
+	       " \"append\": \"seed=%llu rounds=1000000000 until_key order=random idle_ms=2 quiet\"%s}",
+	       name, 48 * MIB, guests_directory, (unsigned long long)vm_process_seed() % 1000000, more);
+}
+
+static pid_t start(struct api_connection *c, const char *name)
+{
+	json_t *result = api_get(c, "start", "\"guest\": \"%s\"", name);
+	pid_t pid = (pid_t)json_integer_value(json_object_get(result, "pid"));
+	json_decref(result);
+	ck_assert_int_gt(pid, 0);
+	return pid;
+}
+
+static pid_t pid_of(struct api_connection *c, const char *name)
+{
+	json_t *row = api_get(c, "show", "\"guest\": \"%s\"", name);
+	pid_t pid = (pid_t)json_integer_value(json_object_get(row, "pid"));
+	json_decref(row);
+	return pid;
+}
+
+static bool is_state(struct api_connection *c, const char *name, const char *state)
+{
+	json_t *row = api_get(c, "show", "\"guest\": \"%s\"", name);
+	bool is = !strcmp(json_string_value(json_object_get(row, "state")), state);
+	json_decref(row);
+	return is;
+}
+
+static void wait_for(struct api_connection *c, const char *name, const char *state)
+{
+	for (int i = 0; i < SOON_MS / 20 && !is_state(c, name, state); i++)
+		usleep(20000);
+	api_expect(c, name, "state", state);
+}
+
+static double used(struct api_connection *c, const char *name, const char *member)
+{
+	json_t *row = api_get(c, "show", "\"guest\": \"%s\"", name);
+	double value = json_number_value(json_object_get(json_object_get(row, "use"), member));
+	json_decref(row);
+	return value;
+}
+
+/* Ends the guest by its console, while somebody waits for its end, and expects that its memory was right. */
+static void expect_right_memory(struct api_connection *c, const char *name)
+{
+	char heard[8192] = "";
+	size_t len = 0;
+	ssize_t got = 1;
+	json_t *console = api_get(c, "console", "\"guest\": \"%s\"", name);
+	int fd = vm_process_connect(json_string_value(json_object_get(console, "path")));
+	json_decref(console);
+	char request[200];
+	snprintf(request, sizeof(request), "{\"execute\": \"stop\", \"arguments\": {\"guest\": \"%s\", \"timeout\": 60}}\n", name);
+	ck_assert(api_say(c, request));
+	ck_assert_int_eq(write(fd, "x", 1), 1);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	while (got > 0 && len < sizeof(heard) - 1) {
+		ck_assert_msg(poll(&p, 1, SOON_MS) == 1, "%s says no more than: %s", name, heard);
+		got = read(fd, heard + len, sizeof(heard) - 1 - len);
+		len += got > 0 ? (size_t)got : 0;
+		heard[len] = '\0';
+	}
+	close(fd);
+	ck_assert_msg(strstr(heard, "memory: 0 wrong pages") != NULL, "%s: %s", name, heard);
+	json_t *answer = api_hear(c);
+	ck_assert_str_eq(json_string_value(json_object_get(json_object_get(answer, "return"), "how")), "powered-off");
+	json_decref(answer);
+	api_expect(c, name, "state", "stopped");
+}
+
+/* --- lives --- */
+
+START_TEST(a_guest_is_started_paused_squeezed_and_stopped)
+{
+	struct api_connection c = api_connect("api");
+	define(&c, "a", "");
+	pid_t pid = start(&c, "a"), pids[MOST_PIDS];
+	api_expect(&c, "a", "state", "running");
+	api_fail(&c, "WrongState", "already", "start", "\"guest\": \"a\"");
+	api_fail(&c, "WrongState", "stop it first", "undefine", "\"guest\": \"a\"");
+	api_do(&c, "pause", "\"guest\": \"a\"");
+	wait_for(&c, "a", "paused");
+	api_do(&c, "resume", "\"guest\": \"a\"");
+	wait_for(&c, "a", "running");
+	json_t *status = api_get(&c, "qmp", "\"guest\": \"a\", \"command\": \"query-status\"");
+	ck_assert(json_is_true(json_object_get(status, "running")));
+	json_decref(status);
+	api_fail(&c, "Failed", "has not been found", "qmp", "\"guest\": \"a\", \"command\": \"no-such\"");
+	json_t *tuned =
+		api_get(&c, "tune", "\"guest\": \"a\", \"set\": {\"maximum\": %d, \"merge-cpu\": 3, \"vcpus\": 2}", 40 * MIB);
+	ck_assert_uint_eq(json_array_size(json_object_get(tuned, "live")), 2);
+	ck_assert_uint_eq(json_array_size(json_object_get(tuned, "persistent")), 3);
+	ck_assert_uint_eq(json_array_size(json_object_get(tuned, "next-start")), 1);
+	json_decref(tuned);
+	for (int i = 0; i < SOON_MS / 100 && !(used(&c, "a", "target") > 0 && used(&c, "a", "granted") < 42 * MIB); i++)
+		usleep(100000);
+	ck_assert_double_lt(used(&c, "a", "granted"), 42 * MIB);
+	ck_assert_double_eq(used(&c, "a", "target"), 40 * MIB);
+	usleep(2500000); /* two looks */
+	json_t *stats = api_get(&c, "stats", "\"guest\": \"a\"");
+	ck_assert_int_gt(json_integer_value(json_object_get(json_object_get(stats, "counters"), "evicted")), 0);
+	ck_assert_double_gt(json_number_value(json_object_get(stats, "interval")), 0);
+	json_decref(stats);
+	ck_assert_int_eq(pid_of(&c, "a"), pid);
+	expect_right_memory(&c, "a");
+	ck_assert_uint_eq(find_vmms("a", pids), 0);
+	json_t *row = api_get(&c, "show", "\"guest\": \"a\"");
+	ck_assert_int_eq(json_integer_value(json_object_get(row, "vcpus")), 2);
+	json_decref(row);
+	api_do(&c, "undefine", "\"guest\": \"a\"");
+	api_hang_up(&c);
+}
+END_TEST
+
+START_TEST(a_guest_that_does_not_hear_the_button_is_ended)
+{
+	struct api_connection c = api_connect("api");
+	define(&c, "a", "");
+	pid_t pid = start(&c, "a");
+	json_t *result = api_get(&c, "stop", "\"guest\": \"a\", \"timeout\": 0.2");
+	ck_assert_str_eq(json_string_value(json_object_get(result, "how")), "forced");
+	json_decref(result);
+	ck_assert_int_ne(start(&c, "a"), pid);
+	result = api_get(&c, "reboot", "\"guest\": \"a\", \"timeout\": 0.2");
+	ck_assert_int_gt(json_integer_value(json_object_get(result, "pid")), 0);
+	json_decref(result);
+	api_do(&c, "reset", "\"guest\": \"a\"");
+	api_do(&c, "stop", "\"guest\": \"a\", \"force\": true");
+	api_expect(&c, "a", "state", "stopped");
+	/* One that is stopped by SIGSTOP hears nothing at all. */
+	pid = start(&c, "a");
+	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+	api_do(&c, "stop", "\"guest\": \"a\", \"force\": true");
+	api_expect(&c, "a", "state", "stopped");
+	api_hang_up(&c);
+}
+END_TEST
+
+START_TEST(a_vmm_that_is_killed_is_a_crash_and_is_started_again_if_wanted)
+{
+	struct api_connection c = api_connect("api");
+	define(&c, "once", "");
+	define(&c, "again", ", \"restart\": \"on-crash\"");
+	pid_t once = start(&c, "once"), first = start(&c, "again");
+	kill(once, SIGKILL);
+	kill(first, SIGKILL);
+	wait_for(&c, "once", "crashed");
+	api_expect(&c, "once", "reason", "its VMM was killed by signal 9 (Killed)");
+	for (int i = 0; i < SOON_MS / 20 && (pid_of(&c, "again") == first || !is_state(&c, "again", "running")); i++)
+		usleep(20000);
+	ck_assert_int_ne(pid_of(&c, "again"), first);
+	wait_for(&c, "again", "running");
+	expect_right_memory(&c, "again");
+	usleep(1500000);
+	api_expect(&c, "again", "state", "stopped");
+	/* And one that is killed while no daemon looks. */
+	first = start(&c, "again");
+	once = start(&c, "once");
+	pagodad_end(SIGKILL);
+	api_hang_up(&c);
+	kill(first, SIGKILL);
+	kill(once, SIGKILL);
+	pagodad_start(NULL);
+	c = api_connect("api");
+	wait_for(&c, "once", "crashed");
+	wait_for(&c, "again", "running");
+	/* Stopping one that waits for its restart ends the waiting. */
+	kill(pid_of(&c, "again"), SIGKILL);
+	wait_for(&c, "again", "crashed");
+	api_do(&c, "stop", "\"guest\": \"again\"");
+	usleep(2500000);
+	api_expect(&c, "again", "state", "crashed");
+	api_hang_up(&c);
+}
+END_TEST
+
+static double host(struct api_connection *c, const char *member)
+{
+	json_t *line = api_get(c, "host", " ");
+	double value = json_number_value(json_object_get(line, member));
+	json_decref(line);
+	return value;
+}
+
+START_TEST(guests_that_want_more_than_there_is_are_kept_within_the_budget)
+{
+	static const char *const names[] = {"a", "b", "c"};
+	struct api_connection c = api_connect("api");
+	api_fail(&c, "BadArgument", "budget:", "host-tune", "\"set\": {\"budget\": 5}");
+	api_fail(&c, "BadArgument", "no such setting", "host-tune", "\"set\": {\"budgets\": 5}");
+	api_do(&c, "host-tune", "\"set\": {\"budget\": %d, \"idle-tax\": 50}", 120 * MIB);
+	for (unsigned i = 0; i < 3; i++) {
+		define(&c, names[i], i == 0 ? ", \"minimum\": 44040192, \"mem-merge\": \"off\"" : ", \"mem-merge\": \"off\"");
+		start(&c, names[i]);
+	}
+	/* The budget lasts as long as the daemon's directory. */
+	again(SIGKILL);
+	api_hang_up(&c);
+	c = api_connect("api");
+	ck_assert_double_eq(host(&c, "budget"), 120 * MIB);
+	ck_assert_double_eq(host(&c, "idle-tax"), 50);
+	for (int i = 0; i < SOON_MS / 100 && !(host(&c, "granted") > 100 * MIB && host(&c, "granted") < 122 * MIB &&
+					       used(&c, "a", "target") > 0 && used(&c, "c", "target") > 0);
+	     i++)
+		usleep(100000);
+	ck_assert_double_lt(host(&c, "granted"), 122 * MIB);
+	json_t *why = api_get(&c, "explain", "\"guest\": \"b\"");
+	ck_assert_int_gt(json_integer_value(json_object_get(why, "target")), 0);
+	ck_assert_uint_gt(json_array_size(json_object_get(why, "sentences")), 0);
+	json_decref(why);
+	why = api_get(&c, "explain", "\"guest\": \"a\"");
+	ck_assert_int_ge(json_integer_value(json_object_get(why, "target")), 44040192);
+	json_decref(why);
+	for (unsigned i = 0; i < 3; i++)
+		expect_right_memory(&c, names[i]);
+	api_fail(&c, "WrongState", "has no target", "explain", "\"guest\": \"a\"");
+	api_do(&c, "host-tune", "\"set\": {\"budget\": null}");
+	ck_assert_double_gt(host(&c, "budget"), 120 * MIB);
+	api_hang_up(&c);
+}
+END_TEST
+
+START_TEST(guests_start_with_the_daemon_once)
+{
+	struct api_connection c = api_connect("api");
+	define(&c, "auto", ", \"autostart\": true");
+	api_expect(&c, "auto", "state", "defined");
+	again(SIGTERM);
+	api_hang_up(&c);
+	c = api_connect("api");
+	wait_for(&c, "auto", "running");
+	api_do(&c, "stop", "\"guest\": \"auto\", \"force\": true");
+	api_hang_up(&c);
+	again(SIGTERM);
+	c = api_connect("api");
+	api_expect(&c, "auto", "state", "stopped");
+	api_hang_up(&c);
+}
+END_TEST
+
+START_TEST(a_guest_that_runs_outlives_its_definition)
+{
+	char path[200];
+	struct api_connection c = api_connect("api");
+	define(&c, "a", "");
+	define(&c, "b", "");
+	pid_t a = start(&c, "a"), b = start(&c, "b");
+	pagodad_end(SIGKILL);
+	api_hang_up(&c);
+	snprintf(path, sizeof(path), "%s/a.json", pagodad_definitions);
+	ck_assert_int_eq(truncate(path, 10), 0);
+	snprintf(path, sizeof(path), "%s/b.json", pagodad_definitions);
+	ck_assert_int_eq(unlink(path), 0);
+	pagodad_start(NULL);
+	c = api_connect("api");
+	wait_for(&c, "a", "running");
+	wait_for(&c, "b", "running");
+	ck_assert_int_eq(pid_of(&c, "a"), a);
+	ck_assert_int_eq(pid_of(&c, "b"), b);
+	again(SIGTERM);
+	api_hang_up(&c);
+	c = api_connect("api");
+	expect_right_memory(&c, "a");
+	expect_right_memory(&c, "b");
+	api_hang_up(&c);
+}
+END_TEST
+
+/* --- a daemon that is killed --- */
+
+static uint64_t next_random(uint64_t *state)
+{
+	*state = *state * 6364136223846793005u + 1442695040888963407u;
+	return *state >> 33;
+}
+
+START_TEST(a_daemon_that_is_killed_at_any_moment_ten_times_is_noticed_by_no_guest)
+{
+	static const char *const names[] = {"a", "b", "c"};
+	pid_t pids[3], found[MOST_PIDS];
+	uint64_t random = vm_process_seed();
+	struct api_connection c = api_connect("api");
+	for (unsigned i = 0; i < 3; i++) {
+		define(&c, names[i], i == 1 ? ", \"maximum\": 33554432" : "");
+		pids[i] = start(&c, names[i]);
+	}
+	for (unsigned round = 0; round < 10; round++) {
+		usleep((useconds_t)next_random(&random) % 50000);
+		/* In the middle of something. */
+		if (round % 2)
+			api_say(&c, "{\"execute\": \"tune\", \"arguments\": {\"guest\": \"b\", \"set\": {\"shares\": 77}}}\n"
+				    "{\"execute\": \"show\", \"arguments\": {\"guest\": \"c\"}}\n");
+		usleep((useconds_t)next_random(&random) % 3000);
+		again(SIGKILL);
+		api_hang_up(&c);
+		c = api_connect("api");
+		for (unsigned i = 0; i < 3; i++) {
+			api_expect(&c, names[i], "state", "running");
+			ck_assert_int_eq(pid_of(&c, names[i]), pids[i]);
+			ck_assert_uint_eq(find_vmms(names[i], found), 1);
+		}
+	}
+	/* The new daemon has a hold of them. */
+	for (int i = 0; i < SOON_MS / 100 && !(used(&c, "b", "granted") > 0); i++)
+		usleep(100000);
+	ck_assert_double_eq(used(&c, "b", "target"), 32 * MIB);
+	for (unsigned i = 0; i < 3; i++)
+		expect_right_memory(&c, names[i]);
+	api_hang_up(&c);
+}
+END_TEST
+
+START_TEST(a_daemon_that_is_killed_while_it_starts_a_guest_leaves_one_vmm_or_none)
+{
+	pid_t found[MOST_PIDS];
+	uint64_t random = vm_process_seed() + 1;
+	unsigned ran = 0;
+	struct api_connection c = api_connect("api");
+	define(&c, "a", "");
+	for (unsigned round = 0; round < 20; round++) {
+		api_say(&c, "{\"execute\": \"start\", \"arguments\": {\"guest\": \"a\"}}\n");
+		usleep((useconds_t)next_random(&random) % 40000);
+		again(SIGKILL);
+		api_hang_up(&c);
+		c = api_connect("api");
+		if (is_state(&c, "a", "running")) {
+			ran++;
+		} else {
+			ck_assert_uint_eq(find_vmms("a", found), 0);
+			start(&c, "a");
+		}
+		ck_assert_uint_eq(find_vmms("a", found), 1);
+		ck_assert_int_eq(pid_of(&c, "a"), found[0]);
+		api_do(&c, "stop", "\"guest\": \"a\", \"force\": true");
+		ck_assert_uint_eq(find_vmms("a", found), 0);
+	}
+	printf("%u of 20 were running\n", ran);
+	api_hang_up(&c);
+}
+END_TEST
+
+START_TEST(a_stop_that_outlives_its_daemon_goes_on)
+{
+	struct api_connection c = api_connect("api");
+	define(&c, "a", "");
+	start(&c, "a");
+	api_say(&c, "{\"execute\": \"stop\", \"arguments\": {\"guest\": \"a\", \"timeout\": 1.5}}\n");
+	wait_for(&c, "a", "stopping");
+	api_hang_up(&c);
+	again(SIGKILL);
+	c = api_connect("api");
+	api_expect(&c, "a", "state", "stopping");
+	wait_for(&c, "a", "stopped");
+	api_hang_up(&c);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("the daemon and its guests");
+	TCase *tests = tcase_create("daemon");
+	tcase_set_timeout(tests, 120);
+	tcase_add_checked_fixture(tests, set_up, tear_down);
+	tcase_add_test(tests, a_guest_is_started_paused_squeezed_and_stopped);
+	tcase_add_test(tests, a_guest_that_does_not_hear_the_button_is_ended);
+	tcase_add_test(tests, a_vmm_that_is_killed_is_a_crash_and_is_started_again_if_wanted);
+	tcase_add_test(tests, guests_that_want_more_than_there_is_are_kept_within_the_budget);
+	tcase_add_test(tests, guests_start_with_the_daemon_once);
+	tcase_add_test(tests, a_guest_that_runs_outlives_its_definition);
+	tcase_add_test(tests, a_daemon_that_is_killed_at_any_moment_ten_times_is_noticed_by_no_guest);
+	tcase_add_test(tests, a_daemon_that_is_killed_while_it_starts_a_guest_leaves_one_vmm_or_none);
+	tcase_add_test(tests, a_stop_that_outlives_its_daemon_goes_on);
+	suite_add_tcase(suite, tests);
+	return vm_process_run_suite(suite);
+}
