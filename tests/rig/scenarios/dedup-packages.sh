@@ -1,6 +1,6 @@
 #!/bin/bash
 # Two Debian guests share pages and install packages, all files right, while the daemon dies and comes back.
-# limit: 90
+# limit: 300
 . "$rig_dir/dedup.sh"
 needs_pagoda "a scanner"
 guest_mem=160
@@ -19,22 +19,22 @@ RUN
 done
 for name in one two; do
 	guest "$name"
-	wait_serial 'guest: installs' 40
+	wait_serial 'guest: installs' 100
 done
 daemon_kill
 nap 0.5
 daemon_start
-wait_serial 'guest: installed' 40
+wait_serial 'guest: installed' 120
 daemon_kill
 daemon_start
 for name in one two; do
 	guest "$name"
-	wait_serial 'guest: verified' 40
+	wait_serial 'guest: verified' 90
 	dedup_await connections 3 30
 	dedup_await pages_sharing 3000 30
 	dedup_await pages_broken 1 1
 	rounds=$(serial_count 'guest: verified')
-	wait_serial "guest: verified $((rounds + 1))" 40
+	wait_serial "guest: verified $((rounds + 1))" 90
 	qmp quit
 	expect_exit 0
 done
