@@ -61,7 +61,7 @@ static void make(struct top_view *v, const struct answers *a)
 
 static int run_batch(struct client *client, struct top_view *v, double delay, long count)
 {
-	struct answers a = {NULL};
+	struct answers a = {.host = NULL};
 	struct error err = {0};
 	int ret = 0;
 	for (long i = 0; ret == 0 && (count == 0 || i < count); i++) {
@@ -170,7 +170,7 @@ static bool take_key(struct top_view *v, int key, double *delay, bool *again)
 
 static int run_screen(struct client *client, struct top_view *v, double delay)
 {
-	struct answers a = {NULL};
+	struct answers a = {.host = NULL};
 	struct error err = {0};
 	bool going = true;
 	int ret;

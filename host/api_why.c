@@ -67,8 +67,8 @@ static json_t *plan_report(const struct plan *plan, double risk, const char *abo
 	for (size_t i = 0; i < plan->nr_points; i++) {
 		const struct plan_point *p = &plan->points[i];
 		json_array_append_new(points, json_pack("{s:i, s:I, s:f, s:I}", "guests", (int)p->guests, "granted",
-							(json_int_t)(p->granted_pages * PAGE_BYTES), "stall", p->stall, "free",
-							(json_int_t)(p->free_pages * PAGE_BYTES)));
+							(json_int_t)p->granted_pages * PAGE_BYTES, "stall", p->stall, "free",
+							(json_int_t)p->free_pages * PAGE_BYTES));
 	}
 	return json_pack("{s:i, s:f, s:s, s:o, s:[s, s, s]}", "fit", (int)plan->fit, "risk", risk, "limit",
 			 plan_limit_name(plan->limit), "points", points, "assumptions", about,

@@ -91,7 +91,7 @@ static int list(struct definition_store *store, struct definition_cursor **curso
 		if (fd >= 0)
 			close(fd);
 	}
-	while (ret == 0) {
+	while (ret == 0 && directory) {
 		errno = 0;
 		const struct dirent *entry = readdir(directory);
 		if (!entry) {

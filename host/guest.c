@@ -47,16 +47,17 @@ static void free_guest(struct guest *g)
 	free(g);
 }
 
-/* Takes the definition over, but not when it fails. */
-static int new_guest(struct guests *guests, struct definition *definition, struct guest **out, struct error *err)
+/* Takes the definition over, but not when it fails: then it returns NULL, with a sentence. */
+static struct guest *new_guest(struct guests *guests, struct definition *definition, struct error *err)
 {
 	struct guest *g = calloc(1, sizeof(*g));
-	if (!g)
-		return error_set(err, ENOMEM, "out of memory");
-	int ret = guest_run_open(guests->run_directory, definition->name, &g->run, err);
-	if (ret) {
+	if (!g) {
+		error_set(err, ENOMEM, "out of memory");
+		return NULL;
+	}
+	if (guest_run_open(guests->run_directory, definition->name, &g->run, err) != 0) {
 		free(g);
-		return ret;
+		return NULL;
 	}
 	g->guests = guests;
 	g->definition = definition;
@@ -68,8 +69,7 @@ static int new_guest(struct guests *guests, struct definition *definition, struc
 		at = &(*at)->next;
 	g->next = *at;
 	*at = g;
-	*out = g;
-	return 0;
+	return g;
 }
 
 static void remove_guest(struct guest *g)
@@ -138,14 +138,15 @@ int guests_define(struct guests *guests, const json_t *json, bool may_replace, s
 	ret = check_uuid(guests, d, err);
 	if (ret == 0)
 		ret = definition_store_save(&guests->store, d, err);
-	if (ret == 0) {
-		ret = new_guest(guests, d, &g, err);
-		if (ret)
-			definition_store_remove(&guests->store, d->name, NULL);
-	}
 	if (ret) {
 		definition_free(d);
 		return ret;
+	}
+	g = new_guest(guests, d, err);
+	if (!g) {
+		definition_store_remove(&guests->store, d->name, NULL);
+		definition_free(d);
+		return -err->code;
 	}
 	guest_adopt(g);
 	guest_announce(g, "guest-defined", NULL);
@@ -211,10 +212,8 @@ static int load_defined(struct guests *guests, struct error *err)
 			tell_damage(guests, &damage);
 			continue;
 		}
-		int added = check_uuid(guests, d, err);
-		if (added == 0)
-			added = new_guest(guests, d, &g, err);
-		if (added) {
+		g = check_uuid(guests, d, err) == 0 ? new_guest(guests, d, err) : NULL;
+		if (!g) {
 			log_error("%s/%s.json: not loaded: %s", guests->store.path, d->name, err->text);
 			definition_free(d);
 			continue;
@@ -232,7 +231,7 @@ static void restore(struct guests *guests, const char *name)
 	struct error err;
 	struct process process;
 	struct definition *d = NULL;
-	struct guest *g;
+	struct guest *g = NULL;
 	bool was;
 	if (guest_run_open(guests->run_directory, name, &run, &err))
 		return;
@@ -243,7 +242,9 @@ static void restore(struct guests *guests, const char *name)
 	guest_run_close(&run);
 	if (ret == 0)
 		process_close(&process);
-	if (!json || definition_parse(json, &d, &err) || strcmp(d->name, name) != 0 || new_guest(guests, d, &g, &err)) {
+	if (json && definition_parse(json, &d, &err) == 0 && !strcmp(d->name, name))
+		g = new_guest(guests, d, &err);
+	if (!g) {
 		if (ret == 0)
 			log_error("%s: a VMM runs, process %d, and there is no definition for it", name, (int)process.pid);
 		definition_free(d);
@@ -333,8 +334,11 @@ void guests_destroy(struct guests *guests)
 	if (!guests->run_directory)
 		return;
 	ev_timer_stop(guests->loop, &guests->sampler);
-	while (guests->first)
-		remove_guest(guests->first);
+	while (guests->first) {
+		struct guest *g = guests->first;
+		guests->first = g->next;
+		free_guest(g);
+	}
 	definition_store_close(&guests->store);
 	free(guests->run_directory);
 	guests->run_directory = NULL;
