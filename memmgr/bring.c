@@ -168,7 +168,8 @@ int bring_page(struct memmgr *mm, struct bring_buffer *b, uint32_t page, enum br
 			return 0;
 		ret = page_chunk(&mm->pt, page)->armed && !page_is_in_pool(e) ? zero_in(mm, page, is_write, !b->wake_later)
 									      : -EEXIST;
-		if (ret == -EEXIST)
+		/* Or it lies in a new mapping that could not be registered (arm_again): there the kernel serves the fault itself. */
+		if (ret == -EEXIST || ret == -ENOENT)
 			ret = b->wake_later ? 0 : uffd_wake(mm->uffd, page_hva(&mm->pt, page), GUEST_PAGE_SIZE);
 		else if (ret == 0)
 			COUNT(mm, zero_filled, 1);
