@@ -99,9 +99,11 @@ int host_settings_change(struct guests *guests, struct arbiter_loop *arbiter, co
 	}
 	if (ret == 0)
 		ret = apply(guests, arbiter, settings, err);
-	if (ret == 0 && !(text = json_dumps(settings, JSON_INDENT(2) | JSON_SORT_KEYS)))
+	if (ret == 0)
+		text = json_dumps(settings, JSON_INDENT(2) | JSON_SORT_KEYS);
+	if (ret == 0 && !text)
 		ret = error_set(err, ENOMEM, "out of memory");
-	if (ret == 0 && (ret = whole_file_write(guests->store.dir_fd, NAME, text, strlen(text))) != 0) {
+	if (ret == 0 && text && (ret = whole_file_write(guests->store.dir_fd, NAME, text, strlen(text))) != 0) {
 		error_set(err, -ret, "%s/" NAME ": cannot be written: %s", guests->store.path, strerror(-ret));
 		apply(guests, arbiter, before, NULL);
 	}

@@ -49,7 +49,7 @@ static void add_row(struct map_report *r)
 		json_array_append_new(row, json_integer(itself ? 0 : (json_int_t)sharing->with[r->clients[i]] * PAGE_BYTES));
 	}
 	json_array_append_new(r->shared, row);
-	json_array_append_new(r->own, json_integer((json_int_t)(sharing->pages * PAGE_BYTES)));
+	json_array_append_new(r->own, json_integer((json_int_t)sharing->pages * PAGE_BYTES));
 }
 
 static void ask_next(struct map_report *r);

@@ -188,8 +188,8 @@ static int parse_address(const char *text, struct sockaddr_in6 *six, struct sock
 int metrics_server_create(struct ev_loop *loop, const char *address, const struct guests *guests, const struct dedup_server *dedup,
 			  struct metrics_server **server, struct error *err)
 {
-	struct sockaddr_in6 six;
-	struct sockaddr_in four;
+	struct sockaddr_in6 six = {.sin6_port = 0};
+	struct sockaddr_in four = {.sin_port = 0};
 	bool is_six;
 	int yes = 1, ret = parse_address(address, &six, &four, &is_six, err);
 	if (ret)
@@ -222,8 +222,10 @@ void metrics_server_destroy(struct metrics_server *s)
 {
 	if (!s)
 		return;
-	while (s->connections)
-		end(s->connections);
+	for (struct connection *c = s->connections, *next; c; c = next) {
+		next = c->next;
+		end(c);
+	}
 	ev_io_stop(s->loop, &s->acceptor);
 	close(s->fd);
 	free(s);

@@ -97,7 +97,13 @@ int plan_make(const struct arbiter_settings *settings, const struct arbiter_host
 	struct arbiter_decision decision;
 	struct arbiter_host calm = *host;
 	struct admission admission;
-	int ret = guests && decisions && wants ? 0 : error_set(err, ENOMEM, "out of memory");
+	int ret = 0;
+	if (!guests || !decisions || !wants) {
+		free(guests);
+		free(decisions);
+		free(wants);
+		return error_set(err, ENOMEM, "out of memory");
+	}
 	/* What the host is short of just now, other than guests' memory, is not for ever. */
 	calm.psi_some_permille = calm.psi_full_permille = 0;
 	if (fault_s <= 0)

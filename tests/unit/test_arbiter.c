@@ -22,7 +22,7 @@ START_TEST(idle_pages_cost_what_the_tax_says)
 	struct arbiter_work w = {.hot = 100};
 	ck_assert_double_eq(arbiter_price(&w, 60, 4), 60);
 	ck_assert_double_eq(arbiter_price(&w, 150, 4), 300);
-	for (double pages = 1; pages < 1000; pages += 7)
+	for (unsigned pages = 1; pages < 1000; pages += 7)
 		ck_assert_double_eq_tol(arbiter_bought(&w, arbiter_price(&w, pages, 4), 4), pages, 1e-9);
 }
 END_TEST

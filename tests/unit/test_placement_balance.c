@@ -214,8 +214,9 @@ static void random_guests(unsigned nr)
 	for (unsigned i = 0; i < nr; i++) {
 		struct placement_guest guest = random_guest(2 * all / nr + 1);
 		guest.fixed = random_below(10) == 0;
-		if (random_below(10) == 0)
-			guest.nodes = 1ull << random_below(topology.nr_nodes) | 1ull << random_below(topology.nr_nodes);
+		guest.nodes = 0;
+		for (unsigned n = random_below(10) == 0 ? 2 : 0; n; n--)
+			guest.nodes |= 1ull << random_below(topology.nr_nodes);
 		if (random_below(2)) {
 			ck_assert_int_eq(placement_choose(&host, &settings, &guest, NULL, 0, &guest.at, NULL), 0);
 			guests[host.nr_guests++] = guest;
