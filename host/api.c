@@ -20,7 +20,7 @@
 
 #include "base/container_of.h"
 #include "base/log.h"
-#include "host/version.h"
+#include "base/version.h"
 
 #define MOST_CLIENTS 64
 #define MOST_READ_ONLY 32
@@ -360,7 +360,7 @@ static void turn_away(int fd)
 
 static void greet(struct api_client *c)
 {
-	json_t *greeting = json_pack("{s:{s:s, s:i, s:s, s:i}}", "pagoda", "version", HOST_VERSION, "api", API_VERSION, "access",
+	json_t *greeting = json_pack("{s:{s:s, s:i, s:s, s:i}}", "pagoda", "version", PAGODA_VERSION, "api", API_VERSION, "access",
 				     c->access == API_READ_ONLY ? "read-only" : "read-write", "pid", (int)getpid());
 	if (greeting)
 		send_json(c, greeting);

@@ -4,11 +4,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/version.h"
 #include "host/api.h"
 #include "host/arbiter_loop.h"
 #include "host/guest_report.h"
 #include "host/host_report.h"
-#include "host/version.h"
 
 #define TABLE(t) .arguments = (t), .nr_arguments = sizeof(t) / sizeof((t)[0])
 #define MOST_WATCHED 1024
@@ -17,7 +17,7 @@ static void run_version(struct api_request *r, const json_t *arguments)
 {
 	const struct host_options *o = r->api->options;
 	(void)arguments;
-	api_answer(r, json_pack("{s:s, s:i, s:i, s:f, s:s, s:s, s:s, s:s, s:s*}", "version", HOST_VERSION, "api", API_VERSION,
+	api_answer(r, json_pack("{s:s, s:i, s:i, s:f, s:s, s:s, s:s, s:s, s:s*}", "version", PAGODA_VERSION, "api", API_VERSION,
 				"pid", (int)getpid(), "uptime", ev_now(r->api->loop) - r->api->started, "vmm", o->vmm, "run",
 				o->run, "definitions", o->definitions, "logs", o->logs, "swap", o->swap));
 }

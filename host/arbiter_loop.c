@@ -24,13 +24,6 @@ enum {
 	TEXT_BYTES = 8192,
 };
 
-static double wall_clock(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
 static uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec now;
@@ -58,7 +51,7 @@ static struct arbiter_seat *add_seat(struct arbiter_loop *a, struct guest *guest
 				   .guest_available_pages = ARBITER_UNKNOWN,
 				   .guest_swap_ins = ARBITER_UNKNOWN,
 				   .told_cpu = UINT_MAX,
-				   .since = wall_clock()};
+				   .since = ev_time()};
 	while (*at && (*at)->id < s->id)
 		at = &(*at)->next;
 	s->next = *at;
@@ -222,7 +215,7 @@ static void describe_host(const struct arbiter_loop *a, struct arbiter_host *hos
 
 /* --- what is done --- */
 
-static void set_target(struct arbiter_loop *a, struct arbiter_seat *s, uint64_t bytes)
+static void set_target(struct arbiter_seat *s, uint64_t bytes)
 {
 	struct guest *g = s->guest;
 	uint64_t before = g->target, step = before > bytes ? before - bytes : bytes - before;
@@ -236,11 +229,10 @@ static void set_target(struct arbiter_loop *a, struct arbiter_seat *s, uint64_t 
 		log_debug("%s", err.text); /* it is tried again at the next decision */
 		return;
 	}
-	s->since = wall_clock();
+	s->since = ev_time();
 	guest_announce(g, "guest-target",
 		       json_pack("{s:I, s:I, s:s}", "target", (json_int_t)bytes, "before",
 				 (json_int_t)(before == UINT64_MAX ? 0 : before), "rule", arbiter_why_name(s->decision.why)));
-	(void)a;
 }
 
 static void set_balloon(struct arbiter_seat *s)
@@ -275,12 +267,12 @@ static void set_scanner(struct arbiter_seat *s)
 	json_decref(arguments);
 }
 
-static void carry_out(struct arbiter_loop *a, struct arbiter_seat *s)
+static void carry_out(struct arbiter_seat *s)
 {
 	if (s->guest->state != GUEST_RUNNING)
 		return;
 	if (s->input.has_stats)
-		set_target(a, s, s->decision.target_pages * PAGE_BYTES);
+		set_target(s, s->decision.target_pages * PAGE_BYTES);
 	set_balloon(s);
 	set_scanner(s);
 }
@@ -289,7 +281,7 @@ static void announce_state(struct arbiter_loop *a, enum arbiter_state before)
 {
 	if (a->decision.state == before)
 		return;
-	a->state_since = wall_clock();
+	a->state_since = ev_time();
 	log_info("host: memory is %s, was %s%s", arbiter_state_name(a->decision.state), arbiter_state_name(before),
 		 a->decision.by_psi ? ", as tasks stall for it" : "");
 	guests_announce(a->guests, "host-state",
@@ -318,7 +310,7 @@ static int decide(struct arbiter_loop *a)
 			continue;
 		s->input = a->inputs[i];
 		s->decision = a->decisions[i++];
-		carry_out(a, s);
+		carry_out(s);
 		ask(a, s);
 	}
 	announce_state(a, a->decided ? before : a->decision.state);
@@ -352,7 +344,7 @@ void arbiter_loop_hurry(struct arbiter_loop *a)
 int arbiter_loop_create(struct ev_loop *loop, struct guests *guests, const struct dedup_server *dedup, struct arbiter_loop *a,
 			struct error *err)
 {
-	*a = (struct arbiter_loop){.loop = loop, .guests = guests, .dedup = dedup, .state_since = wall_clock()};
+	*a = (struct arbiter_loop){.loop = loop, .guests = guests, .dedup = dedup, .state_since = ev_time()};
 	int ret = arbiter_create(NULL, &a->arbiter, err);
 	if (ret)
 		return ret;

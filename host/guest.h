@@ -89,7 +89,7 @@ struct guests {
 	struct guests_listener *listener;
 	uint64_t last_vmm_id;
 	uint64_t budget; /* bytes */
-	/* Whether one more may be started: 0, or -EDQUOT with a sentence. NULL: minimums are added up. */
+	/* Whether one more may be started: 0, or -EDQUOT with a sentence. The owner sets it before guests_load(). */
 	int (*admit)(struct guests *guests, const struct definition *definition, struct error *err);
 	ev_timer sampler;
 };

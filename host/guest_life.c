@@ -456,22 +456,6 @@ static void raise_mappings(uint64_t memory)
 		log_info("vm.max_map_count raised from %llu to %llu, for pages that are shared one by one", now, wanted);
 }
 
-static int admit(struct guest *g, const struct definition *d, struct error *err)
-{
-	uint64_t sum = 0, wanted = d->pinned ? d->memory : d->minimum;
-	if (g->guests->admit)
-		return g->guests->admit(g->guests, d, err);
-	for (const struct guest *other = g->guests->first; other; other = other->next)
-		if (other->started)
-			sum += other->started->pinned ? other->started->memory : other->started->minimum;
-	if (sum + wanted <= g->guests->budget)
-		return 0;
-	return error_set(err, EDQUOT,
-			 "%s: its minimum of %" PRIu64 " MiB does not fit: the budget is %" PRIu64 " MiB, and %" PRIu64
-			 " MiB are promised to guests that run; lower minimums, stop one, or raise the budget",
-			 d->name, wanted >> 20, g->guests->budget >> 20, sum >> 20);
-}
-
 int guest_start(struct guest *g, bool paused, struct error *err)
 {
 	const struct host_options *options = g->guests->options;
@@ -479,7 +463,7 @@ int guest_start(struct guest *g, bool paused, struct error *err)
 	struct process process;
 	if (guest_has_vmm(g))
 		return error_set(err, EBADFD, "%s: is %s already", g->definition->name, guest_state_name(g->state));
-	int ret = admit(g, g->definition, err);
+	int ret = g->guests->admit(g->guests, g->definition, err);
 	if (ret == 0)
 		ret = definition_parse(g->definition->json, &d, err);
 	if (ret)

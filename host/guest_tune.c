@@ -35,31 +35,6 @@ static int check_lasting(const json_t *set, bool persistent, struct error *err)
 	return 0;
 }
 
-static void on_dropped(struct guest_qmp_question *question, const json_t *result, const struct error *err)
-{
-	if (!result)
-		log_warning("set-dedup: %s", err->text);
-	free(question);
-}
-
-/* Brings to the VMM what it has to know; the arbiter looks at the rest when it decides next. */
-static void apply(struct guest *g, const struct definition *before)
-{
-	const struct definition *d = g->started;
-	struct error err;
-	if (d->merge_cpu != before->merge_cpu && d->merge == DEFINITION_MERGE_ON) {
-		struct guest_qmp_question *question = calloc(1, sizeof(*question));
-		json_t *arguments = json_pack("{s:I}", "cpu", (json_int_t)d->merge_cpu);
-		if (question)
-			question->answered = on_dropped;
-		if (!question || !arguments || guest_ask(g, "set-dedup", arguments, question, &err)) {
-			log_warning("%s: merge-cpu takes effect at the next start only", d->name);
-			free(question);
-		}
-		json_decref(arguments);
-	}
-}
-
 static void write_started(struct guest *g)
 {
 	char *text = json_dumps(g->started->json, JSON_INDENT(2));
@@ -122,11 +97,10 @@ int guest_tune(struct guest *g, const json_t *set, bool live, bool persistent, j
 		definition_free(on_disk);
 	}
 	if (in_force) {
-		struct definition *before = g->started;
+		/* The arbiter looks at it when it decides next, and tells the VMM what has changed. */
+		definition_free(g->started);
 		g->started = in_force;
 		write_started(g);
-		apply(g, before);
-		definition_free(before);
 	}
 	json_decref(members);
 	json_t *names = names_of(set);

@@ -1,5 +1,6 @@
 /* See host_report.h. Prometheus' format: https://prometheus.io/docs/instrumenting/exposition_formats, "Text-based format". */
 #include "host/host_report.h"
+#include "base/version.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,7 +11,6 @@
 #include "host/dedup_server.h"
 #include "host/guest_report.h"
 #include "host/host_memory.h"
-#include "host/version.h"
 
 #define MOST_NODES 64
 
@@ -120,7 +120,7 @@ static void print_host(FILE *out, const struct guests *guests, const struct dedu
 	host_memory_read(&m);
 	host_sums(guests, dedup, &s);
 	head(out, "pagoda_build_info", "gauge", "The daemon's version");
-	fprintf(out, "pagoda_build_info{version=\"" HOST_VERSION "\"} 1\n");
+	fprintf(out, "pagoda_build_info{version=\"" PAGODA_VERSION "\"} 1\n");
 	host_gauge(out, "memory_bytes", (double)m.total, "The host's memory");
 	host_gauge(out, "available_bytes", (double)m.available, "What the kernel could give without swapping");
 	host_gauge(out, "budget_bytes", (double)guests->budget, "What guests may take together");

@@ -1,5 +1,6 @@
 /* See options.h. */
 #include "host/options.h"
+#include "base/version.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -8,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "host/version.h"
 
 static const char help[] =
 	"usage: pagodad [options]\n"
@@ -188,7 +187,7 @@ int host_options_parse(int argc, char **argv, struct host_options *options, bool
 	optind = 0;
 	while (ret == 0 && (option = getopt_long(argc, argv, ":", table, NULL)) != -1) {
 		if (option == HELP || option == SHOW_VERSION) {
-			fputs(option == HELP ? help : "pagodad " HOST_VERSION "\n", stdout);
+			fputs(option == HELP ? help : "pagodad " PAGODA_VERSION "\n", stdout);
 			*done = true;
 			return 0;
 		}
