@@ -105,8 +105,9 @@ static void deflate(struct memmgr *mm, uint32_t first, uint32_t end)
 		lock_take(&c->lock);
 		for (; first < next; first++) {
 			page_entry e = mm->pt.entries[first];
+			/* Who waits for it because the kernel would not fill it (LOADING) is still waiting. */
 			if (page_state(e) == PAGE_BALLOONED)
-				page_table_set(&mm->pt, first, PAGE_RESIDENT | (e & PAGE_BUSY) | share_owed(e));
+				page_table_set(&mm->pt, first, PAGE_RESIDENT | (e & (PAGE_BUSY | PAGE_LOADING)) | share_owed(e));
 		}
 		lock_release(&c->lock);
 	}

@@ -283,6 +283,25 @@ START_TEST(a_dropped_page_that_was_waited_for_comes_as_zero)
 }
 END_TEST
 
+START_TEST(a_page_that_leaves_the_balloon_is_still_waited_for)
+{
+	struct toucher t = {.first = find_page(PATTERN_TEXT), .nr = 1};
+	fill_all();
+	evict(t.first, 16, MEMMGR_TIER_COMPRESSED); /* arms the chunk, which stays so */
+	ck_assert_int_eq(memmgr_drop(world.mm, page_gpa(t.first), PAGE, true), 0);
+	world.contents[t.first].generation = 0;
+	door_fail(DOOR_ZERO, 1000, ENOMEM);
+	touch_start(&t);
+	wait_for(&world.failed, 1, "the owner is told");
+	ck_assert_int_eq(memmgr_deflate(world.mm, page_gpa(t.first), PAGE), 0);
+	door_fail(DOOR_ZERO, 0, 0);
+	memmgr_retry(world.mm);
+	touch_join(&t);
+	wait_for(&world.recovered, 1, "the owner is told that nothing fails any more");
+	check_table(false);
+}
+END_TEST
+
 /* --- creation --- */
 
 static unsigned count_entries(const char *path)
@@ -359,6 +378,7 @@ int main(void)
 	add_test(tests, a_disk_that_cannot_be_written_costs_nothing, 2);
 	add_test(tests, a_full_swap_file_costs_nothing, 1);
 	add_test(tests, a_full_compressed_tier_costs_nothing, 1);
+	add_test(tests, a_page_that_leaves_the_balloon_is_still_waited_for, 1);
 	add_test(tests, without_a_disk_tier_eviction_to_it_is_refused, 1);
 
 	tests = add_case(suite, "doors");

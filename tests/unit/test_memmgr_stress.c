@@ -655,12 +655,7 @@ int main(void)
 	add_test(tests, no_byte_is_wrong_while_pages_are_shared, 1);
 	add_test(tests, a_written_copy_that_a_device_may_be_filling_stays_where_it_is, 1);
 	add_test(tests, a_written_copy_can_be_written_again_whatever_the_kernel_refuses_meanwhile, 1);
-	/*
-	 * Not with the rest, since it finds something that is not mended: about every third run, a thread that waits for a page of a chunk
-	 * that shares pages is not woken. PAGODA_STRESS_REFUSED=1 runs it.
-	 */
-	if (getenv("PAGODA_STRESS_REFUSED"))
-		add_test(tests, no_byte_is_wrong_while_pages_are_shared_and_the_kernel_refuses_things, 1);
+	add_test(tests, no_byte_is_wrong_while_pages_are_shared_and_the_kernel_refuses_things, 1);
 	add_test(tests, no_byte_is_wrong_while_the_kernel_refuses_things, 1);
 	add_test(tests, no_byte_is_wrong_while_the_disk_fails, 1);
 	add_test(tests, no_byte_is_wrong_while_the_host_has_no_memory, 1);
