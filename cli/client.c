@@ -1,5 +1,6 @@
 /* See client.h. */
 #include "cli/client.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -8,7 +9,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -32,13 +32,6 @@ static int lost(struct client *c, int code, struct error *err)
 {
 	return error_set(err, code, "the connection to pagodad at %s is over: %s", c->path,
 			 code == ECONNRESET ? "it hung up; its log says why (journalctl -u pagodad)" : strerror(code));
-}
-
-static long long now_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static int make_room(struct client *c)
@@ -78,14 +71,14 @@ static int take_line(struct client *c, json_t **message)
 /* The next message. Returns 1, 0: none in time, or -errno. */
 static int receive(struct client *c, int timeout_ms, json_t **message)
 {
-	long long end = now_ms() + timeout_ms;
+	long long end = (long long)(clock_now_ns() / 1000000) + timeout_ms;
 	for (;;) {
 		int ret = take_line(c, message);
 		if (ret)
 			return ret;
 		if ((ret = make_room(c)) < 0)
 			return ret;
-		long long left = timeout_ms < 0 ? -1 : end - now_ms();
+		long long left = timeout_ms < 0 ? -1 : end - (long long)(clock_now_ns() / 1000000);
 		struct pollfd fd = {.fd = c->fd, .events = POLLIN};
 		ret = poll(&fd, 1, timeout_ms < 0 ? -1 : left > 0 ? (int)left : 0);
 		if (ret < 0 && errno != EINTR)

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/top_view.h"
 #include "cli/words.h"
@@ -181,14 +182,11 @@ static int run_screen(struct client *client, struct top_view *v, double delay)
 	keypad(stdscr, TRUE);
 	curs_set(0);
 	while (going && (ret = look(client, v, &a, &err)) == 0) {
-		struct timespec now;
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		double end = (double)now.tv_sec + (double)now.tv_nsec / 1e9 + delay;
+		double end = clock_now_s() + delay;
 		for (bool again = false; going && !again;) {
 			make(v, &a);
 			draw(v);
-			clock_gettime(CLOCK_MONOTONIC, &now);
-			double left = end - ((double)now.tv_sec + (double)now.tv_nsec / 1e9);
+			double left = end - clock_now_s();
 			if (left <= 0)
 				break;
 			timeout((int)(left * 1000) + 1);

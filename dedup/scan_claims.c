@@ -161,7 +161,7 @@ int claims_answered(struct scanner *s, const struct dedup_event *event)
 
 void claims_restore(struct scanner *s)
 {
-	if (!s->nr_gone || scan_now_ns() < s->gone_ns)
+	if (!s->nr_gone || clock_now_ns() < s->gone_ns)
 		return;
 	for (uint32_t i = 0; i < s->nr_chunks; i++) {
 		if (!s->chunks[i].gone || share_restore(s->mm, i * QUIET_PAGES) < 0)
@@ -171,6 +171,6 @@ void claims_restore(struct scanner *s)
 		s->counts.restored++;
 		pass_chunk_again(s, i);
 	}
-	s->gone_ns = scan_now_ns() + s->gone_wait_ns;
+	s->gone_ns = clock_now_ns() + s->gone_wait_ns;
 	s->gone_wait_ns = s->gone_wait_ns * 2 < LAST_RETRY_NS ? s->gone_wait_ns * 2 : LAST_RETRY_NS;
 }

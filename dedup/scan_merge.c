@@ -182,7 +182,7 @@ static void decline(struct scanner *s, const struct share_item *item)
 static void gather(struct scanner *s, const struct share_item *items, size_t nr)
 {
 	struct scan_gathered *g = &s->gathered;
-	uint64_t now = scan_now_ns();
+	uint64_t now = clock_now_ns();
 	s->rests = false;
 	bool room = g->nr + nr <= g->room || make_room(g, nr);
 	for (size_t i = 0; i < nr; i++) {
@@ -208,7 +208,7 @@ bool merge_gathered(struct scanner *s, uint64_t *wait_ns)
 		return false;
 	}
 	if (g->done == g->sorted) {
-		uint64_t now = scan_now_ns(), rested = g->last_ns + REST_MS * 1000000ull,
+		uint64_t now = clock_now_ns(), rested = g->last_ns + REST_MS * 1000000ull,
 			 late = g->first_ns + LONGEST_MS * 1000000ull;
 		if (now < rested && now < late && g->nr - g->done < MOST_GATHERED / 2) {
 			*wait_ns = (rested < late ? rested : late) - now;

@@ -23,13 +23,6 @@ enum {
 	SURE_PASSES = 256, /* every so many look at everything, whatever the count of faults says */
 };
 
-uint64_t scan_now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 uint64_t scan_cpu_ns(void)
 {
 	struct timespec now;
@@ -213,7 +206,7 @@ void pass_begin(struct scanner *s)
 	bool took_huge = s->pass.take_huge, takes = takes_huge(s);
 	s->pass = (struct scan_pass){
 		.active = true,
-		.begun_ns = scan_now_ns(),
+		.begun_ns = clock_now_ns(),
 		.begun_cpu = scan_cpu_ns(),
 		.looks_at_all = passes % SURE_PASSES == 0 || takes != took_huge || (faults - s->faults) * LEAST_FAULTS > pages,
 		.collects = passes % (SURE_PASSES * 4ull) == 0 || broken_are_worth_it(s, faults - s->collected_faults),

@@ -118,7 +118,7 @@ static void drop_connection(struct scanner *s)
 	s->offers.nr = 0;
 	s->to_send.nr = 0;
 	s->gathered.nr = s->gathered.sorted = s->gathered.done = 0;
-	s->retry_ns = scan_now_ns() + RETRY_MS * 1000000ull;
+	s->retry_ns = clock_now_ns() + RETRY_MS * 1000000ull;
 	/* What was on its way is not known to the daemon: all is offered again, and what it has already costs little. */
 	for (uint32_t i = 0; i < s->nr_chunks; i++) {
 		memset(s->chunks[i].coming, 0, sizeof(s->chunks[i].coming));
@@ -161,7 +161,7 @@ static void be_ready(struct scanner *s)
 	s->ready = true;
 	s->counts.connections++;
 	s->pass_ms = s->now.pass_ms;
-	s->next_pass_ns = scan_now_ns();
+	s->next_pass_ns = clock_now_ns();
 	set_trouble(s, "");
 }
 
@@ -203,7 +203,7 @@ static void take_event(struct scanner *s, const struct dedup_event *event)
 /* How long to wait until CPU time is left, ns; 0: now. */
 static uint64_t wait_for_credit(struct scanner *s)
 {
-	uint64_t wall = scan_now_ns(), cpu = scan_cpu_ns();
+	uint64_t wall = clock_now_ns(), cpu = scan_cpu_ns();
 	uint64_t percent = s->now.cpu_percent, used = (cpu - s->credit_cpu) * 100, earned = (wall - s->credit_wall) * percent;
 	if (percent == 0)
 		return UINT64_MAX;
@@ -220,7 +220,7 @@ static uint64_t wait_for_credit(struct scanner *s)
 
 static uint64_t until(uint64_t time_ns)
 {
-	uint64_t now = scan_now_ns();
+	uint64_t now = clock_now_ns();
 	return time_ns > now ? time_ns - now : 1;
 }
 
@@ -250,7 +250,7 @@ static uint64_t work(struct scanner *s)
 		return 0;
 	if (s->to_send.nr)
 		return merge_send(s) ? 0 : gathered_ns;
-	if (!s->pass.active && scan_now_ns() < s->next_pass_ns) {
+	if (!s->pass.active && clock_now_ns() < s->next_pass_ns) {
 		uint64_t pass_ns = until(s->next_pass_ns);
 		dedup_client_flush(s->client);
 		return pass_ns < gathered_ns ? pass_ns : gathered_ns;
@@ -280,7 +280,7 @@ static void wait_ns(struct scanner *s, uint64_t ns, bool hear_daemon)
 		scanner_get_settings(s, &s->now);
 		if (s->pass_ms != s->now.pass_ms) {
 			s->pass_ms = s->now.pass_ms;
-			s->next_pass_ns = scan_now_ns();
+			s->next_pass_ns = clock_now_ns();
 		}
 	}
 	if (fds[1].revents & POLLOUT)
@@ -291,7 +291,7 @@ static void *scanner_main(void *arg)
 {
 	struct scanner *s = arg;
 	setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
-	s->credit_wall = scan_now_ns();
+	s->credit_wall = clock_now_ns();
 	while (!s->stopping) {
 		claims_restore(s);
 		uint64_t ns = wait_for_credit(s);
@@ -300,7 +300,7 @@ static void *scanner_main(void *arg)
 			continue;
 		}
 		if (dedup_client_fd(s->client) < 0) {
-			if (scan_now_ns() >= s->retry_ns)
+			if (clock_now_ns() >= s->retry_ns)
 				connect_to_daemon(s);
 			else
 				wait_ns(s, until(s->retry_ns), false);

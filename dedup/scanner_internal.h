@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/clock.h"
 #include "base/lock.h"
 #include "dedup/client.h"
 #include "dedup/scanner.h"
@@ -100,7 +101,6 @@ struct scanner {
 	_Atomic bool stopping;
 };
 
-uint64_t scan_now_ns(void);
 /* CPU time of the calling thread. */
 uint64_t scan_cpu_ns(void);
 

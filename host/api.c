@@ -18,6 +18,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/version.h"
@@ -465,7 +466,7 @@ int api_create(struct ev_loop *loop, const struct host_options *options, struct 
 {
 	static const char *const names[] = {"api", "api-ro"};
 	int ret = 0;
-	*api = (struct api){.loop = loop, .options = options, .guests = guests, .dedup = dedup, .started = ev_now(loop)};
+	*api = (struct api){.loop = loop, .options = options, .guests = guests, .dedup = dedup, .started = clock_now_s()};
 	ev_timer_init(&api->accept_again, on_accept_again, 0., ACCEPT_RETRY_SECONDS);
 	api->listener.event = on_event;
 	for (int i = 0; i < 2; i++)

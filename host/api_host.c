@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/version.h"
 #include "host/api.h"
 #include "host/arbiter_loop.h"
@@ -18,8 +19,8 @@ static void run_version(struct api_request *r, const json_t *arguments)
 	const struct host_options *o = r->api->options;
 	(void)arguments;
 	api_answer(r, json_pack("{s:s, s:i, s:i, s:f, s:s, s:s, s:s, s:s, s:s*}", "version", PAGODA_VERSION, "api", API_VERSION,
-				"pid", (int)getpid(), "uptime", ev_now(r->api->loop) - r->api->started, "vmm", o->vmm, "run",
-				o->run, "definitions", o->definitions, "logs", o->logs, "swap", o->swap));
+				"pid", (int)getpid(), "uptime", clock_now_s() - r->api->started, "vmm", o->vmm, "run", o->run,
+				"definitions", o->definitions, "logs", o->logs, "swap", o->swap));
 }
 
 static void run_commands(struct api_request *r, const json_t *arguments)

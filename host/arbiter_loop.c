@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "dedup/protocol.h"
@@ -24,10 +25,10 @@ enum {
 	TEXT_BYTES = 8192,
 };
 
-static uint64_t clock_ns(clockid_t clock)
+static uint64_t cpu_now_ns(void)
 {
 	struct timespec now;
-	clock_gettime(clock, &now);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
@@ -144,9 +145,9 @@ static void on_balloon(struct guest_qmp_question *question, const json_t *result
 }
 
 /* Those it is time for. A VMM that does not answer is asked again when its time comes. */
-static void ask(struct arbiter_loop *a, struct arbiter_seat *s)
+static void ask(struct arbiter_seat *s)
 {
-	double now = ev_now(a->loop);
+	double now = clock_now_s();
 	if (s->guest->state != GUEST_RUNNING)
 		return;
 	if (!s->asking_curve && now >= s->curve_at + CURVE_S) {
@@ -200,7 +201,7 @@ static void describe_host(const struct arbiter_loop *a, struct arbiter_host *hos
 	struct protocol_status status = {.pages_shared = 0};
 	struct host_memory memory;
 	*host = (struct arbiter_host){
-		.now_ns = clock_ns(CLOCK_MONOTONIC), .budget_pages = a->guests->budget / PAGE_BYTES, .free_pages = ARBITER_UNKNOWN};
+		.now_ns = clock_now_ns(), .budget_pages = a->guests->budget / PAGE_BYTES, .free_pages = ARBITER_UNKNOWN};
 	if (a->dedup)
 		dedup_server_status(a->dedup, &status);
 	host->pool_pages = status.pages_shared + status.slots_unclaimed + status.slots_stale;
@@ -311,7 +312,7 @@ static int decide(struct arbiter_loop *a)
 		s->input = a->inputs[i];
 		s->decision = a->decisions[i++];
 		carry_out(s);
-		ask(a, s);
+		ask(s);
 	}
 	announce_state(a, a->decided ? before : a->decision.state);
 	a->decided = true;
@@ -321,12 +322,12 @@ static int decide(struct arbiter_loop *a)
 static void on_timer(struct ev_loop *loop, ev_timer *w, int events)
 {
 	struct arbiter_loop *a = container_of(w, struct arbiter_loop, timer);
-	uint64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	uint64_t cpu = cpu_now_ns();
 	(void)events;
 	int ret = decide(a);
 	if (ret)
 		log_warning("memory was not divided anew: %s", strerror(-ret));
-	a->cpu_ms = (double)(clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu) / 1e6;
+	a->cpu_ms = (double)(cpu_now_ns() - cpu) / 1e6;
 	double again = ret || !a->decision.again_ms ? 1 : a->decision.again_ms / 1e3;
 	ev_timer_set(w, again, 0);
 	ev_timer_start(loop, w);

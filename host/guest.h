@@ -53,7 +53,7 @@ struct guest {
 	enum guest_state state;
 	char reason[300];
 	double since;           /* wall clock */
-	double started_at;      /* loop's clock, when its VMM was started or found */
+	double started_at;      /* clock_now_s(), when its VMM was started or found */
 	struct guest_run run;   /* open while the daemon knows the guest */
 	struct process process; /* fd -1: no VMM */
 	ev_io exited, executed;

@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "host/guest.h"
@@ -24,13 +24,6 @@
 #define PROVED_SECONDS 600.
 
 static void begin_forcing(struct guest *g);
-
-static double monotonic(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
 
 const char *guest_state_name(enum guest_state state)
 {
@@ -185,7 +178,7 @@ static void clean_up(struct guest *g, enum guest_state state, const char *reason
 {
 	char how[400];
 	bool asked = g->state == GUEST_STOPPING;
-	bool proved = ev_now(g->guests->loop) - g->started_at > PROVED_SECONDS;
+	bool proved = clock_now_s() - g->started_at > PROVED_SECONDS;
 	guest_let_go(g);
 	snprintf(how, sizeof(how), "%s %s", guest_state_name(state), reason);
 	guest_run_ended(&g->run, how);
@@ -428,7 +421,7 @@ static int attach(struct guest *g, struct error *err)
 	g->shut_down = g->forced = false;
 	g->asking_status = g->asking_page = false;
 	g->vmm_id = ++g->guests->last_vmm_id;
-	g->started_at = ev_now(g->guests->loop);
+	g->started_at = clock_now_s();
 	ev_timer_init(&g->patience, on_patience, 0., 0.);
 	ev_io_init(&g->exited, on_exited, g->process.fd, EV_READ);
 	ev_io_start(g->guests->loop, &g->exited);
@@ -510,7 +503,7 @@ int guest_start(struct guest *g, bool paused, struct error *err)
 static void note_stopping(struct guest *g, double seconds)
 {
 	char text[64];
-	snprintf(text, sizeof(text), "%.3f %d\n", monotonic() + seconds, g->forced);
+	snprintf(text, sizeof(text), "%.3f %d\n", clock_now_s() + seconds, g->forced);
 	int ret = guest_run_put(&g->run, "stopping", text);
 	if (ret)
 		log_warning("%s/stopping: cannot be written: %s", g->run.path, strerror(-ret));
@@ -573,7 +566,7 @@ static void adopt_running(struct guest *g)
 	if (stopping && sscanf(stopping, "%lf %d", &deadline, &forced) == 2) {
 		g->forced = forced != 0;
 		guest_enter(g, GUEST_STOPPING, "");
-		be_patient(g, deadline - monotonic());
+		be_patient(g, deadline - clock_now_s());
 	} else {
 		guest_enter(g, GUEST_RUNNING, "");
 	}

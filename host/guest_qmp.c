@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/container_of.h"
 
 #define MOST_IN (4u << 20)
@@ -68,7 +69,7 @@ static void on_patience(struct ev_loop *loop, ev_timer *w, int events)
 	struct guest_qmp *q = container_of(w, struct guest_qmp, patience);
 	(void)events;
 	/* They are asked in order and have equal time, so the first is the one that waits longest. */
-	while (q->first && q->first->deadline <= ev_now(loop))
+	while (q->first && q->first->deadline <= clock_now_s())
 		finish(take_question(q, q->first->id), NULL, ETIMEDOUT, "its VMM does not answer");
 	if (!q->first)
 		ev_timer_stop(loop, w);
@@ -130,7 +131,7 @@ int guest_qmp_ask(struct guest_qmp *q, const char *command, const json_t *argume
 		return error_set(err, -ret, "%s", ret == -EBUSY ? "too much waits for its VMM" : "out of memory");
 	question->id = id;
 	question->next = NULL;
-	question->deadline = ev_now(q->loop) + PATIENCE_SECONDS;
+	question->deadline = clock_now_s() + PATIENCE_SECONDS;
 	*q->last = question;
 	q->last = &question->next;
 	q->nr_questions++;

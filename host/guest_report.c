@@ -1,5 +1,6 @@
 /* See guest_report.h. */
 #include "host/guest_report.h"
+#include "base/clock.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -17,19 +18,12 @@ const struct guest_use_field guest_use_fields[GUEST_USE_NR] = {
 #undef FIELD
 };
 
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 bool guest_use(const struct guest *g, struct guest_use *use)
 {
 	const struct guest_stats *s = &g->stats;
 	if (!s->now_ns)
 		return false;
-	use->age = now() - (double)s->now_ns / 1e9;
+	use->age = clock_now_s() - (double)s->now_ns / 1e9;
 	if (use->age < 0)
 		use->age = 0;
 	for (size_t i = 0; i < GUEST_USE_NR; i++) {

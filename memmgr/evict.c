@@ -162,7 +162,7 @@ static size_t take(struct memmgr *mm, uint32_t first, uint32_t nr, bool spare_to
 	struct evictor *ev = mm->evictor;
 	struct page_scan_run runs[CHUNK_PAGES / 2 + 1];
 	struct chunk *c = page_chunk(&mm->pt, first);
-	uint64_t now = memmgr_now_ns();
+	uint64_t now = clock_now_ns();
 	page_entry entry = PAGE_LIMBO | memmgr_time_stamp(now) << PAGE_TIME_SHIFT | (sample ? PAGE_SAMPLED : 0);
 	size_t taken = 0;
 

@@ -10,8 +10,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "memmgr/handler_place.h"
 #include "memmgr/memmgr_internal.h"
@@ -55,7 +55,7 @@ static void serve(struct handler *h, const struct uffd_fault *fault, bool is_alo
 	struct memmgr *mm = h->mm;
 	/* The clock costs as much as a lock: one in LOOKS stands for the others. */
 	bool looked_at = h->served++ % LOOKS == 0;
-	uint64_t start = looked_at ? memmgr_now_ns() : 0;
+	uint64_t start = looked_at ? clock_now_ns() : 0;
 	uint32_t page;
 	COUNT(mm, faults, 1);
 	if (!page_table_find(&mm->pt, fault->hva, &page)) {
@@ -101,7 +101,7 @@ static void serve(struct handler *h, const struct uffd_fault *fault, bool is_alo
 		pager_failed(mm, page, ret);
 	}
 	if (looked_at)
-		COUNT(mm, stall_ns, (memmgr_now_ns() - start) * LOOKS);
+		COUNT(mm, stall_ns, (clock_now_ns() - start) * LOOKS);
 	if (e & PAGE_SAMPLED || (mm->sampling && page_state(e) != PAGE_RESIDENT && page_state(e) != PAGE_BALLOONED))
 		sample_touched(mm, page, e);
 	/* What follows it is wanted next, sooner than the pager gets there. */
@@ -190,16 +190,8 @@ void fault_stop(struct memmgr *mm)
 		struct handler *h = &mm->handlers[i];
 		/* The signal may come just before read(2) and be lost: again, until the thread has ended. */
 		while (h->started) {
-			struct timespec until;
 			pthread_kill(h->thread, WAKE_SIGNAL);
-			clock_gettime(CLOCK_REALTIME, &until);
-			until.tv_nsec += 5000000;
-			if (until.tv_nsec >= 1000000000) {
-				until.tv_sec++;
-				until.tv_nsec -= 1000000000;
-			}
-			if (pthread_timedjoin_np(h->thread, NULL, &until) == 0)
-				h->started = false;
+			h->started = !thread_join_within(h->thread, 5);
 		}
 		bring_stage_fini(&h->stage);
 		bring_buffer_fini(&h->buffer);

@@ -191,7 +191,7 @@ void handler_place_stay(struct handler_place *at, uint64_t ns)
 {
 	if (at->gives_way && set_class(SCHED_OTHER) == 0) {
 		at->gives_way = false;
-		at->stays_until_ns = memmgr_now_ns() + ns;
+		at->stays_until_ns = clock_now_ns() + ns;
 	}
 }
 
@@ -200,7 +200,7 @@ void handler_place_after(struct handler *h, int thread_id)
 	struct memmgr *mm = h->mm;
 	struct handler_places *places = &mm->places;
 	struct handler_place *at = &h->place;
-	uint64_t now_ns = memmgr_now_ns();
+	uint64_t now_ns = clock_now_ns();
 	/* Faults that come seldom are worth no looks: those would cost more than the faults. */
 	bool is_dense = now_ns - at->last_ns < DENSE_NS, moved = is_dense && has_moved(places, at, thread_id, now_ns);
 	at->last_ns = now_ns;

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -16,13 +15,6 @@
 #include "memmgr/uffd.h"
 
 enum { DEFAULT_LIMBO_MS = 2000, DEFAULT_COLD_MS = 60000, DEFAULT_HANDLERS = 4 };
-
-uint64_t memmgr_now_ns(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
 
 const char *memmgr_failure_name(enum memmgr_failure failure)
 {
@@ -183,7 +175,7 @@ int memmgr_create(const struct memmgr_params *params, struct memmgr **out, struc
 	if (ret == 0)
 		ret = open_tiers(mm, params, err);
 	if (ret == 0) {
-		ret = working_set_create((uint64_t)mm->pt.nr_chunks * CHUNK_PAGES, memmgr_now_ns(), &mm->working_set);
+		ret = working_set_create((uint64_t)mm->pt.nr_chunks * CHUNK_PAGES, clock_now_ns(), &mm->working_set);
 		if (ret)
 			error_set(err, -ret, "guest memory: cannot make the working set's estimator: %s", strerror(-ret));
 	}

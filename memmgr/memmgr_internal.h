@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/clock.h"
 #include "memmgr/handler_place.h"
 #include "memmgr/limbo_queue.h"
 #include "memmgr/memmgr.h"
@@ -117,7 +118,6 @@ struct memmgr {
 
 #define COUNT(mm, field, n) __atomic_fetch_add(&(mm)->counters.field, (uint64_t)(n), __ATOMIC_RELAXED)
 
-uint64_t memmgr_now_ns(void);
 /* Units of an entry's eviction time: 0.25 s, 14 bits. */
 static inline uint64_t memmgr_time_stamp(uint64_t now_ns)
 {

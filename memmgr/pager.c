@@ -104,7 +104,7 @@ void pager_failed(struct memmgr *mm, uint32_t page, int error)
 		p->failed[i] = (struct failed_page){page, error};
 	}
 	if (p->nr_failed == 1 || !p->retry_ns)
-		p->retry_ns = memmgr_now_ns() + (error == -EAGAIN ? RETRY_NS / 100 : RETRY_NS);
+		p->retry_ns = clock_now_ns() + (error == -EAGAIN ? RETRY_NS / 100 : RETRY_NS);
 	/* Once; and again when it turns out that waiting will not help. */
 	bool is_lost = error == -EBADMSG && p->failure != MEMMGR_FAILURE_DAMAGED;
 	if (error != -EAGAIN && (!p->told || is_lost)) {
@@ -209,7 +209,7 @@ static void retry_failed(struct pager *p)
 	struct memmgr *mm = p->mm;
 	bool recovered = false;
 	lock_take(&p->lock);
-	if (p->nr_failed && memmgr_now_ns() >= p->retry_ns) {
+	if (p->nr_failed && clock_now_ns() >= p->retry_ns) {
 		/* They become requests; those that fail again come back into the list. */
 		while (p->nr_failed && p->nr_requests < MOST_REQUESTS)
 			p->requests[p->nr_requests++] = (struct request){.page = p->failed[--p->nr_failed].page};
@@ -298,7 +298,7 @@ static void wait_for_work(struct pager *p)
 		if (p->streams[i].left > 0 && p->streams[i].at && !(p->io && store_io_pending(p->io)))
 			timeout_ms = 1;
 	if (p->nr_failed || p->told) {
-		uint64_t now = memmgr_now_ns();
+		uint64_t now = clock_now_ns();
 		timeout_ms = p->retry_ns > now ? (int)((p->retry_ns - now) / 1000000 + 1) : 1;
 	}
 	lock_release(&p->lock);

@@ -116,7 +116,7 @@ static void decide(struct memmgr *mm, struct reclaim_state *state, const struct 
 	uint64_t floor = set->floor > set->target / 8 ? set->floor : set->target / 8;
 	reclaim_fill_stats(mm, &now);
 	struct reclaim_input in = {
-		.now_ns = memmgr_now_ns(),
+		.now_ns = clock_now_ns(),
 		.target_pages = set->target / GUEST_PAGE_SIZE,
 		.floor_pages = floor / GUEST_PAGE_SIZE,
 		.compressed_limit_bytes = set->compressed_limit,
@@ -171,7 +171,7 @@ static void carry_out(struct memmgr *mm, struct reclaim_state *state, const stru
 	if (d->take_pages)
 		evict_by_clock(mm, d->take_pages);
 	if (d->compress_pages && !mm->kernel_tier) {
-		uint64_t now_ns = memmgr_now_ns(), age_ns = d->limbo_ms * 1000000ull;
+		uint64_t now_ns = clock_now_ns(), age_ns = d->limbo_ms * 1000000ull;
 		/* What counts as cold once it leaves limbo is packed once, not twice. */
 		enum store_method method = d->dense && d->limbo_ms >= set->cold_ms ? STORE_DENSE : STORE_FAST;
 		evict_compress(mm, age_ns < now_ns ? now_ns - age_ns : 0, d->compress_pages, method);
@@ -196,7 +196,7 @@ static void carry_out(struct memmgr *mm, struct reclaim_state *state, const stru
 
 static void wait_for_tick(struct memmgr *mm, unsigned ms)
 {
-	uint64_t until_ns = memmgr_now_ns() + ms * 1000000ull;
+	uint64_t until_ns = clock_now_ns() + ms * 1000000ull;
 	struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000ull), .tv_nsec = (long)(until_ns % 1000000000ull)};
 	lock_take(&mm->lock);
 	while (!mm->reclaim_now && !mm->stopping) {
@@ -232,7 +232,7 @@ static void *reclaimer_main(void *arg)
 		}
 		if (node_binding_step(mm, MOVE_MS) && (!next_ms || next_ms > MOVE_MS))
 			next_ms = MOVE_MS;
-		publish(mm, memmgr_now_ns());
+		publish(mm, clock_now_ns());
 		wait_for_tick(mm, next_ms);
 	}
 	handler_places_leave_background(&mm->places);

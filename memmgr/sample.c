@@ -31,7 +31,7 @@ static void take_sample(struct memmgr *mm, uint32_t page, uint64_t now_ns)
 	/* Touched before it could be watched: it is a very active one. */
 	if (taken && !watched) {
 		lock_take(&mm->sample_lock);
-		working_set_touched(mm->working_set, page, memmgr_now_ns());
+		working_set_touched(mm->working_set, page, clock_now_ns());
 		lock_release(&mm->sample_lock);
 	}
 }
@@ -54,7 +54,7 @@ static void end_sample(struct memmgr *mm, uint32_t page, bool keep_evicted)
 bool sample_step(struct memmgr *mm, bool keep_evicted)
 {
 	uint32_t pages[AT_ONCE];
-	uint64_t now_ns = memmgr_now_ns();
+	uint64_t now_ns = clock_now_ns();
 	lock_take(&mm->sample_lock);
 	size_t nr = working_set_expire(mm->working_set, now_ns, pages, AT_ONCE);
 	lock_release(&mm->sample_lock);
@@ -69,7 +69,7 @@ bool sample_step(struct memmgr *mm, bool keep_evicted)
 		return out;
 	lock_take(&mm->evict_lock);
 	for (size_t i = 0; i < nr; i++)
-		take_sample(mm, pages[i], memmgr_now_ns());
+		take_sample(mm, pages[i], clock_now_ns());
 	lock_release(&mm->evict_lock);
 	COUNT(mm, sampled, nr);
 	return out;
@@ -77,7 +77,7 @@ bool sample_step(struct memmgr *mm, bool keep_evicted)
 
 void sample_touched(struct memmgr *mm, uint32_t page, page_entry e)
 {
-	uint64_t now_ns = memmgr_now_ns();
+	uint64_t now_ns = clock_now_ns();
 	lock_take(&mm->sample_lock);
 	if (e & PAGE_SAMPLED) {
 		working_set_touched(mm->working_set, page, now_ns);
@@ -91,6 +91,6 @@ void sample_touched(struct memmgr *mm, uint32_t page, page_entry e)
 void sample_lost(struct memmgr *mm, uint32_t page)
 {
 	lock_take(&mm->sample_lock);
-	working_set_forget(mm->working_set, page, memmgr_now_ns());
+	working_set_forget(mm->working_set, page, clock_now_ns());
 	lock_release(&mm->sample_lock);
 }

@@ -180,7 +180,7 @@ enum pager_hint pager_touched(struct memmgr *mm, uint32_t page, uint64_t ref, un
 	*clusters = 1;
 	if (!mm->prefetch || mm->headroom <= 0)
 		return PAGER_ALONE;
-	uint64_t now_ns = memmgr_now_ns();
+	uint64_t now_ns = clock_now_ns();
 	lock_take(&p->lock);
 	uint32_t mark = store_get_mark(mm->store, ref);
 	struct stream *s = mark & MARK_STREAM ? stream_find(p, mark & ~MARK_STREAM) : NULL;
@@ -265,9 +265,9 @@ static void start_waking(struct pager *p)
 	}
 	lock_take(&p->lock);
 	if (!ref && from)
-		p->wake_stream = stream_start(p, from, clusters, memmgr_now_ns())->id;
+		p->wake_stream = stream_start(p, from, clusters, clock_now_ns())->id;
 	else if (!is_used && used_from)
-		p->wake_stream = stream_start(p, used_from, used_clusters, memmgr_now_ns())->id;
+		p->wake_stream = stream_start(p, used_from, used_clusters, clock_now_ns())->id;
 }
 
 void pager_prewarm(struct memmgr *mm)
@@ -287,7 +287,7 @@ void pager_prewarm(struct memmgr *mm)
 		ref = store_cluster_prev(mm->store, ref);
 	}
 	if (from)
-		stream_start(p, from, clusters, memmgr_now_ns());
+		stream_start(p, from, clusters, clock_now_ns());
 	lock_release(&p->lock);
 	pager_wake(p);
 }
@@ -299,7 +299,7 @@ static void load_ahead(struct pager *p, struct stream *s)
 {
 	if (!p->io)
 		return;
-	bool followed = memmgr_now_ns() - s->followed_ns < FOLLOWED_NS;
+	bool followed = clock_now_ns() - s->followed_ns < FOLLOWED_NS;
 	uint32_t most = followed ? LOAD_AHEAD : LOAD_ASIDE;
 	store_load_set_ahead(p->io, !followed);
 	while (s->load_at && s->loaded < most && s->loaded < s->left) {
@@ -388,7 +388,7 @@ static bool stream_step(struct pager *p, struct stream *s)
 	if (s->slot >= nr)
 		stream_next_cluster(p, s);
 	/* Where nobody follows, someone may touch the chunk while it is being read from disk as a whole, and wait for all of it. */
-	bool sure = s->window >= WHOLE_WINDOW && (!p->io || memmgr_now_ns() - s->followed_ns < FOLLOWED_NS);
+	bool sure = s->window >= WHOLE_WINDOW && (!p->io || clock_now_ns() - s->followed_ns < FOLLOWED_NS);
 	lock_release(&p->lock);
 	/* Chunks come as a whole where the stream brings most of them. */
 	for (size_t i = 0; sure && i < n; i++)

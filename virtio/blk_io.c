@@ -33,6 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/thread_cpu.h"
 
@@ -244,13 +245,6 @@ static void submit(struct blk_io *io, bool wait)
 	check_submit(io, wait ? io_uring_submit_and_wait(&io->ring, 1) : io_uring_submit_and_get_events(&io->ring));
 }
 
-static int64_t now_s(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
-}
-
 /*
  * Waits for what is in flight when told to stop. The main thread waits for us, and with it all monitors: a disk that answers nothing is
  * given up, each time that patience is over. give_up_s is when, 0 at first.
@@ -259,7 +253,7 @@ static void drain(struct blk_io *io, int64_t *give_up_s)
 {
 	struct __kernel_timespec second = {.tv_sec = 1};
 	struct io_uring_cqe *cqe;
-	int64_t now = now_s();
+	int64_t now = (int64_t)clock_now_s();
 	if (*give_up_s && now >= *give_up_s) {
 		disk_give_up(io->channel);
 		*give_up_s = 0;

@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #define TICK_S 1
@@ -37,13 +38,6 @@ bool disk_nbd_is_uri(const char *filename)
 {
 	return strncmp(filename, "nbd://", 6) == 0 || strncmp(filename, "nbds://", 7) == 0 ||
 	       strncmp(filename, "nbd+unix://", 11) == 0 || strncmp(filename, "nbds+unix://", 12) == 0;
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 /* --- opening --- */
@@ -229,7 +223,7 @@ static void drop_handle(struct nbd_channel *ch)
 
 static void fail_if_too_late(struct nbd_channel *ch)
 {
-	if (now_ns() >= ch->deadline_ns)
+	if (clock_now_ns() >= ch->deadline_ns)
 		nbd_io_fail_queued(ch, ENOTCONN);
 }
 
@@ -244,7 +238,7 @@ static void lose(struct nbd_channel *ch)
 		else
 			log_warning("disk %s: lost the connection to its server; requests fail until it comes back",
 				    disk->disk.name);
-		ch->deadline_ns = now_ns() + disk->reconnect_delay_s * 1000000000ull;
+		ch->deadline_ns = clock_now_ns() + disk->reconnect_delay_s * 1000000000ull;
 		ch->refused = false;
 	}
 	drop_handle(ch);
@@ -398,7 +392,7 @@ static int nbd_attach(struct disk *base, struct io_uring *ring, struct disk_chan
 	} else {
 		/* A second channel, after the first was detached. */
 		ch->link = NBD_DOWN;
-		ch->deadline_ns = now_ns() + disk->reconnect_delay_s * 1000000000ull;
+		ch->deadline_ns = clock_now_ns() + disk->reconnect_delay_s * 1000000000ull;
 		connect_again(ch);
 		arm_polls(ch);
 		arm_tick(ch);

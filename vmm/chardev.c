@@ -21,9 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/container_of.h"
 #include "vmm/chardev_internal.h"
 
@@ -472,22 +472,15 @@ int chardev_open(struct ev_loop *loop, const struct config_chardev *config, stru
 	return 0;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* A guest's last words should not be lost with the queue; but a peer that reads a little now and then does not keep us. */
 static void flush_before_close(struct chardev *c)
 {
-	int64_t left_ms, end_ms = now_ms() + FLUSH_TIMEOUT_MS;
+	int64_t left_ms, end_ms = (int64_t)(clock_now_ns() / 1000000) + FLUSH_TIMEOUT_MS;
 	lock_take(&c->lock);
 	flush(c);
 	struct pollfd out = {.fd = c->out_fd, .events = POLLOUT};
-	while (c->output.count > 0 && !c->broken && (left_ms = end_ms - now_ms()) > 0 && poll(&out, 1, (int)left_ms) == 1 &&
-	       !(out.revents & (POLLERR | POLLHUP)))
+	while (c->output.count > 0 && !c->broken && (left_ms = end_ms - (int64_t)(clock_now_ns() / 1000000)) > 0 &&
+	       poll(&out, 1, (int)left_ms) == 1 && !(out.revents & (POLLERR | POLLHUP)))
 		flush(c);
 	lock_release(&c->lock);
 }

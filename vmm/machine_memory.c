@@ -21,8 +21,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "memmgr/node_binding.h"
@@ -32,13 +32,6 @@
 #define MOST_TRIES 500        /* slices in which pages were forgotten, and others failed: 10 s */
 #define EVICT_NS 500000000ull /* one machine_memory_evict() */
 #define EVICT_BYTES (2ull << 20)
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 /* --- threads of the memory manager call --- */
 
@@ -74,7 +67,7 @@ int machine_memory_create(struct machine *m, struct error *err)
 	struct machine_memory *managed = &m->managed;
 	lock_init(&managed->lock, LOCK_MEMORY_NEWS);
 	ev_timer_init(&managed->recheck, recheck, RECHECK_S, 0);
-	managed->last.time_ns = now_ns();
+	managed->last.time_ns = clock_now_ns();
 	if (c->off) {
 		error_set(&managed->why_none, ENOTSUP, "This guest has no memory manager: it was started with -memory manager=off");
 		return 0;
@@ -315,14 +308,7 @@ static bool join_worker(struct machine *m, enum machine_patience patience)
 	struct machine_memory *managed = &m->managed;
 	unsigned tries = 0;
 	while (managed->working) {
-		struct timespec until;
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += MACHINE_MEMORY_SLICE_MS * 1000000;
-		if (until.tv_nsec >= 1000000000) {
-			until.tv_sec++;
-			until.tv_nsec -= 1000000000;
-		}
-		if (pthread_timedjoin_np(managed->worker, NULL, &until) == 0)
+		if (thread_join_within(managed->worker, MACHINE_MEMORY_SLICE_MS))
 			managed->working = false;
 		else if (!machine_memory_wait_on(m, patience, &tries))
 			return false;
@@ -390,7 +376,7 @@ int machine_memory_sample(struct machine *m, struct machine_memory_sample *now, 
 	if (ret)
 		return ret;
 	memmgr_get_stats(m->managed.mm, &now->stats);
-	now->time_ns = now_ns();
+	now->time_ns = clock_now_ns();
 	if (before) {
 		*before = m->managed.last;
 		m->managed.last = *now;
@@ -467,11 +453,11 @@ static uint64_t evict_piece(const struct machine *m, uint64_t gpa, uint64_t *len
 int machine_memory_evict(struct machine *m, uint64_t bytes, enum memmgr_tier tier, uint64_t *taken, bool *complete,
 			 struct error *err)
 {
-	uint64_t start = now_ns(), seen = 0, got = 0, gpa = m->managed.evict_gpa, len;
+	uint64_t start = clock_now_ns(), seen = 0, got = 0, gpa = m->managed.evict_gpa, len;
 	int ret = check_managed(m, err);
 	if (ret)
 		return ret;
-	while (seen < guest_ram_size(m->ram) && (!bytes || got < bytes) && now_ns() - start < EVICT_NS) {
+	while (seen < guest_ram_size(m->ram) && (!bytes || got < bytes) && clock_now_ns() - start < EVICT_NS) {
 		gpa = evict_piece(m, gpa, &len);
 		if (bytes && len > bytes - got)
 			len = (bytes - got + GUEST_PAGE_SIZE - 1) & ~(uint64_t)(GUEST_PAGE_SIZE - 1);

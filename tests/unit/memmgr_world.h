@@ -56,7 +56,7 @@ static struct memmgr *_Atomic watched_mm; /* whose statistics are shown */
 
 static void doing(unsigned thread, const char *what, uint64_t detail)
 {
-	atomic_store(&watched[thread].since_ns, memmgr_now_ns());
+	atomic_store(&watched[thread].since_ns, clock_now_ns());
 	atomic_store(&watched[thread].detail, detail);
 	atomic_store(&watched[thread].doing, what);
 }
@@ -86,7 +86,7 @@ static void *watchdog_main(void *arg)
 		usleep(200000);
 		for (unsigned i = 0; i < WATCHED; i++) {
 			const char *what = atomic_load(&watched[i].doing);
-			uint64_t since = atomic_load(&watched[i].since_ns), now = memmgr_now_ns();
+			uint64_t since = atomic_load(&watched[i].since_ns), now = clock_now_ns();
 			if (!what || now < since || now - since < HANG_S * 1000000000ull)
 				continue;
 			unsigned long detail = atomic_load(&watched[i].detail);
