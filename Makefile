@@ -145,13 +145,13 @@ fuzz: fuzzers ## fuzz everything, FUZZ_SECONDS each (60); FUZZ='virtq options' p
 
 # --- benchmarks ---
 
-bench: ## run all benchmarks; each line is also appended to build/bench/results.jsonl
-	@scripts/setup build test rig
+bench: ## run all benchmarks: JSON lines in build/bench/results.jsonl, plots and tables in build/bench/report.html
+	@scripts/setup build test bench rig
 	@$(MAKE) --no-print-directory all guests memory-benches dedup-benches arbiter-bench
 	@bench/run
 
 bench-%: ## run one benchmark: bench-boot, bench-blk, bench-net, bench-evict, bench-refault-set ... (bench/*.sh)
-	@scripts/setup build test rig
+	@scripts/setup build test bench rig
 	@$(MAKE) --no-print-directory all guests memory-benches dedup-benches arbiter-bench
 	@bench/run $*
 
@@ -163,7 +163,7 @@ demo: ## install what is missing, build, and boot a Debian guest
 # --- the tree itself ---
 
 setup: ## install the Debian packages that are missing
-	@scripts/setup build test rig
+	@scripts/setup build test bench rig
 
 lint: $(BUILD)/vmm/dsdt_table.c ## check style, static analysis, and that includes point down
 	@scripts/lint
