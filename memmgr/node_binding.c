@@ -133,6 +133,26 @@ int memmgr_bind_node(struct memmgr *mm, unsigned guest_node, uint64_t host_nodes
 	return ret;
 }
 
+int memmgr_look_at_node(struct memmgr *mm, unsigned guest_node, struct memmgr_node *node)
+{
+	size_t nr;
+	const struct guest_ram_region *regions = guest_ram_regions(mm->ram, &nr);
+	struct memmgr_node n = {.bytes = 0};
+	lock_take(&mm->evict_lock);
+	for (size_t i = 0; i < nr; i++) {
+		if (regions[i].node != guest_node)
+			continue;
+		n.bytes += regions[i].size;
+		n.host_nodes |= mm->bound_nodes[i];
+		n.moving |= mm->moving[i];
+	}
+	lock_release(&mm->evict_lock);
+	if (n.bytes == 0)
+		return -ENOENT;
+	*node = n;
+	return 0;
+}
+
 bool node_binding_step(struct memmgr *mm, unsigned tick_ms)
 {
 	bool more = false;

@@ -2,6 +2,7 @@
 #ifndef MEMMGR_NODE_BINDING_H
 #define MEMMGR_NODE_BINDING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -15,6 +16,15 @@
  */
 int memmgr_bind_node(struct memmgr *mm, unsigned guest_node, uint64_t host_nodes, enum numa_policy policy, uint32_t migrate_rate,
 		     struct error *err);
+
+/* A guest node: its RAM, and whether what lay elsewhere is still being moved. */
+struct memmgr_node {
+	uint64_t bytes;
+	uint64_t host_nodes; /* that it is bound to; 0: none */
+	bool moving;
+};
+/* Returns 0, or -ENOENT when there is no such guest node. */
+int memmgr_look_at_node(struct memmgr *mm, unsigned guest_node, struct memmgr_node *node);
 
 /*
  * Counts the pages of a guest node that are mapped by host node: of at most nr_looks pages of each region (0: all), see

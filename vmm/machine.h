@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "dedup/scanner.h"
 #include "memmgr/memmgr.h"
+#include "memmgr/node_binding.h"
 #include "memmgr/numa.h"
 #include "vmm/config.h"
 #include "vmm/ksm.h"
@@ -107,6 +108,7 @@ ssize_t machine_memory_curve(struct machine *m, struct memmgr_curve_point *point
 /* See memmgr/node_binding.h; -ENOTSUP without a memory manager. */
 int machine_memory_bind_node(struct machine *m, unsigned node, uint64_t host_nodes, enum numa_policy policy, uint32_t rate,
 			     struct error *err);
+int machine_memory_look_at_node(struct machine *m, unsigned node, struct memmgr_node *look, struct error *err);
 int machine_memory_count_node(struct machine *m, unsigned node, struct numa_count *count, struct error *err);
 int machine_memory_prewarm(struct machine *m, struct error *err);
 /* The descriptor of memmgr_stats_fd(). */

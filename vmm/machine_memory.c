@@ -411,6 +411,15 @@ int machine_memory_bind_node(struct machine *m, unsigned node, uint64_t host_nod
 	return ret ? ret : memmgr_bind_node(m->managed.mm, node, host_nodes, policy, rate, err);
 }
 
+int machine_memory_look_at_node(struct machine *m, unsigned node, struct memmgr_node *look, struct error *err)
+{
+	int ret = need_manager(m, err);
+	if (ret)
+		return ret;
+	ret = memmgr_look_at_node(m->managed.mm, node, look);
+	return ret ? error_set(err, -ret, "the guest has no node %u", node) : 0;
+}
+
 int machine_memory_count_node(struct machine *m, unsigned node, struct numa_count *count, struct error *err)
 {
 	enum { LOOKS = 16384 };

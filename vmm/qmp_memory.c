@@ -195,6 +195,20 @@ static int bind_node(struct machine *m, const json_t *arguments, json_t **result
 	return machine_memory_bind_node(m, (unsigned)node, mask, policy, (uint32_t)rate, err);
 }
 
+static json_t *node_object(unsigned node, const struct memmgr_node *look, const struct numa_count *count)
+{
+	json_t *on = json_array(), *bound = json_array();
+	for (unsigned n = 0; n < NUMA_HOST_NODES; n++) {
+		if (look->host_nodes >> n & 1)
+			json_array_append_new(bound, json_integer(n));
+		if (count->nr_pages[n])
+			json_array_append_new(on,
+					      json_pack("{s:i, s:o}", "host-node", (int)n, "pages", number(count->nr_pages[n])));
+	}
+	return json_pack("{s:i, s:o, s:o, s:b, s:o, s:o}", "node", (int)node, "bytes", number(look->bytes), "host-nodes", bound,
+			 "moving", look->moving, "on", on, "absent-pages", number(count->nr_absent));
+}
+
 static int query_nodes(struct machine *m, const json_t *arguments, json_t **result, struct error *err)
 {
 	unsigned nr = machine_config(m)->nr_nodes ? machine_config(m)->nr_nodes : 1;
@@ -202,19 +216,15 @@ static int query_nodes(struct machine *m, const json_t *arguments, json_t **resu
 	(void)arguments;
 	for (unsigned node = 0; node < nr; node++) {
 		struct numa_count count;
-		json_t *on = json_array();
-		int ret = machine_memory_count_node(m, node, &count, err);
-		for (unsigned n = 0; ret == 0 && n < NUMA_HOST_NODES; n++)
-			if (count.nr_pages[n])
-				json_array_append_new(on, json_pack("{s:i, s:o}", "host-node", (int)n, "pages",
-								    number(count.nr_pages[n])));
+		struct memmgr_node look;
+		int ret = machine_memory_look_at_node(m, node, &look, err);
+		if (ret == 0)
+			ret = machine_memory_count_node(m, node, &count, err);
 		if (ret) {
-			json_decref(on);
 			json_decref(list);
 			return ret;
 		}
-		json_array_append_new(list, json_pack("{s:i, s:o, s:o}", "node", (int)node, "on", on, "absent-pages",
-						      number(count.nr_absent)));
+		json_array_append_new(list, node_object(node, &look, &count));
 	}
 	return qmp_answer(list, result, err);
 }

@@ -30,7 +30,13 @@ static int policy_at(const void *at)
 static void bind_to(uint64_t nodes, enum numa_policy policy)
 {
 	struct error err;
+	struct memmgr_node look;
 	ck_assert_msg(memmgr_bind_node(world.mm, 0, nodes, policy, 0, &err) == 0, "%s", err.text);
+	ck_assert_int_eq(memmgr_look_at_node(world.mm, 0, &look), 0);
+	ck_assert_uint_eq(look.host_nodes, nodes);
+	ck_assert_uint_eq(look.bytes, world.nr_pages * (uint64_t)PAGE);
+	ck_assert(!look.moving);
+	ck_assert_int_eq(memmgr_look_at_node(world.mm, 1, &look), -ENOENT);
 }
 
 static void binding_set_up(void)

@@ -497,7 +497,7 @@ START_TEST(memory_is_bound_to_host_nodes_and_counted_there)
 	send("{\"execute\": \"memory-bind-node\", \"arguments\": {\"host-nodes\": [0], \"migrate-rate\": -5}}");
 	expect_error("GenericError", "migrate-rate: must be pages/s, 0 to 4294967295");
 	send("{\"execute\": \"query-memory-nodes\"}");
-	expect("{\"return\":[{\"absent-pages\":3,\"node\":0,\"on\":[{\"host-node\":2,\"pages\":7}]}]}");
+	expect("{\"return\":[{\"absent-pages\":3,\"bytes\":1048576,\"host-nodes\":[2,5],\"moving\":true,\"node\":0,\"on\":[{\"host-node\":2,\"pages\":7}]}]}");
 }
 END_TEST
 
