@@ -21,6 +21,7 @@ enum api_access {
 
 struct api_client;
 struct arbiter_loop;
+struct placement_loop;
 struct dedup_server;
 
 struct api {
@@ -29,6 +30,7 @@ struct api {
 	struct guests *guests;
 	struct dedup_server *dedup;
 	struct arbiter_loop *arbiter; /* set once there is one */
+	struct placement_loop *placement;
 	struct api_door {
 		struct api *api;
 		enum api_access access;

@@ -10,6 +10,7 @@
 #include "host/arbiter_loop.h"
 #include "host/guest_report.h"
 #include "host/host_report.h"
+#include "host/placement_loop.h"
 
 #define TABLE(t) .arguments = (t), .nr_arguments = sizeof(t) / sizeof((t)[0])
 #define MOST_WATCHED 1024
@@ -97,7 +98,7 @@ static void run_stats(struct api_request *r, const json_t *arguments)
 static void run_nodes(struct api_request *r, const json_t *arguments)
 {
 	(void)arguments;
-	api_answer(r, host_report_nodes(r->api->guests));
+	api_answer(r, placement_loop_report(r->api->placement));
 }
 
 static void run_metrics(struct api_request *r, const json_t *arguments)

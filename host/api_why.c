@@ -7,6 +7,7 @@
 #include "host/arbiter_loop.h"
 #include "host/host_settings.h"
 #include "host/map_report.h"
+#include "host/placement_loop.h"
 #include "host/plan.h"
 
 #define TABLE(t) .arguments = (t), .nr_arguments = sizeof(t) / sizeof((t)[0])
@@ -23,10 +24,17 @@ static void run_explain(struct api_request *r, const json_t *arguments)
 		error_set(&err, EBADFD, "%s: is %s, and has no target", g->definition->name, guest_state_name(g->state));
 		g = NULL;
 	}
-	if (g)
-		api_answer(r, arbiter_loop_explain(r->api->arbiter, g));
-	else
+	if (!g) {
 		api_refuse(r, &err);
+		return;
+	}
+	json_t *why = arbiter_loop_explain(r->api->arbiter, g), *placement = placement_loop_explain(r->api->placement, g);
+	if (why && placement && json_object_set(why, "placement", placement) < 0) {
+		json_decref(why);
+		why = NULL;
+	}
+	json_decref(placement);
+	api_answer(r, why);
 }
 
 /* --- plan --- */

@@ -63,7 +63,7 @@ static const struct member members[] = {
 	{.name = "merge-cpu", .kind = KIND_INTEGER, .change = LIVE, .most = 100, .fallback = 10, .offset = AT(merge_cpu)},
 	{.name = "swap", .kind = KIND_BOOLEAN, .change = START, .fallback = 1, .offset = AT(swap)},
 	{.name = "balloon", .kind = KIND_BOOLEAN, .change = START, .fallback = 1, .offset = AT(balloon)},
-	{.name = "nodes", .kind = KIND_NODES, .change = START, .offset = AT(nodes)},
+	{.name = "nodes", .kind = KIND_NODES, .change = LIVE, .offset = AT(nodes)},
 	{.name = "autostart", .kind = KIND_BOOLEAN, .change = LIVE, .offset = AT(autostart)},
 	{.name = "restart", .kind = KIND_WORD, .change = LIVE, .words = "never|on-crash|always", .offset = AT(restart)},
 	{.name = "stop-timeout", .kind = KIND_SECONDS, .change = LIVE, .fallback = 60, .offset = AT(stop_timeout)},

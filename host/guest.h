@@ -91,6 +91,9 @@ struct guests {
 	uint64_t budget; /* bytes */
 	/* Whether one more may be started: 0, or -EDQUOT with a sentence. The owner sets it before guests_load(). */
 	int (*admit)(struct guests *guests, const struct definition *definition, struct error *err);
+	/* Where it is to be: words for its VMM, to be freed. 0 or -errno with a sentence. The owner sets it, too. */
+	int (*place)(struct guests *guests, struct guest *guest, const struct definition *definition, struct placement_words *words,
+		     struct error *err);
 	ev_timer sampler;
 };
 

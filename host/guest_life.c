@@ -459,14 +459,20 @@ int guest_start(struct guest *g, bool paused, struct error *err)
 	int ret = g->guests->admit(g->guests, g->definition, err);
 	if (ret == 0)
 		ret = definition_parse(g->definition->json, &d, err);
-	if (ret)
+	struct placement_words placement = {.nr = 0};
+	if (ret == 0)
+		ret = g->guests->place(g->guests, g, d, &placement, err);
+	if (ret) {
+		definition_free(d);
 		return ret;
+	}
 	raise_mappings(d->memory);
 	struct guest_places places = {
 		.vmm = options->vmm,
 		.dedup_socket = options->socket,
 		.swap = options->swap,
 		.target = d->maximum < d->memory ? d->maximum : 0,
+		.placement = &placement,
 		.paused = paused,
 	};
 	int log_fd = guest_log_open(options->logs, d->name, err);
@@ -475,6 +481,7 @@ int guest_start(struct guest *g, bool paused, struct error *err)
 		ret = guest_run_start(&g->run, d, &places, log_fd, &process, &g->words, &g->executed_fd, err);
 	if (log_fd >= 0)
 		close(log_fd);
+	placement_words_free(&placement);
 	if (ret) {
 		definition_free(d);
 		return error_prefix(err, "%s", g->definition->name);

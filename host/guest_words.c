@@ -87,10 +87,13 @@ static void add_memory(json_t *words, const struct definition *d, const struct g
 	bool shares = d->merge == DEFINITION_MERGE_ON && !d->pinned;
 	strcpy(text, "pagoda");
 	append_value(text, sizeof(text), "mem-merge", d->pinned ? "off" : merges[d->merge]);
-	if (d->nodes)
+	bool placed = p->placement && p->placement->nr;
+	if (d->nodes && !placed)
 		append_value(text, sizeof(text), "memory-backend", "ram");
 	add_two(words, "-machine", text);
-	if (d->nodes) {
+	for (unsigned i = 0; placed && i < p->placement->nr; i++)
+		add(words, p->placement->words[i]);
+	if (d->nodes && !placed) {
 		snprintf(text, sizeof(text), "memory-backend-ram,id=ram,size=%" PRIu64 "K,policy=bind", d->memory >> 10);
 		for (unsigned n = 0; n < DEFINITION_MOST_NODES; n++)
 			if (d->nodes >> n & 1) {

@@ -3,14 +3,16 @@
 #define HOST_GUEST_WORDS_H
 
 #include "host/definition.h"
+#include "host/placement_words.h"
 
 struct guest_places {
 	const char *vmm;          /* the program */
 	const char *dedup_socket; /* where it finds the daemon */
 	const char *swap;         /* directory for swap files; NULL: none */
 	const char *pidfile;
-	int qmp_fd, console_fd; /* listening sockets that it inherits */
-	uint64_t target;        /* bytes of host memory that it starts with; 0: no limit */
+	int qmp_fd, console_fd;                  /* listening sockets that it inherits */
+	uint64_t target;                         /* bytes of host memory that it starts with; 0: no limit */
+	const struct placement_words *placement; /* the host's nodes that it is put on; NULL or none: as the definition says */
 	bool paused;
 };
 

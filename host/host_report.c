@@ -12,8 +12,6 @@
 #include "host/guest_report.h"
 #include "host/host_memory.h"
 
-#define MOST_NODES 64
-
 void host_sums(const struct guests *guests, const struct dedup_server *dedup, struct host_sums *sums)
 {
 	struct protocol_status status = {.pool_bytes = 0};
@@ -73,29 +71,6 @@ json_t *host_report_line(const struct guests *guests, const struct dedup_server 
 			 "pool", size(s.pool), "zero", size(s.zero), "compressed", size(s.compressed), "compressed-memory",
 			 size(s.compressed_memory), "swapped", size(s.swapped), "balloon", size(s.balloon), "overhead",
 			 size(s.overhead), "faults", s.faults, "stall", s.stall, "guests", count);
-}
-
-/* --- nodes --- */
-
-json_t *host_report_nodes(const struct guests *guests)
-{
-	struct host_node nodes[MOST_NODES];
-	unsigned nr = host_nodes_read(nodes, MOST_NODES);
-	json_t *list = json_array();
-	for (unsigned i = 0; list && i < nr; i++) {
-		json_t *on = json_array();
-		for (const struct guest *g = guests->first; on && g; g = g->next)
-			if (guest_has_vmm(g) && guest_in_force(g)->nodes >> nodes[i].node & 1)
-				json_array_append_new(on, json_pack("{s:s}", "guest", g->definition->name));
-		json_t *node =
-			json_pack("{s:i, s:o, s:o, s:s, s:o}", "node", (int)nodes[i].node, "memory", size((double)nodes[i].total),
-				  "free", size((double)nodes[i].free), "cpus", nodes[i].cpus, "guests", on);
-		if (json_array_append_new(list, node) < 0) {
-			json_decref(list);
-			list = NULL;
-		}
-	}
-	return list;
 }
 
 /* --- Prometheus --- */

@@ -18,7 +18,6 @@ void host_sums(const struct guests *guests, const struct dedup_server *dedup, st
 
 /* New objects, NULL without memory. */
 json_t *host_report_line(const struct guests *guests, const struct dedup_server *dedup);
-json_t *host_report_nodes(const struct guests *guests);
 /* A new string in Prometheus' text format, for free(3). NULL without memory. */
 char *host_report_metrics(const struct guests *guests, const struct dedup_server *dedup);
 

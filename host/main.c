@@ -18,6 +18,7 @@
 #include "host/lock_file.h"
 #include "host/metrics_server.h"
 #include "host/options.h"
+#include "host/placement_loop.h"
 #include "host/service_manager.h"
 
 #define LOCK_PATIENCE_MS 1000
@@ -30,6 +31,7 @@ struct host {
 	struct guests guests;
 	struct api api;
 	struct arbiter_loop arbiter;
+	struct placement_loop placement;
 	struct metrics_server *metrics;
 };
 
@@ -73,6 +75,13 @@ static int admit(struct guests *guests, const struct definition *definition, str
 	return arbiter_loop_admit(&h->arbiter, definition, err);
 }
 
+static int place(struct guests *guests, struct guest *guest, const struct definition *definition, struct placement_words *words,
+		 struct error *err)
+{
+	struct host *h = container_of(guests, struct host, guests);
+	return placement_loop_choose(&h->placement, guest, definition, words, err);
+}
+
 static int start(struct host *h, const struct host_options *options, struct error *err)
 {
 	static const char *const names[] = {"api", "api-ro"};
@@ -88,9 +97,13 @@ static int start(struct host *h, const struct host_options *options, struct erro
 		ret = api_create(h->loop, options, &h->guests, h->dedup, sockets, &h->api, err);
 	if (ret == 0)
 		ret = arbiter_loop_create(h->loop, &h->guests, h->dedup, &h->arbiter, err);
+	if (ret == 0)
+		ret = placement_loop_create(h->loop, &h->guests, &h->arbiter, options->topology, &h->placement, err);
 	if (ret == 0) {
+		h->api.placement = &h->placement;
 		h->api.arbiter = &h->arbiter;
 		h->guests.admit = admit;
+		h->guests.place = place;
 		host_settings_load(&h->guests, &h->arbiter);
 	}
 	if (ret == 0 && options->metrics)
@@ -103,6 +116,7 @@ static void end(struct host *h)
 	metrics_server_destroy(h->metrics);
 	api_destroy(&h->api);
 	guests_destroy(&h->guests);
+	placement_loop_destroy(&h->placement);
 	arbiter_loop_destroy(&h->arbiter);
 	dedup_server_destroy(h->dedup);
 	if (h->lock_fd >= 0)

@@ -29,6 +29,7 @@ static const char help[] =
 	"  --pool-limit=SIZE         memory for shared pages (all of the host's)\n"
 	"  --guest-limit=SIZE        the largest memory that a guest may claim to have (twice the host's)\n"
 	"  --merge-across-nodes=on|off   whether guests on different NUMA nodes share pages (on)\n"
+	"  --topology=FILE           the host's NUMA nodes, in place of what the kernel says (for tests)\n"
 	"  --verbose                 log who comes and goes\n"
 	"  --help, --version\n"
 	"\n"
@@ -49,6 +50,7 @@ enum {
 	POOL_LIMIT,
 	GUEST_LIMIT,
 	ACROSS,
+	TOPOLOGY,
 	VERBOSE,
 	HELP,
 	SHOW_VERSION
@@ -69,6 +71,7 @@ static const struct option table[] = {
 	{"pool-limit", required_argument, NULL, POOL_LIMIT},
 	{"guest-limit", required_argument, NULL, GUEST_LIMIT},
 	{"merge-across-nodes", required_argument, NULL, ACROSS},
+	{"topology", required_argument, NULL, TOPOLOGY},
 	{"verbose", no_argument, NULL, VERBOSE},
 	{"help", no_argument, NULL, HELP},
 	{"version", no_argument, NULL, SHOW_VERSION},
@@ -160,6 +163,9 @@ static int parse_one(int option, const char *value, struct host_options *o, stru
 		if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
 			return error_set(err, EINVAL, "--merge-across-nodes: \"%s\" is neither on nor off", value);
 		o->merge_across_nodes = !strcmp(value, "on");
+		return 0;
+	case TOPOLOGY:
+		o->topology = value;
 		return 0;
 	default:
 		o->verbose = true;

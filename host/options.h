@@ -14,6 +14,7 @@ struct host_options {
 	const char *group;                             /* who may use the API besides the daemon's user; NULL: nobody */
 	const char *metrics;                           /* "127.0.0.1:9090"; NULL: none */
 	uint64_t budget;                               /* bytes that guests may take together */
+	const char *topology;                          /* a file, see topology.h; NULL: the kernel's */
 	const char *socket, *state;                    /* of the dedup service */
 	char paths[3][HOST_OPTIONS_PATH_BYTES];        /* what defaults above point to */
 	uint64_t index_limit, pool_limit, guest_limit; /* bytes */

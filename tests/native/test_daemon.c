@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 
 #include "tests/native/vm_process.h"
 #include "tests/unit/api_client.h"
@@ -440,6 +441,109 @@ START_TEST(a_stop_that_outlives_its_daemon_goes_on)
 }
 END_TEST
 
+/* --- nodes --- */
+
+/* Two nodes, of which this machine has the first: a CPU is on each. */
+static void start_with_two_nodes(void)
+{
+	char path[120], option[140];
+	snprintf(path, sizeof(path), "%s/topology", pagodad_directory);
+	FILE *file = fopen(path, "w");
+	ck_assert_ptr_nonnull(file);
+	fputs("node 0 cpus 0 memory 4G\nnode 1 cpus 1 memory 4G\n", file);
+	ck_assert_int_eq(fclose(file), 0);
+	snprintf(option, sizeof(option), "--topology=%s", path);
+	pagodad_start(option);
+}
+
+/* Whether all the VMM's vCPU threads may run on CPU 0 alone. */
+static bool vcpus_are_on_first_cpu(struct api_connection *c, const char *name, pid_t pid)
+{
+	json_t *cpus = api_get(c, "qmp", "\"guest\": \"%s\", \"command\": \"query-cpus-fast\"", name), *cpu;
+	bool all = json_array_size(cpus) > 0;
+	size_t i;
+	json_array_foreach(cpus, i, cpu)
+	{
+		cpu_set_t set;
+		pid_t thread = (pid_t)json_integer_value(json_object_get(cpu, "thread-id"));
+		ck_assert_int_ne(thread, pid);
+		ck_assert_int_eq(sched_getaffinity(thread, sizeof(set), &set), 0);
+		all = all && CPU_COUNT(&set) == 1 && CPU_ISSET(0, &set);
+	}
+	json_decref(cpus);
+	return all;
+}
+
+/* What `explain` says of its placement; NULL: nothing yet. */
+static json_t *placement_of(struct api_connection *c, const char *name)
+{
+	char request[120];
+	snprintf(request, sizeof(request), "{\"execute\": \"explain\", \"arguments\": {\"guest\": \"%s\"}}\n", name);
+	ck_assert(api_say(c, request));
+	json_t *answer = api_hear(c), *placement = json_object_get(json_object_get(answer, "return"), "placement");
+	json_incref(placement);
+	json_decref(answer);
+	return placement;
+}
+
+/* Waits until that names a node on which something is resident, and the sentence begins so. */
+static void expect_on_first_node(struct api_connection *c, const char *name, const char *why)
+{
+	bool right = false;
+	for (int i = 0; i < SOON_MS / 100 && !right; i++) {
+		json_t *placement = placement_of(c, name), *part = json_array_get(json_object_get(placement, "parts"), 0);
+		const char *said = json_string_value(json_object_get(placement, "why"));
+		right = said && strstr(said, why) == said && json_array_size(json_object_get(part, "resident")) == 1 &&
+			json_integer_value(json_object_get(part, "node")) == 0 &&
+			json_integer_value(json_object_get(part, "memory")) == 48 * MIB;
+		json_decref(placement);
+		if (!right)
+			usleep(100000);
+	}
+	ck_assert_msg(right, "%s is not on node 0, or not because it was \"%s\"", name, why);
+}
+
+START_TEST(a_guest_has_memory_and_cpus_of_its_node_and_is_found_there_by_the_next_daemon)
+{
+	char path[64], line[1024];
+	bool bound = false;
+	pagodad_end(SIGTERM);
+	start_with_two_nodes();
+	struct api_connection c = api_connect("api");
+	define(&c, "a", ", \"nodes\": [0], \"vcpus\": 2");
+	define(&c, "b", ", \"nodes\": [7]");
+	api_fail(&c, "BadArgument", "none of the nodes", "start", "\"guest\": \"b\"");
+	pid_t pid = start(&c, "a");
+	for (int i = 0; i < SOON_MS / 100 && !vcpus_are_on_first_cpu(&c, "a", pid); i++)
+		usleep(100000);
+	ck_assert(vcpus_are_on_first_cpu(&c, "a", pid));
+	expect_on_first_node(&c, "a", "Started on node 0");
+	snprintf(path, sizeof(path), "/proc/%d/numa_maps", (int)pid);
+	FILE *maps = fopen(path, "r"); /* a kernel without NUMA has none */
+	while (maps && fgets(line, sizeof(line), maps))
+		bound = bound || (strstr(line, " prefer") && strstr(line, "anon="));
+	ck_assert(!maps || bound);
+	if (maps)
+		fclose(maps);
+	json_t *nodes = api_get(&c, "nodes", " ");
+	json_t *on = json_array_get(json_object_get(json_array_get(nodes, 0), "guests"), 0);
+	ck_assert_str_eq(json_string_value(json_object_get(on, "guest")), "a");
+	ck_assert_int_gt(json_integer_value(json_object_get(on, "resident")), MIB);
+	ck_assert(json_is_true(json_object_get(on, "home")));
+	json_decref(nodes);
+	/* The next one knows by asking. */
+	pagodad_end(SIGKILL);
+	api_hang_up(&c);
+	start_with_two_nodes();
+	c = api_connect("api");
+	expect_on_first_node(&c, "a", "Found on node 0");
+	ck_assert_int_eq(pid_of(&c, "a"), pid);
+	ck_assert(vcpus_are_on_first_cpu(&c, "a", pid));
+	expect_right_memory(&c, "a");
+	api_hang_up(&c);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("the daemon and its guests");
@@ -456,5 +560,10 @@ int main(void)
 	tcase_add_test(tests, a_daemon_that_is_killed_while_it_starts_a_guest_leaves_one_vmm_or_none);
 	tcase_add_test(tests, a_stop_that_outlives_its_daemon_goes_on);
 	suite_add_tcase(suite, tests);
+	TCase *nodes = tcase_create("nodes");
+	tcase_set_timeout(nodes, 120);
+	tcase_add_checked_fixture(nodes, set_up, tear_down);
+	tcase_add_test(nodes, a_guest_has_memory_and_cpus_of_its_node_and_is_found_there_by_the_next_daemon);
+	suite_add_tcase(suite, nodes);
 	return vm_process_run_suite(suite);
 }

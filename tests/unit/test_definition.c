@@ -537,6 +537,16 @@ START_TEST(the_command_line_says_what_the_definition_says)
 	ck_assert(has(words, "-device", "virtio-rng-pci"));
 	ck_assert(!has(words, "-device", "-S"));
 	json_decref(words);
+	/* Once it is placed, that is where it goes. */
+	char machine[] = "-machine", backend[] = "memory-backend=ram0";
+	struct placement_words placement = {.nr = 2, .words = {machine, backend}};
+	places.placement = &placement;
+	words = guest_words(d, &places);
+	ck_assert(has(words, "-machine", "pagoda,mem-merge=on"));
+	ck_assert(has(words, "-machine", "memory-backend=ram0"));
+	ck_assert(!has(words, "-object", "memory-backend-ram,id=ram,size=65536K,policy=bind,host-nodes=0,host-nodes=2"));
+	places.placement = NULL;
+	json_decref(words);
 	definition_free(d);
 	d = parse(LEAST ", \"pinned\": true");
 	words = guest_words(d, &places);
