@@ -242,6 +242,36 @@ int cmd_host(struct cli *cli, int argc, char **argv)
 	return EXIT_OK;
 }
 
+/* Which guest has how much on which node. */
+static void print_guests_on_nodes(const json_t *nodes)
+{
+	static const char *const headers[] = {">NODE", "GUEST", ">RESIDENT", "HOME", ">TO MOVE", "WHY"};
+	const json_t *node, *guest;
+	struct table t;
+	size_t i, k, nr = 0;
+	json_array_foreach(nodes, i, node) nr += json_array_size(json_object_get(node, "guests"));
+	if (nr == 0)
+		return;
+	puts("");
+	table_init(&t, headers, COUNT_OF(headers));
+	json_array_foreach(nodes, i, node)
+	{
+		json_array_foreach(json_object_get(node, "guests"), k, guest)
+		{
+			const json_t *move = json_object_get(guest, "move");
+			bool leaves = json_is_object(move) && output_number(move, "from") == output_number(node, "node");
+			table_add(&t, "%.0f", output_number(node, "node"));
+			table_add(&t, "%s", output_string(guest, "guest"));
+			table_add_size(&t, output_number(guest, "resident"));
+			table_add(&t, "%s", json_is_true(json_object_get(guest, "home")) ? "yes" : "no");
+			table_add_size(&t, leaves ? output_number(move, "behind") : 0);
+			table_add(&t, "%s", json_object_get(guest, "why") ? output_string(guest, "why") : "");
+			table_end_row(&t);
+		}
+	}
+	table_print(&t, stdout);
+}
+
 int cmd_nodes(struct cli *cli, int argc, char **argv)
 {
 	static const char *const headers[] = {">NODE", ">MEMORY", ">FREE", "CPUS", ">GUESTS", ">RESIDENT", ">POOL"};
@@ -268,6 +298,7 @@ int cmd_nodes(struct cli *cli, int argc, char **argv)
 		table_end_row(&t);
 	}
 	table_print(&t, stdout);
+	print_guests_on_nodes(nodes);
 	json_decref(nodes);
 	return EXIT_OK;
 }

@@ -40,6 +40,32 @@ static void print_wrapped(const char *text, const char *indent)
 	free(copy);
 }
 
+/* Where it lies, on a host with several nodes. */
+static void print_placement(const json_t *placement)
+{
+	const json_t *part, *on, *move = json_object_get(placement, "move");
+	char text[OUTPUT_SIZE];
+	size_t i, k;
+	if (!placement)
+		return;
+	puts("its nodes:");
+	print_wrapped(output_string(placement, "why"), "  ");
+	json_array_foreach(json_object_get(placement, "parts"), i, part)
+	{
+		printf("  part %zu, %.0f vCPUs, %s: on node %.0f; resident", i, output_number(part, "vcpus"),
+		       output_size(output_number(part, "memory"), text), output_number(part, "node"));
+		if (json_array_size(json_object_get(part, "resident")) == 0)
+			printf(" nowhere");
+		json_array_foreach(json_object_get(part, "resident"), k, on)
+			printf("%s %s on node %.0f", k ? "," : "", output_size(output_number(on, "bytes"), text),
+			       output_number(on, "node"));
+		puts("");
+	}
+	if (json_is_object(move))
+		printf("  %s are still to be moved from node %.0f\n", output_size(output_number(move, "behind"), text),
+		       output_number(move, "from"));
+}
+
 int cmd_explain(struct cli *cli, int argc, char **argv)
 {
 	json_t *why, *value;
@@ -56,6 +82,7 @@ int cmd_explain(struct cli *cli, int argc, char **argv)
 	       target > 0 ? output_size(target, text) : "", output_string(why, "rule"));
 	json_array_foreach(json_object_get(why, "sentences"), i, value)
 		print_wrapped(json_string_value(value) ? json_string_value(value) : "", "  ");
+	print_placement(json_object_get(why, "placement"));
 	puts("the host:");
 	json_array_foreach(json_object_get(why, "host"), i, value)
 		print_wrapped(json_string_value(value) ? json_string_value(value) : "", "  ");

@@ -14,6 +14,7 @@
 #include "host/admission.h"
 #include "host/arbiter_why.h"
 #include "host/dedup_server.h"
+#include "host/guest_words.h"
 #include "host/host_memory.h"
 
 enum {
@@ -23,6 +24,10 @@ enum {
 	STALE_S = 5,                /* counters that are older are not of now */
 	SMALL_STEP_BYTES = 1 << 20, /* a target that moves by less is left as it is */
 	TEXT_BYTES = 8192,
+	CALM_SAMPLE_RATE = 10, /* pages/s while memory is not short: plans need curves then, too */
+	WAYS_TOLD = 1,         /* of told_ways: something was told; what */
+	WAYS_SWAP = 2,
+	WAYS_SAMPLE = 4,
 };
 
 static uint64_t cpu_now_ns(void)
@@ -268,6 +273,21 @@ static void set_scanner(struct arbiter_seat *s)
 	json_decref(arguments);
 }
 
+/* How memory is taken, and how closely it is looked at. A guest that its own maximum binds may swap at any time: nothing else would keep it there. */
+static void set_ways(struct arbiter_seat *s)
+{
+	const struct definition *d = s->guest->started;
+	bool swap = s->decision.swap_allowed || (d->maximum < d->memory && s->decision.why == ARBITER_MAXIMUM);
+	unsigned ways = WAYS_TOLD | (swap ? WAYS_SWAP : 0) | (s->decision.sample ? WAYS_SAMPLE : 0);
+	if (ways == s->told_ways || d->pinned)
+		return;
+	json_t *arguments = json_pack("{s:b, s:i}", "swap-out", swap, "sample-rate",
+				      s->decision.sample ? GUEST_WORDS_SAMPLE_RATE : CALM_SAMPLE_RATE);
+	if (arguments && guest_order(s->guest, "set-memory", arguments, NULL) == 0)
+		s->told_ways = ways;
+	json_decref(arguments);
+}
+
 static void carry_out(struct arbiter_seat *s)
 {
 	if (s->guest->state != GUEST_RUNNING)
@@ -276,6 +296,7 @@ static void carry_out(struct arbiter_seat *s)
 		set_target(s, s->decision.target_pages * PAGE_BYTES);
 	set_balloon(s);
 	set_scanner(s);
+	set_ways(s);
 }
 
 static void announce_state(struct arbiter_loop *a, enum arbiter_state before)

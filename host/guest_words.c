@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define TEXT_BYTES 16384
-#define SAMPLE_RATE 50 /* pages/s: what the arbiter needs to know who uses his memory */
 
 static void add(json_t *words, const char *word)
 {
@@ -102,7 +101,7 @@ static void add_memory(json_t *words, const struct definition *d, const struct g
 			}
 		add_two(words, "-object", text);
 	}
-	snprintf(text, sizeof(text), "manager=on,sample-rate=%u", d->pinned ? 0 : SAMPLE_RATE);
+	snprintf(text, sizeof(text), "manager=on,sample-rate=%u", d->pinned ? 0 : GUEST_WORDS_SAMPLE_RATE);
 	if (p->target && !d->pinned) {
 		snprintf(number, sizeof(number), "%" PRIu64, p->target);
 		append_value(text, sizeof(text), "target", number);

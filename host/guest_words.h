@@ -5,6 +5,8 @@
 #include "host/definition.h"
 #include "host/placement_words.h"
 
+#define GUEST_WORDS_SAMPLE_RATE 50 /* pages/s: what the arbiter needs to know who uses his memory */
+
 struct guest_places {
 	const char *vmm;          /* the program */
 	const char *dedup_socket; /* where it finds the daemon */

@@ -34,6 +34,7 @@ void memmgr_settings_init(struct memmgr_settings *settings)
 		.limbo_ms = DEFAULT_LIMBO_MS,
 		.cold_ms = DEFAULT_COLD_MS,
 		.dense = true,
+		.swap_out = true,
 		.prefetch = true,
 	};
 }

@@ -31,7 +31,8 @@ struct memmgr_settings {
 	uint32_t sample_rate; /* pages/s that are sampled for the working set; 0: off */
 	bool dense;           /* zstd for pages that stay cold; true */
 	bool kernel_tier;     /* victims go to the kernel's swap on zram instead of our compressed tier and disk (evict_kernel.h) */
-	bool prefetch;        /* bring back companions of pages that fault; default true */
+	bool swap_out; /* whether reclaiming may write to the swap file; default true. What is there is read back all the same */
+	bool prefetch; /* bring back companions of pages that fault; default true */
 };
 
 /* Why the guest cannot go on. */

@@ -123,7 +123,7 @@ static void decide(struct memmgr *mm, struct reclaim_state *state, const struct 
 		.evict_rate = set->evict_rate,
 		.limbo_ms = set->limbo_ms,
 		.dense = set->dense,
-		.disk = mm->kernel_tier ? RECLAIM_DISK_NONE : state->disk,
+		.disk = mm->kernel_tier || !set->swap_out ? RECLAIM_DISK_NONE : state->disk,
 		.used_pages = now.used_pages,
 		.resident_pages = now.resident_pages,
 		.limbo_pages = now.limbo_pages,

@@ -28,6 +28,7 @@
 #define MEMORY_SETTINGS_SWITCHES(X)                                                                           \
 	X(dense, "dense", "zstd for pages that stay cold")                                                    \
 	X(kernel_tier, "kernel-tier", "the kernel's swap, on zram, in place of our compressed tier and disk") \
+	X(swap_out, "swap-out", "whether the swap file may be written")                                       \
 	X(prefetch, "prefetch", "bring back companions of a page that faults")
 
 struct memory_setting {
@@ -40,7 +41,7 @@ struct memory_setting {
 	uint64_t min, max;
 	size_t offset; /* in struct memmgr_settings */
 };
-#define MEMORY_NR_SETTINGS 11
+#define MEMORY_NR_SETTINGS 12
 extern const struct memory_setting memory_settings[MEMORY_NR_SETTINGS];
 
 uint64_t memory_setting_get(const struct memory_setting *setting, const struct memmgr_settings *from);

@@ -271,7 +271,7 @@ struct option_memory {
 struct option_memory_manager {
 	bool given;
 	const char *other_given; /* the last property but manager */
-	enum option_bool manager, dense, kernel_tier, prefetch;
+	enum option_bool manager, dense, kernel_tier, swap_out, prefetch;
 	struct option_number target, floor, compressed_limit, swap_limit, evict_rate, limbo_ms, cold_ms, sample_rate, swap_fd,
 		handlers;
 	const char *swap;

@@ -96,6 +96,7 @@ static const struct qmp_argument set_arguments[] = {
 	{"sample-rate", QMP_ARGUMENT_INTEGER, true},
 	{"dense", QMP_ARGUMENT_BOOLEAN, true},
 	{"kernel-tier", QMP_ARGUMENT_BOOLEAN, true},
+	{"swap-out", QMP_ARGUMENT_BOOLEAN, true},
 	{"prefetch", QMP_ARGUMENT_BOOLEAN, true},
 };
 

@@ -664,7 +664,7 @@ START_TEST(memory_is_managed_without_a_limit_unless_told_otherwise)
 	good("-kernel k");
 	const struct config_memory *memory = &config.memory;
 	ck_assert(!memory->off && !memory->required && !memory->swap_directory && memory->swap_fd == -1 && !memory->nr_handlers);
-	ck_assert(memory->settings.target == 0 && memory->settings.prefetch && memory->settings.dense);
+	ck_assert(memory->settings.target == 0 && memory->settings.prefetch && memory->settings.dense && memory->settings.swap_out);
 	ck_assert_uint_eq(memory->settings.limbo_ms, 2000);
 	good("-kernel k -memory manager=off");
 	ck_assert(memory->off && !memory->required);
@@ -681,7 +681,7 @@ START_TEST(the_memory_manager_is_set_by_its_words)
 {
 	good("-kernel k -m 256 -memory "
 	     "target=64M,floor=16M,compressed-limit=40M,swap=/a,,b,swap-limit=1G,evict-rate=1000,limbo=500,"
-	     "cold=9000,sample-rate=100,dense,kernel-tier,prefetch=off,handlers=2");
+	     "cold=9000,sample-rate=100,dense,kernel-tier,swap-out=off,prefetch=off,handlers=2");
 	const struct memmgr_settings *s = &config.memory.settings;
 	ck_assert(config.memory.required && !config.memory.off);
 	ck_assert_str_eq(config.memory.swap_directory, "/a,b");
@@ -690,7 +690,7 @@ START_TEST(the_memory_manager_is_set_by_its_words)
 	ck_assert_uint_eq(s->compressed_limit, 40 * MIB);
 	ck_assert_uint_eq(s->swap_limit, 1024 * MIB);
 	ck_assert(s->evict_rate == 1000 && s->limbo_ms == 500 && s->cold_ms == 9000 && s->sample_rate == 100);
-	ck_assert(s->dense && s->kernel_tier && !s->prefetch && config.memory.nr_handlers == 2);
+	ck_assert(s->dense && s->kernel_tier && !s->swap_out && !s->prefetch && config.memory.nr_handlers == 2);
 	good("-kernel k -memory target=64M -memory swap-fd=7,target=0");
 	ck_assert(config.memory.swap_fd == 7 && s->target == 0);
 	good("-kernel k -m 64 -memory target=64M,floor=64M");

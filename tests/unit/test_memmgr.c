@@ -465,6 +465,36 @@ START_TEST(a_guest_is_brought_under_its_target_and_back)
 }
 END_TEST
 
+/* Pages that compress little, above the target: what the store cannot gain, the disk could. */
+START_TEST(the_swap_file_is_not_written_while_that_is_not_allowed)
+{
+	if (SANITIZER_USES_MEMORY)
+		return;
+	struct memmgr_settings settings;
+	fill_all();
+	memmgr_get_settings(world.mm, &settings);
+	ck_assert(settings.swap_out);
+	settings.target = 2 * MIB;
+	settings.limbo_ms = 50;
+	settings.swap_out = false;
+	ck_assert_int_eq(memmgr_configure(world.mm, &settings, NULL), 0);
+	for (unsigned ms = 0; stats_now().compressed_pages < REGION_PAGES / 8 && ms < 20000; ms += 10)
+		usleep(10000);
+	usleep(1500000);
+	struct memmgr_stats s = stats_now();
+	ck_assert_uint_ge(s.compressed_pages, REGION_PAGES / 8);
+	ck_assert_uint_gt(s.used_pages * PAGE, settings.target);
+	ck_assert_uint_eq(s.swap_pages, 0);
+	ck_assert_uint_eq(s.swap_bytes, 0);
+	settings.swap_out = true;
+	ck_assert_int_eq(memmgr_configure(world.mm, &settings, NULL), 0);
+	for (unsigned ms = 0; stats_now().swap_pages == 0 && ms < 20000; ms += 10)
+		usleep(10000);
+	ck_assert_uint_gt(stats_now().swap_pages, 0);
+	check_all();
+}
+END_TEST
+
 START_TEST(bad_settings_are_refused_and_change_nothing)
 {
 	struct memmgr_settings before, settings, after;
@@ -603,6 +633,7 @@ int main(void)
 
 	tests = add_case(suite, "settings");
 	add_test(tests, a_guest_is_brought_under_its_target_and_back, 1);
+	add_test(tests, the_swap_file_is_not_written_while_that_is_not_allowed, 1);
 	add_test(tests, bad_settings_are_refused_and_change_nothing, 1);
 	add_test(tests, the_shared_page_shows_what_the_manager_counts, 1);
 	add_test(tests, used_memory_is_what_tiers_and_guest_take, 1);

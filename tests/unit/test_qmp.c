@@ -376,7 +376,7 @@ START_TEST(memory_is_described_by_settings_statistics_and_failure)
 	char *settings = json_dumps(json_object_get(answer, "settings"), JSON_COMPACT | JSON_SORT_KEYS);
 	ck_assert_str_eq(settings, "{\"cold\":60000,\"compressed-limit\":0,\"dense\":true,\"evict-rate\":0,\"floor\":0,\"kernel-"
 				   "tier\":false,\"limbo\":2000,"
-				   "\"prefetch\":true,\"sample-rate\":0,\"swap-limit\":0,\"target\":67108864}");
+				   "\"prefetch\":true,\"sample-rate\":0,\"swap-limit\":0,\"swap-out\":true,\"target\":67108864}");
 	free(settings);
 	ck_assert_str_eq(json_string_value(json_object_get(answer, "failure")), "none");
 	ck_assert_ptr_null(json_object_get(answer, "detail"));
@@ -410,9 +410,9 @@ START_TEST(memory_settings_change_one_by_one)
 	set_memory("");
 	expect("{\"return\":{}}");
 	ck_assert_uint_eq(machine.settings.target, wanted.target);
-	set_memory("\"target\": 33554432, \"prefetch\": false");
+	set_memory("\"target\": 33554432, \"prefetch\": false, \"swap-out\": false");
 	expect("{\"return\":{}}");
-	ck_assert(machine.settings.target == 32 << 20 && !machine.settings.prefetch &&
+	ck_assert(machine.settings.target == 32 << 20 && !machine.settings.prefetch && !machine.settings.swap_out &&
 		  machine.settings.limbo_ms == wanted.limbo_ms);
 	set_memory(
 		"\"floor\": 1048576, \"compressed-limit\": 2097152, \"swap-limit\": 0, \"evict-rate\": 5, \"limbo\": 6, \"cold\": "
@@ -497,7 +497,8 @@ START_TEST(memory_is_bound_to_host_nodes_and_counted_there)
 	send("{\"execute\": \"memory-bind-node\", \"arguments\": {\"host-nodes\": [0], \"migrate-rate\": -5}}");
 	expect_error("GenericError", "migrate-rate: must be pages/s, 0 to 4294967295");
 	send("{\"execute\": \"query-memory-nodes\"}");
-	expect("{\"return\":[{\"absent-pages\":3,\"bytes\":1048576,\"host-nodes\":[2,5],\"moving\":true,\"node\":0,\"on\":[{\"host-node\":2,\"pages\":7}]}]}");
+	expect("{\"return\":[{\"absent-pages\":3,\"bytes\":1048576,\"host-nodes\":[2,5],\"moving\":true,\"node\":0,\"on\":[{\"host-"
+	       "node\":2,\"pages\":7}]}]}");
 }
 END_TEST
 

@@ -1,0 +1,122 @@
+#!/bin/bash
+# The daemon puts a guest on a node, memory and vCPU; when that node is to become full the guest moves; a daemon that was killed finds it there.
+# limit: 210
+# nodes: 2
+needs_pagoda "the daemon"
+. "$rig_dir/numa.sh"
+numa_host 2
+guest_script <<'GUEST'
+mkdir -p /mnt
+mount -t tmpfs -o size=90% none /mnt
+dd if=/dev/zero of=/mnt/fill bs=1M count=100 2>/dev/null
+say "filled"
+sleep 900
+GUEST
+initrd=$PWD/$(guest_initrd 6.12)
+export PAGODA_SOCKET=$PWD/run/api
+pagoda()
+{
+	"$rig_repo/build/pagoda" "$@" 2>>pagoda.log || fail "pagoda $*: $(tail -n 1 pagoda.log)"
+}
+
+daemon()
+{
+	"$rig_repo/build/pagodad" --run="$PWD/run" --definitions="$PWD/definitions" --logs="$PWD/logs" --swap=none --vmm="$rig_repo/build/pagoda-vmm" \
+		2>>daemon.log &
+	daemon_pid=$!
+	local limit=$((SECONDS + 30))
+	until "$rig_repo/build/pagoda" version >/dev/null 2>&1; do
+		((SECONDS < limit)) || fail "the daemon does not answer: $(tail -n 1 daemon.log)"
+		nap
+	done
+}
+
+# define NAME MIB [SETTING...]
+define()
+{
+	pagoda define "$1" memory="$2M" kernel="$RIG_IMAGES/6.12/vmlinuz" initrd="$initrd" append="console=ttyS0 quiet panic=-1" mem-merge=off \
+		"${@:3}" >/dev/null
+}
+
+# start NAME: starts it, and sets `pid` to its VMM's.
+start()
+{
+	pagoda start "$1" >/dev/null
+	[[ $(pagoda --json show "$1") =~ \"pid\":\ *([0-9]+) ]] || fail "$1 has no process"
+	pid=${BASH_REMATCH[1]}
+}
+
+# lies PID NODE LEAST: whether so many pages at least are in use, nearly all of them on that node.
+lies()
+{
+	local n all=0
+	numa_pages "$1" "prefer[^ ]*:$2 .*anon="
+	for n in "${node_pages[@]}"; do
+		all=$((all + n))
+	done
+	((all > $3 && ${node_pages[$2]:-0} * 100 >= all * 95))
+}
+
+# await WHAT SECONDS COMMAND...: until the command succeeds.
+await()
+{
+	local what=$1 limit=$((SECONDS + $2 * ${RIG_PATIENCE:-2}))
+	shift 2
+	until "$@"; do
+		((SECONDS < limit)) || fail "never: $what; $(tail -n 2 daemon.log | tr '\n' ' '); ${node_pages[*]:-} pages by node"
+		nap 1
+	done
+}
+
+# vcpu_on PID NODE: whether vCPU 0's thread may run on the node's CPUs alone.
+vcpu_on()
+{
+	local task cpus
+	cpus=$(<"/sys/devices/system/node/node$2/cpulist")
+	for task in "/proc/$1/task"/*; do
+		[[ $(<"$task/comm") == "CPU 0/KVM" ]] || continue
+		[[ $(sed -n 's/^Cpus_allowed_list:\s*//p' "$task/status") == "$cpus" ]]
+		return
+	done
+	return 1
+}
+
+daemon
+define wanders 400
+start wanders
+wanders=$pid
+[[ $(<daemon.log) =~ wanders:\ Started\ on\ node\ ([01]) ]] || fail "it was not placed: $(tail -n 1 daemon.log)"
+from=${BASH_REMATCH[1]}
+to=$((1 - from))
+await "the guest's memory is on node $from" 90 lies "$wanders" "$from" 25600
+await "its vCPU is on node $from" 20 vcpu_on "$wanders" "$from"
+echo "started on node $from: ${node_pages[*]} pages by node"
+
+# Another, which may be nowhere else, and is promised nearly all of the node.
+define stays 950 nodes="$from"
+start stays
+stays=$pid
+await "it is told that the guest moves" 120 grep -q "wanders: Moves from node $from to node $to" daemon.log
+await "the move is over" 90 grep -q "wanders: Moved from node $from to node $to" daemon.log
+await "the guest's memory is on node $to" 30 lies "$wanders" "$to" 25600
+await "its vCPU is on node $to" 10 vcpu_on "$wanders" "$to"
+echo "moved to node $to: ${node_pages[*]} pages by node"
+lies "$stays" "$from" 5000 || fail "the guest that is pinned to node $from is elsewhere: ${node_pages[*]}"
+vcpu_on "$stays" "$from" || fail "the vCPU of the guest that is pinned to node $from is elsewhere"
+
+kill -KILL "$daemon_pid"
+wait "$daemon_pid" || true
+daemon
+found()
+{
+	[[ $("$rig_repo/build/pagoda" explain wanders 2>/dev/null) == *"Found on node $to"* ]]
+}
+await "the next daemon finds it" 30 found
+pagoda nodes
+[[ $(pagoda --json show wanders) =~ \"pid\":\ *$wanders ]] || fail "the guest was started again"
+vcpu_on "$wanders" "$to" || fail "its vCPU was moved by a daemon that found it"
+for name in wanders stays; do
+	pagoda stop "$name" --force >/dev/null
+done
+kill "$daemon_pid"
+wait "$daemon_pid" || true
