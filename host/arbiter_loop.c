@@ -28,6 +28,7 @@ enum {
 	WAYS_TOLD = 1,         /* of told_ways: something was told; what */
 	WAYS_SWAP = 2,
 	WAYS_SAMPLE = 4,
+	WAYS_HOLD = 8,
 };
 
 static uint64_t cpu_now_ns(void)
@@ -229,7 +230,8 @@ static void set_target(struct arbiter_seat *s, uint64_t bytes)
 	/* All that it can have is no limit: the memory manager then leaves everything alone. */
 	if (bytes >= g->started->memory || g->started->pinned)
 		bytes = 0;
-	if (bytes == before || (bytes && before && step < SMALL_STEP_BYTES))
+	/* Its maximum is a promise to the byte. */
+	if (bytes == before || (bytes && before && step < SMALL_STEP_BYTES && bytes != g->started->maximum))
 		return;
 	if (guest_set_target(g, bytes, &err) != 0) {
 		log_debug("%s", err.text); /* it is tried again at the next decision */
@@ -278,11 +280,15 @@ static void set_ways(struct arbiter_seat *s)
 {
 	const struct definition *d = s->guest->started;
 	bool swap = s->decision.swap_allowed || (d->maximum < d->memory && s->decision.why == ARBITER_MAXIMUM);
-	unsigned ways = WAYS_TOLD | (swap ? WAYS_SWAP : 0) | (s->decision.sample ? WAYS_SAMPLE : 0);
+	unsigned ways =
+		WAYS_TOLD | (swap ? WAYS_SWAP : 0) | (s->decision.sample ? WAYS_SAMPLE : 0) | (s->decision.hold ? WAYS_HOLD : 0);
 	if (ways == s->told_ways || d->pinned)
 		return;
 	json_t *arguments = json_pack("{s:b, s:i}", "swap-out", swap, "sample-rate",
 				      s->decision.sample ? GUEST_WORDS_SAMPLE_RATE : CALM_SAMPLE_RATE);
+	/* What a guest is held back from: being brought pages that it has not asked for. A daemon before may have left it so. */
+	if (arguments && (!s->told_ways || (ways | s->told_ways) & WAYS_HOLD))
+		json_object_set_new(arguments, "prefetch", json_boolean(!s->decision.hold));
 	if (arguments && guest_order(s->guest, "set-memory", arguments, NULL) == 0)
 		s->told_ways = ways;
 	json_decref(arguments);

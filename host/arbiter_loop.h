@@ -34,7 +34,7 @@ struct arbiter_seat {
 	bool has_balloon;
 	uint64_t guest_available_pages, guest_swap_ins; /* ARBITER_UNKNOWN: not told */
 	uint64_t told_balloon;                          /* bytes, as for `balloon`; 0: nothing yet */
-	unsigned told_ways;                             /* whether it may swap and is sampled; 0: nothing yet */
+	unsigned told_ways;                             /* whether it may swap, is sampled, is held; 0: nothing yet */
 	unsigned told_cpu;                              /* percent; UINT_MAX: nothing yet */
 	double since;                                   /* wall clock, when the target changed last */
 	struct arbiter_guest input;

@@ -154,6 +154,23 @@ static void expect_right_memory(struct api_connection *c, const char *name)
 	api_expect(c, name, "state", "stopped");
 }
 
+/* A setting of its memory manager, or -1. */
+static int setting(struct api_connection *c, const char *name, const char *which)
+{
+	json_t *memory = api_get(c, "qmp", "\"guest\": \"%s\", \"command\": \"query-memory\"", name);
+	const json_t *value = json_object_get(json_object_get(memory, "settings"), which);
+	int result = json_is_integer(value) ? (int)json_integer_value(value) : json_is_boolean(value) ? json_is_true(value) : -1;
+	json_decref(memory);
+	return result;
+}
+
+static void wait_for_setting(struct api_connection *c, const char *name, const char *which, int value)
+{
+	for (int i = 0; i < SOON_MS / 50 && setting(c, name, which) != value; i++)
+		usleep(50000);
+	ck_assert_int_eq(setting(c, name, which), value);
+}
+
 /* --- lives --- */
 
 START_TEST(a_guest_is_started_paused_squeezed_and_stopped)
@@ -171,6 +188,10 @@ START_TEST(a_guest_is_started_paused_squeezed_and_stopped)
 	json_t *status = api_get(&c, "qmp", "\"guest\": \"a\", \"command\": \"query-status\"");
 	ck_assert(json_is_true(json_object_get(status, "running")));
 	json_decref(status);
+	/* Memory is not short: it need not swap, nor be sampled closely. */
+	wait_for_setting(&c, "a", "swap-out", 0);
+	ck_assert_int_eq(setting(&c, "a", "sample-rate"), 10);
+	ck_assert_int_eq(setting(&c, "a", "prefetch"), 1);
 	api_fail(&c, "Failed", "has not been found", "qmp", "\"guest\": \"a\", \"command\": \"no-such\"");
 	json_t *tuned =
 		api_get(&c, "tune", "\"guest\": \"a\", \"set\": {\"maximum\": %d, \"merge-cpu\": 3, \"vcpus\": 2}", 40 * MIB);
@@ -178,10 +199,12 @@ START_TEST(a_guest_is_started_paused_squeezed_and_stopped)
 	ck_assert_uint_eq(json_array_size(json_object_get(tuned, "persistent")), 3);
 	ck_assert_uint_eq(json_array_size(json_object_get(tuned, "next-start")), 1);
 	json_decref(tuned);
-	for (int i = 0; i < SOON_MS / 100 && !(used(&c, "a", "target") > 0 && used(&c, "a", "granted") < 42 * MIB); i++)
+	for (int i = 0; i < SOON_MS / 100 && !(used(&c, "a", "target") == 40 * MIB && used(&c, "a", "granted") < 42 * MIB); i++)
 		usleep(100000);
 	ck_assert_double_lt(used(&c, "a", "granted"), 42 * MIB);
 	ck_assert_double_eq(used(&c, "a", "target"), 40 * MIB);
+	/* But for its own maximum. */
+	wait_for_setting(&c, "a", "swap-out", 1);
 	usleep(2500000); /* two looks */
 	json_t *stats = api_get(&c, "stats", "\"guest\": \"a\"");
 	ck_assert_int_gt(json_integer_value(json_object_get(json_object_get(stats, "counters"), "evicted")), 0);
