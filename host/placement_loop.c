@@ -15,6 +15,7 @@ enum {
 	TICK_S = 5,
 	COUNT_S = 15,              /* between counts of a guest that does not move */
 	MOST_MOVES = 8,            /* begun at a time */
+	MOST_SQUEEZES = 8,         /* to a tenth */
 	USUAL_VCPU_PERMILLE = 200, /* a vCPU of a new guest, until its CPU time is known */
 };
 
@@ -306,25 +307,45 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int events)
 
 /* --- starting --- */
 
-/*
- * Together guests may be promised more than there is; the arbiter then gives each less. A new guest must not seem to fit nowhere because of that: all are taken
- * to shrink alike.
- */
-static void squeeze(const struct placement_loop *p, struct placement_guest *guests, size_t nr, struct placement_guest *guest)
+/* All are taken to be given less, alike. */
+static void squeeze(struct placement_guest *guests, size_t nr, struct placement_guest *guest, double part)
+{
+	for (size_t i = 0; i < nr; i++)
+		guests[i].demand_pages = (uint64_t)((double)guests[i].demand_pages * part);
+	guest->demand_pages = (uint64_t)((double)guest->demand_pages * part);
+	if (guest->demand_pages == 0)
+		guest->demand_pages = 1;
+}
+
+/* How much of what all want together there is; 1: all of it. */
+static double supply_part(const struct placement_loop *p, const struct placement_guest *guests, size_t nr,
+			  const struct placement_guest *guest)
 {
 	uint64_t supply = 0, wanted = guest->demand_pages;
 	for (unsigned n = 0; n < p->topology->nr_nodes; n++)
 		supply += p->topology->nodes[n].nr_pages / 100 * (100 - p->settings.reserve_percent);
 	for (size_t i = 0; i < nr; i++)
 		wanted += guests[i].demand_pages;
-	if (wanted <= supply)
-		return;
-	double part = (double)supply / (double)wanted;
-	for (size_t i = 0; i < nr; i++)
-		guests[i].demand_pages = (uint64_t)((double)guests[i].demand_pages * part);
-	guest->demand_pages = (uint64_t)((double)guest->demand_pages * part);
-	if (guest->demand_pages == 0)
-		guest->demand_pages = 1;
+	return wanted > supply ? (double)supply / (double)wanted : 1;
+}
+
+/*
+ * Together guests may be promised more than there is; the arbiter then gives each less. A new guest must not seem to fit nowhere because of that, nor be
+ * split: all shrink until it fits on one node, if it is small enough for one at all.
+ */
+static int choose(const struct placement_loop *p, struct placement_guest *guests, size_t nr, struct placement_guest *guest,
+		  struct placement *where, struct error *err)
+{
+	struct placement_host host = {.topology = p->topology, .guests = guests, .nr_guests = nr};
+	double part = supply_part(p, guests, nr, guest);
+	if (part < 1)
+		squeeze(guests, nr, guest, part);
+	int ret = placement_choose(&host, &p->settings, guest, NULL, 0, where, err);
+	for (unsigned i = 0; part < 1 && ret == 0 && (where->nr_vnodes > 1 || where->overfull) && i < MOST_SQUEEZES; i++) {
+		squeeze(guests, nr, guest, 0.75);
+		ret = placement_choose(&host, &p->settings, guest, NULL, 0, where, err);
+	}
+	return ret;
 }
 
 /* What is left of its predecessors: a start that failed, another guest that the same VMM's number was meant for. */
@@ -352,22 +373,20 @@ int placement_loop_choose(struct placement_loop *p, struct guest *g, const struc
 	uint64_t id = p->guests->last_vmm_id + 1; /* as guest_start() will give it */
 	struct placement_member **whose;
 	struct placement where;
-	struct placement_host host = {.topology = p->topology};
+	size_t nr;
 	*words = (struct placement_words){.nr = 0};
 	if (!p->topology || binds_itself(d))
 		return 0;
 	find_guests(p);
 	forget(p, g, id);
-	struct placement_guest *guests = describe_all(p, &host.nr_guests, &whose);
+	struct placement_guest *guests = describe_all(p, &nr, &whose);
 	struct placement_member *m = guests ? add(p, g, id, d) : NULL;
 	if (!m) {
 		free(guests);
 		free(whose);
 		return error_set(err, ENOMEM, "out of memory");
 	}
-	squeeze(p, guests, host.nr_guests, &guest);
-	host.guests = guests;
-	int ret = placement_choose(&host, &p->settings, &guest, NULL, 0, &where, err);
+	int ret = choose(p, guests, nr, &guest, &where, err);
 	free(guests);
 	free(whose);
 	if (ret)

@@ -10,7 +10,7 @@
 
 static json_t *bytes_of(uint64_t pages)
 {
-	return json_integer((json_int_t)(pages * PAGE_BYTES));
+	return json_integer((json_int_t)pages * PAGE_BYTES);
 }
 
 /* {"from", "to", "behind"} or null. */
