@@ -181,7 +181,8 @@ static void describe(const struct arbiter_seat *s, uint64_t now_ns, struct arbit
 		.pinned = d->pinned,
 		.no_swap = !d->swap,
 		.no_sharing = d->merge != DEFINITION_MERGE_ON,
-		.has_balloon = s->has_balloon,
+		/* Not before its counters say how much is in it: a guest that was found running may have given up a lot. */
+		.has_balloon = s->has_balloon && stats->now_ns,
 		.guest_available_pages = s->guest_available_pages,
 		.guest_swap_ins = s->guest_swap_ins,
 		.curve = s->nr_points ? s->curve : NULL,
@@ -249,9 +250,9 @@ static void set_balloon(struct arbiter_seat *s)
 	uint64_t taken = s->decision.balloon_pages * PAGE_BYTES,
 		 bytes = g->started->memory > taken ? g->started->memory - taken : 0;
 	uint64_t step = bytes > s->told_balloon ? bytes - s->told_balloon : s->told_balloon - bytes;
-	if (!s->has_balloon || bytes == 0 || (s->told_balloon == 0 && taken == 0) || (step < SMALL_STEP_BYTES && taken))
-		return;
-	if (step == 0)
+	/* Nothing is in it, and nothing is to be; unless a daemon before this one has asked for it. */
+	bool idle = s->told_balloon == 0 && taken == 0 && s->input.balloon_pages == 0;
+	if (!s->input.has_balloon || bytes == 0 || idle || step == 0 || (step < SMALL_STEP_BYTES && taken))
 		return;
 	json_t *arguments = json_pack("{s:I}", "value", (json_int_t)bytes);
 	if (arguments && guest_order(g, "balloon", arguments, NULL) == 0)

@@ -419,6 +419,56 @@ START_TEST(a_daemon_that_is_killed_at_any_moment_ten_times_is_noticed_by_no_gues
 }
 END_TEST
 
+/* Says it to the VMM itself, and expects what it answers within a moment. */
+static void say_to_vmm(int fd, const char *command, const char *expected)
+{
+	char heard[4096] = "";
+	size_t len = 0;
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	ck_assert_int_eq(write(fd, command, strlen(command)), (ssize_t)strlen(command));
+	while (!strstr(heard, expected)) {
+		ck_assert_msg(poll(&p, 1, SOON_MS) == 1 && len < sizeof(heard) - 1, "no %s but: %s", expected, heard);
+		ssize_t got = read(fd, heard + len, sizeof(heard) - 1 - len);
+		ck_assert_int_gt(got, 0);
+		len += (size_t)got;
+		heard[len] = '\0';
+	}
+}
+
+START_TEST(what_a_guest_gave_up_for_an_earlier_daemon_it_gets_back)
+{
+	char text[200];
+	struct api_connection c = api_connect("api");
+	api_do(&c, "define",
+	       "\"definition\": {\"name\": \"b\", \"memory\": %d, \"kernel\": \"%s/balloon.elf\","
+	       " \"append\": \"seed=%llu pages=8192 follow\", \"mem-merge\": \"off\"}",
+	       48 * MIB, guests_directory, (unsigned long long)vm_process_seed() % 1000000);
+	pid_t pid = start(&c, "b");
+	for (int i = 0; i < SOON_MS / 100 && used(&c, "b", "granted") < 30 * MIB; i++)
+		usleep(100000);
+	pagodad_end(SIGKILL);
+	api_hang_up(&c);
+	/* As that daemon would have asked for it, had memory been short. */
+	snprintf(text, sizeof(text), "%s/guests/b/qmp", pagodad_run);
+	int fd = vm_process_connect(text);
+	say_to_vmm(fd, "{\"execute\": \"qmp_capabilities\"}\n", "\"return\"");
+	snprintf(text, sizeof(text), "{\"execute\": \"balloon\", \"arguments\": {\"value\": %d}}\n", 32 * MIB);
+	say_to_vmm(fd, text, "\"return\"");
+	usleep(1500000); /* the guest gives, and its counters tell */
+	snprintf(text, sizeof(text), "\"actual\": %d", 32 * MIB);
+	say_to_vmm(fd, "{\"execute\": \"query-balloon\"}\n", text);
+	close(fd);
+	pagodad_start(NULL);
+	c = api_connect("api");
+	for (int i = 0; i < SOON_MS / 100 && !(used(&c, "b", "granted") > 0 && used(&c, "b", "balloon") == 0); i++)
+		usleep(100000);
+	ck_assert_double_gt(used(&c, "b", "granted"), 0);
+	ck_assert_double_eq(used(&c, "b", "balloon"), 0);
+	ck_assert_int_eq(pid_of(&c, "b"), pid);
+	api_hang_up(&c);
+}
+END_TEST
+
 START_TEST(a_daemon_that_is_killed_while_it_starts_a_guest_leaves_one_vmm_or_none)
 {
 	pid_t found[MOST_PIDS];
@@ -580,6 +630,7 @@ int main(void)
 	tcase_add_test(tests, guests_start_with_the_daemon_once);
 	tcase_add_test(tests, a_guest_that_runs_outlives_its_definition);
 	tcase_add_test(tests, a_daemon_that_is_killed_at_any_moment_ten_times_is_noticed_by_no_guest);
+	tcase_add_test(tests, what_a_guest_gave_up_for_an_earlier_daemon_it_gets_back);
 	tcase_add_test(tests, a_daemon_that_is_killed_while_it_starts_a_guest_leaves_one_vmm_or_none);
 	tcase_add_test(tests, a_stop_that_outlives_its_daemon_goes_on);
 	suite_add_tcase(suite, tests);
