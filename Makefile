@@ -97,6 +97,12 @@ $(BUILD)/tests/rig/place: $(BUILD)/tests/rig/place.o $(PARTS)
 	$(call say,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# A guest's service and load, for scenarios: it runs in the guests.
+$(BUILD)/tests/rig/guest-load: tests/rig/guest-load.c
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(BASE_CFLAGS) $(CFLAGS) -static -o $@ $<
+
 unit-tests: $(UNIT_TESTS)
 # They start the daemon that lies two folders above them.
 $(filter $(BUILD)/tests/unit/test_pagodad% $(BUILD)/tests/unit/test_api,$(UNIT_TESTS)): | $(BUILD)/pagodad $(BUILD)/pagoda-vmm
@@ -114,7 +120,7 @@ check-native: native-tests ## run micro-guests on this machine's /dev/kvm
 
 check-rig: ## run Debian guests, in nested KVM where this machine has no other; RIG='linux-* reboot' picks scenarios
 	@scripts/setup build rig
-	@$(MAKE) --no-print-directory all $(BUILD)/tests/rig/place
+	@$(MAKE) --no-print-directory all $(BUILD)/tests/rig/place $(BUILD)/tests/rig/guest-load
 	@tests/rig/rig run $(RIG)
 
 # --- fuzzing ---

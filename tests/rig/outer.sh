@@ -72,7 +72,7 @@ outer_carry()
 	stage=$(mktemp -d)
 	printf '%s\n' "$command" >"$stage/rig-command"
 	local paths=(tests/rig)
-	for path in build/pagoda-vmm build/pagodad build/pagoda build/tests/rig/place bench "$@"; do
+	for path in build/pagoda-vmm build/pagodad build/pagoda build/tests/rig/place build/tests/rig/guest-load bench "$@"; do
 		[[ ! -e $rig_repo/$path ]] || paths+=("$path")
 	done
 	tar -c -f "$tar" --exclude='*.o' --exclude=build/rig -C "$rig_repo" "${paths[@]}" -C "$stage" rig-command
