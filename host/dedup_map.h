@@ -28,6 +28,7 @@ struct dedup_map {
 	struct dedup_server *server; /* NULL: closed */
 	struct dedup_map *next;      /* of those that are being counted */
 	void (*done)(struct dedup_map *map);
+	void (*dropped)(struct dedup_map *map); /* NULL, or set after dedup_map_open() */
 	struct broker_walk walk;
 	struct sharing *sharing;
 	bool counting;
@@ -55,7 +56,10 @@ bool dedup_map_next_pool(const struct dedup_server *server, uint32_t *at, struct
 
 /* A question about nobody so far. Returns 0 or -ENOMEM. */
 int dedup_map_open(struct dedup_server *server, struct dedup_map *map);
-/* At any time, also while it is being counted: then done is not called. Twice is once. The server's end closes all that are being counted. */
+/*
+ * At any time, also while it is being counted: then neither done nor dropped is called. Twice is once. The server's end closes all that are being counted, and tells their
+ * owners by `dropped`, so that they can free what they have.
+ */
 void dedup_map_close(struct dedup_map *map);
 
 /* Into the set: by number, one that is none is left out. */

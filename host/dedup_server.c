@@ -416,8 +416,13 @@ void dedup_server_destroy(struct dedup_server *s)
 		unlink(s->path);
 	ev_timer_stop(s->loop, &s->accept_again);
 	peers_destroy(s);
-	while (s->maps)
-		dedup_map_close(s->maps);
+	while (s->maps) {
+		struct dedup_map *map = s->maps;
+		void (*dropped)(struct dedup_map *) = map->dropped;
+		dedup_map_close(map);
+		if (dropped)
+			dropped(map);
+	}
 	for (uint16_t i = 0; i < BROKER_MOST_POOLS && s->records[i]; i++) {
 		struct record *r = s->records[i];
 		while (r->awaited) {

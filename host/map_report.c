@@ -30,6 +30,17 @@ static json_t *pools(const struct dedup_server *server)
 	return list;
 }
 
+/* The daemon ends: nobody is there any more who would want it. */
+static void on_dropped(struct dedup_map *map)
+{
+	struct map_report *r = container_of(map, struct map_report, map);
+	json_decref(r->names);
+	json_decref(r->own);
+	json_decref(r->shared);
+	r->done(r->data, NULL);
+	free(r);
+}
+
 static void finish(struct map_report *r)
 {
 	json_t *map = json_pack("{s:o, s:o, s:o, s:o}", "guests", r->names, "own", r->own, "shared", r->shared, "pools",
@@ -69,6 +80,7 @@ static void ask_next(struct map_report *r)
 		finish(r);
 		return;
 	}
+	r->map.dropped = on_dropped;
 	dedup_map_add_client(&r->map, r->clients[r->next]);
 	dedup_map_start(&r->map, on_counted);
 }

@@ -269,6 +269,13 @@ static void ask_again(struct dedup_map *map)
 	dedup_map_start(map, ask_again);
 }
 
+static unsigned nr_dropped;
+static void count_dropped(struct dedup_map *map)
+{
+	ck_assert_ptr_eq(map, &again);
+	nr_dropped++;
+}
+
 START_TEST(questions_are_answered_in_turn_and_can_be_given_up)
 {
 	struct dedup_map maps[5];
@@ -290,14 +297,16 @@ START_TEST(questions_are_answered_in_turn_and_can_be_given_up)
 	ck_assert_int_eq(dedup_map_open(server, &again), 0);
 	dedup_map_start(&again, ask_again);
 	RUN_UNTIL(rounds == 3);
-	/* One that is open when the service ends is closed by that. */
+	/* One that is open when the service ends is closed by that, and whoever has it is told. */
 	ck_assert_int_eq(dedup_map_open(server, &again), 0);
+	again.dropped = count_dropped;
 	dedup_map_start(&again, ask_again);
 	for (unsigned i = 0; i < 5; i++)
 		dedup_map_close(&maps[i]);
 	dedup_server_destroy(server);
 	server = NULL;
 	ck_assert_ptr_null(again.server);
+	ck_assert_uint_eq(nr_dropped, 1);
 }
 END_TEST
 
