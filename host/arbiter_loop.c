@@ -19,9 +19,11 @@
 
 enum {
 	PAGE_BYTES = 4096,
-	CURVE_S = 15,               /* between questions for a miss-ratio curve, which costs the VMM a look at its histograms */
-	BALLOON_S = 5,              /* and for what the guest's balloon driver says */
-	STALE_S = 5,                /* counters that are older are not of now */
+	CURVE_S = 15,   /* between questions for a miss-ratio curve, which costs the VMM a look at its histograms */
+	BALLOON_S = 5,  /* and for what the guest's balloon driver says */
+	CALM_TIMES = 4, /* so many times as long while memory is far from short: nothing would be done with the answers */
+	YOUNG_S = 60,   /* but not of a guest that has just begun: its drivers come */
+	STALE_S = 5,    /* counters that are older are not of now */
 	SMALL_STEP_BYTES = 1 << 20, /* a target that moves by less is left as it is */
 	TEXT_BYTES = 8192,
 	CALM_SAMPLE_RATE = 10, /* pages/s while memory is not short: plans need curves then, too */
@@ -40,12 +42,9 @@ static uint64_t cpu_now_ns(void)
 
 /* --- who takes part --- */
 
-static struct arbiter_seat *find(const struct arbiter_loop *a, const struct guest *guest)
+static struct arbiter_seat *find(const struct guest *guest)
 {
-	for (struct arbiter_seat *s = a->seats; s; s = s->next)
-		if (s->id == guest->vmm_id)
-			return s;
-	return NULL;
+	return guest->seat && guest->seat->id == guest->vmm_id ? guest->seat : NULL;
 }
 
 static struct arbiter_seat *add_seat(struct arbiter_loop *a, struct guest *guest)
@@ -63,6 +62,7 @@ static struct arbiter_seat *add_seat(struct arbiter_loop *a, struct guest *guest
 		at = &(*at)->next;
 	s->next = *at;
 	*at = s;
+	guest->seat = s;
 	a->nr_seats++;
 	return s;
 }
@@ -73,9 +73,10 @@ static void find_guests(struct arbiter_loop *a)
 	for (struct arbiter_seat *s = a->seats; s; s = s->next)
 		s->seen = false;
 	for (struct guest *g = a->guests->first; g; g = g->next) {
-		struct arbiter_seat *s = guest_has_vmm(g) && g->started ? find(a, g) : NULL;
-		if (!s && guest_has_vmm(g) && g->started)
-			s = add_seat(a, g);
+		bool has_vmm = guest_has_vmm(g) && g->started;
+		/* No guest keeps a seat that is not seen: those are freed below. */
+		g->seat = has_vmm ? find(g) : NULL;
+		struct arbiter_seat *s = has_vmm && !g->seat ? add_seat(a, g) : g->seat;
 		if (s)
 			s->seen = true;
 	}
@@ -151,17 +152,20 @@ static void on_balloon(struct guest_qmp_question *question, const json_t *result
 }
 
 /* Those it is time for. A VMM that does not answer is asked again when its time comes. */
-static void ask(struct arbiter_seat *s)
+static void ask(const struct arbiter_loop *a, struct arbiter_seat *s)
 {
 	double now = clock_now_s();
+	/* Samples are wanted as soon as what is wanted comes near to what there is. */
+	bool calm = a->decision.state == ARBITER_HIGH && !s->decision.sample && now >= s->guest->started_at + YOUNG_S;
+	double times = calm ? CALM_TIMES : 1;
 	if (s->guest->state != GUEST_RUNNING)
 		return;
-	if (!s->asking_curve && now >= s->curve_at + CURVE_S) {
+	if (!s->asking_curve && now >= s->curve_at + CURVE_S * times) {
 		s->curve_at = now;
 		s->curve_question.answered = on_curve;
 		s->asking_curve = guest_ask(s->guest, "query-memory-curve", NULL, &s->curve_question, NULL) == 0;
 	}
-	if (s->guest->started->balloon && !s->asking_balloon && now >= s->balloon_at + BALLOON_S) {
+	if (s->guest->started->balloon && !s->asking_balloon && now >= s->balloon_at + BALLOON_S * times) {
 		s->balloon_at = now;
 		s->balloon_question.answered = on_balloon;
 		s->asking_balloon = guest_ask(s->guest, "query-balloon-stats", NULL, &s->balloon_question, NULL) == 0;
@@ -340,7 +344,7 @@ static int decide(struct arbiter_loop *a)
 		s->input = a->inputs[i];
 		s->decision = a->decisions[i++];
 		carry_out(s);
-		ask(s);
+		ask(a, s);
 	}
 	announce_state(a, a->decided ? before : a->decision.state);
 	a->decided = true;
@@ -411,7 +415,7 @@ int arbiter_loop_set_idle_tax(struct arbiter_loop *a, unsigned percent, struct e
 
 const struct arbiter_seat *arbiter_loop_seat(const struct arbiter_loop *a, const struct guest *guest)
 {
-	struct arbiter_seat *s = a->decided ? find(a, guest) : NULL;
+	struct arbiter_seat *s = a->decided ? find(guest) : NULL;
 	return s && s->input.id ? s : NULL;
 }
 
@@ -492,7 +496,7 @@ int arbiter_loop_admit(const struct arbiter_loop *a, const struct definition *d,
 	describe_host(a, &host);
 	/* Also those that have come since the last decision, of which there are no seats yet. */
 	for (const struct guest *g = a->guests->first; g && nr <= a->nr_seats; g = g->next) {
-		const struct arbiter_seat *s = g->started ? find(a, g) : NULL;
+		const struct arbiter_seat *s = g->started ? find(g) : NULL;
 		if (s)
 			describe(s, host.now_ns, &guests[nr++]);
 	}

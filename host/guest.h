@@ -38,6 +38,8 @@ const char *guest_state_name(enum guest_state state);
 struct guest;
 
 /* Who waits for a guest to run, or to end. Belongs to the asker. */
+struct arbiter_seat;
+
 struct guest_wait {
 	/* Once. err->code is 0 when it has come so. */
 	void (*done)(struct guest_wait *wait, struct guest *guest, const struct error *err);
@@ -64,11 +66,12 @@ struct guest {
 	struct guest_qmp_question status_question, page_question;
 	bool asking_status, asking_page;
 	struct guest_stats stats;
-	uint64_t vmm_id;   /* never given to another VMM; rises */
-	uint64_t target;   /* what its memory manager was told last; 0: no limit */
-	bool shut_down;    /* it has said so */
-	bool forced;       /* stopping: it was not left to the guest */
-	ev_timer patience; /* starting, stopping */
+	uint64_t vmm_id;           /* never given to another VMM; rises */
+	struct arbiter_seat *seat; /* the arbiter's of this VMM, or of one before; NULL: none */
+	uint64_t target;           /* what its memory manager was told last; 0: no limit */
+	bool shut_down;            /* it has said so */
+	bool forced;               /* stopping: it was not left to the guest */
+	ev_timer patience;         /* starting, stopping */
 	ev_timer restart;
 	unsigned restarts, failures; /* failures: in a row, for the pause before the next */
 	struct guest_wait *waits;

@@ -77,18 +77,25 @@ static void on_patience(struct ev_loop *loop, ev_timer *w, int events)
 
 /* --- sending --- */
 
+/* Returns 0 or -errno. */
+static int send_some(struct guest_qmp *q)
+{
+	ssize_t put = send(q->fd, q->out, q->out_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (put < 0)
+		return -errno;
+	memmove(q->out, q->out + put, q->out_len - (size_t)put);
+	q->out_len -= (size_t)put;
+	return 0;
+}
+
 static void on_writable(struct ev_loop *loop, ev_io *w, int events)
 {
 	struct guest_qmp *q = container_of(w, struct guest_qmp, writable);
 	(void)events;
-	ssize_t put = send(q->fd, q->out, q->out_len, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (put < 0 && errno != EAGAIN && errno != EINTR) {
-		lose(q, strerror(errno));
+	int ret = send_some(q);
+	if (ret && ret != -EAGAIN && ret != -EINTR) {
+		lose(q, strerror(-ret));
 		return;
-	}
-	if (put > 0) {
-		memmove(q->out, q->out + put, q->out_len - (size_t)put);
-		q->out_len -= (size_t)put;
 	}
 	if (!q->out_len)
 		ev_io_stop(loop, w);
@@ -110,7 +117,11 @@ static int send_line(struct guest_qmp *q, const char *text)
 	memcpy(q->out + q->out_len, text, len);
 	q->out[q->out_len + len] = '\n';
 	q->out_len += len + 1;
-	ev_io_start(q->loop, &q->writable);
+	/* Mostly it goes at once, and nobody needs to be woken. What went wrong shows when it is tried again, from the loop. */
+	if (q->out_len == len + 1)
+		send_some(q);
+	if (q->out_len)
+		ev_io_start(q->loop, &q->writable);
 	return 0;
 }
 
