@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """
-What a decision of the arbiter costs, and guest-seconds under pressure beside MOM's rules, in simulation (docs/ARBITER.md). Metrics:
+What a decision of the arbiter costs, and guest-seconds under pressure beside MOM's rules, in simulation; and what it costs the daemon to watch real guests
+(docs/ARBITER.md). Traces are drawn into build/bench/arbiter-TRACE.svg. Metrics:
   decision_ms                   CPU of one decision over 1,000 guests that are short of memory
   guest_seconds_under_pressure  for each trace, and "all" of them; theirs_zram: with compressed memory as the kernel's swap
+  daemon_cpu_share              percent of a core that pagodad takes beside GUESTS (100) guests that do nothing; RUNS (5) samples of SECONDS (20)
+  daemon_kib                    its private memory (USS), less pages of the pool, which are guests' memory; uss_kib with them, pss_kib
 """
 import os
 import subprocess
@@ -10,6 +13,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import daemon  # noqa: E402
 from report import REPOSITORY, Report  # noqa: E402
 
 
@@ -27,6 +31,32 @@ def main():
         add(report, Path(words[1]).stem, values)
     add(report, "all", sums)
     report.add("decision_ms", "ms", times, guests=1000)
+    for trace in traces:
+        subprocess.run(["bench/arbiter/plot.sh", trace], cwd=REPOSITORY, check=True, stdout=sys.stderr)
+    watch(report)
+
+
+def number(name, otherwise):
+    return int(os.environ.get(name, otherwise))
+
+
+def watch(report):
+    reason = daemon.skip_reason()
+    if reason:
+        print(f"arbiter: no figures of the daemon: {reason}", file=sys.stderr)
+        return
+    guests, runs, seconds, shares, kib = number("GUESTS", 100), number("RUNS", 5), number("SECONDS", 20), [], []
+    with daemon.Daemon() as pagodad:
+        for i in range(guests):
+            pagodad.add(f"g{i}")
+        pagodad.settle()
+        for _ in range(runs):
+            shares.append(pagodad.cpu_share(seconds))
+            kib.append(pagodad.memory_kib())
+        state = pagodad.call("host")["state"]
+    report.add("daemon_cpu_share", "%", shares, guests=guests, state=state)
+    uss, pss, pool = ([sample[i] for sample in kib] for i in range(3))
+    report.add("daemon_kib", "KiB", [a - b for a, b in zip(uss, pool)], guests=guests, uss_kib=max(uss), pss_kib=max(pss), pool_kib=max(pool))
 
 
 def add(report, trace, values):

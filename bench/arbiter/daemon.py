@@ -1,0 +1,111 @@
+"""
+A real pagodad with real guests that do nothing: what watching them costs. Guests are tests/guests/memory.c, which fills PAGES pages, of which four guests each have
+the same content, and then sleeps. They have a memory manager, a balloon device and a scanner for equal pages, as the daemon starts them.
+"""
+import contextlib
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import tempfile
+import time
+
+from report import REPOSITORY
+
+DAEMON = os.environ.get("PAGODA_DAEMON", str(REPOSITORY / "build/pagodad"))
+GUESTS = pathlib.Path(os.environ.get("PAGODA_GUESTS", REPOSITORY / "build/guests"))
+MEMORY_MIB, PAGES = 24, 1024
+SETTLE_SECONDS = 70
+
+
+def skip_reason():
+    """Why there are no guests here, None when there are."""
+    return None if os.access("/dev/kvm", os.R_OK | os.W_OK) else "/dev/kvm cannot be opened"
+
+
+def cpu_ns(pid):
+    return sum(int((task / "schedstat").read_text(encoding="ascii").split()[0]) for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
+
+
+class Daemon:
+    """In directories of its own; ends with all its guests."""
+
+    def __init__(self):
+        self.stack = contextlib.ExitStack()
+        self.directory = self.stack.enter_context(tempfile.TemporaryDirectory(prefix="pagoda-bench-"))
+        places = [f"--{name}={self.directory}/{name}" for name in ("run", "definitions", "logs", "state")]
+        self.process = subprocess.Popen([DAEMON, "--swap=none", *places], stderr=subprocess.DEVNULL)
+        self.names = []
+
+    def __enter__(self):
+        end = time.monotonic() + 10
+        self.api = socket.socket(socket.AF_UNIX)
+        while True:
+            try:
+                self.api.connect(f"{self.directory}/run/api")
+                break
+            except OSError:
+                if time.monotonic() > end:
+                    self.__exit__()
+                    raise
+                time.sleep(0.02)
+        self.file = self.api.makefile("rw")
+        return self
+
+    def __exit__(self, *_):
+        for name in self.names:
+            with contextlib.suppress(Exception):
+                self.call("stop", guest=name, force=True)
+        self.process.terminate()
+        self.process.wait()
+        self.stack.close()
+
+    def call(self, command, **arguments):
+        self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        self.file.flush()
+        while line := self.file.readline():
+            answer = json.loads(line)
+            if "return" in answer:
+                return answer["return"]
+            if "error" in answer:
+                raise RuntimeError(f"{command}: {answer['error']['desc']}")
+        raise RuntimeError(f"{command}: the daemon has ended")
+
+    def add(self, name):
+        append = f"pages={PAGES} seed={len(self.names) // 4 + 1} rounds=1000000000 idle_ms=1000000 quiet"
+        definition = {"name": name, "memory": MEMORY_MIB << 20, "kernel": str(GUESTS / "memory.elf"), "append": append}
+        self.call("define", definition=definition)
+        self.names.append(name)
+        self.call("start", guest=name)
+
+    def settle(self):
+        """Until all run, and it has long got to know them: a guest that is new is looked at more often."""
+        end = time.monotonic() + 120
+        while any(self.call("show", guest=name)["state"] != "running" for name in self.names):
+            if time.monotonic() > end:
+                raise RuntimeError("guests do not run within two minutes")
+            time.sleep(0.5)
+        time.sleep(SETTLE_SECONDS)
+
+    def memory_kib(self):
+        """What only the daemon has (USS), the same with its parts of what it has in common with others (PSS), and how much of the first is the pool."""
+        uss = pss = pool = 0
+        mapping = ""
+        for line in pathlib.Path(f"/proc/{self.process.pid}/smaps").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if not value.endswith("kB"):
+                mapping = line if "-" in key else mapping
+                continue
+            kib = int(value.split()[0])
+            private = kib if key in ("Private_Clean", "Private_Dirty") else 0
+            uss += private
+            pool += private if "memfd:pagoda-pool" in mapping else 0
+            pss += kib if key == "Pss" else 0
+        return uss, pss, pool
+
+    def cpu_share(self, seconds):
+        """Percent of a core."""
+        start, before = time.monotonic(), cpu_ns(self.process.pid)
+        time.sleep(seconds)
+        return (cpu_ns(self.process.pid) - before) / 1e7 / (time.monotonic() - start)
