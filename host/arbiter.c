@@ -9,7 +9,8 @@
  *
  * Invariants:
  *  1. No target is below the guest's minimum, or above its maximum where that is not below what it cannot do without.
- *  2. Goals together are at most the supply, unless minimums and pinned guests alone are more.
+ *  2. Goals together are at most the supply, unless minimums and pinned guests alone are more, or guests that are pressed lack memory: then as
+ *     much more as half the reserve leaves.
  *  3. The outcome depends on guests' numbers and ids, not on their number of before: guests are matched by id.
  */
 #include "host/arbiter.h"
@@ -28,7 +29,7 @@ enum {
 	STEP_MOST_MS = 4000, /* a longer time is taken as that: a suspended host, a daemon that was away */
 	SAMPLE_MS = 60000,   /* samples are taken so long after memory was last short */
 	PSI_TIGHT = 50,
-	SHORT_MS = 3000, /* so long, and pages may go to disk, */
+	SHORT_MS = 1000, /* so long, and pages may go to disk, */
 	SHORT_MOST_MS = 8000,
 };
 #define LARGER_S 4.0 /* the host is believed to have more memory again */
@@ -251,7 +252,7 @@ static bool any_lacks(const struct arbiter *a)
 {
 	for (size_t i = 0; i < a->nr; i++) {
 		const struct arbiter_work *w = &a->work[i];
-		if (w->pressed && w->goal < arbiter_min(w->need, w->most) * (1 - 1.0 / 64))
+		if (w->pressed && w->goal < arbiter_min(w->want, w->most) * (1 - 1.0 / 64))
 			return true;
 	}
 	return false;
@@ -321,6 +322,29 @@ static double step_of(struct arbiter *a, uint64_t now_ns)
 	return (double)(step_ms < STEP_MOST_MS ? step_ms : STEP_MOST_MS) / 1e3;
 }
 
+static double lacks(const struct arbiter_work *w)
+{
+	return w->pressed ? arbiter_max(arbiter_min(w->want, w->most) - w->goal, 0) : 0;
+}
+
+/* The reserve is for bursts: guests that are pressed get of it what they lack, until others have given that. */
+static void lend_reserve(struct arbiter *a, double extra)
+{
+	double lacking = 0;
+	for (size_t i = 0; i < a->nr; i++)
+		lacking += lacks(&a->work[i]);
+	double part = lacking > extra ? extra / lacking : 1;
+	for (size_t i = 0; i < a->nr; i++)
+		a->work[i].goal += lacks(&a->work[i]) * part;
+}
+
+/* While guests lack memory an idle page costs twice as much: what nobody uses goes before what somebody does. */
+static unsigned tax_now(const struct arbiter *a)
+{
+	unsigned tax = a->settings.idle_tax_percent;
+	return tax > 0 && a->short_ms > 0 ? 100 - (100 - tax + 1) / 2 : tax;
+}
+
 int arbiter_decide(struct arbiter *a, const struct arbiter_host *host, const struct arbiter_guest guests[], size_t nr,
 		   struct arbiter_decision *decision, struct arbiter_guest_decision decisions[])
 {
@@ -339,7 +363,10 @@ int arbiter_decide(struct arbiter *a, const struct arbiter_host *host, const str
 	/* A quarter more than the reserve is left alone: what is in order must not look like the edge of a shortage. */
 	double kept = host->psi_full_permille >= PSI_TIGHT ? 2 * reserve : reserve + reserve / 4;
 	double supply = arbiter_max(budget - pool - kept, 0), free_pages = arbiter_max(budget - pool - t.used, 0);
-	arbiter_divide(a->work, nr, supply, a->settings.idle_tax_percent, &level);
+	double limit = arbiter_max(budget - pool - reserve / 2, 0);
+	arbiter_divide(a->work, nr, supply, tax_now(a), &level);
+	bool lack = level > 0 && any_lacks(a);
+	lend_reserve(a, arbiter_max(limit - supply, 0));
 
 	struct arbiter_state_input in = {
 		.elapsed_ms = step_ms,
@@ -355,11 +382,10 @@ int arbiter_decide(struct arbiter *a, const struct arbiter_host *host, const str
 		.state = state,
 		.supply = supply,
 		.slack = reserve / 8,
-		.limit = budget - pool - reserve / 2,
+		.limit = limit,
 	};
 	struct arbiter_grant_result granted = arbiter_grant(a->work, a->past, a->reach, nr, &grant);
-	bool waits = granted.waiting > supply / 256;
-	bool lack = level > 0 && any_lacks(a);
+	bool waits = granted.waits;
 	a->waiting_ms = waits || lack ? a->waiting_ms + (step_ms ? step_ms : 1) : 0;
 	a->short_ms = lack ? a->short_ms + step_ms : arbiter_over(a->short_ms, step_ms);
 	a->short_ms = a->short_ms < SHORT_MOST_MS ? a->short_ms : SHORT_MOST_MS;
@@ -379,7 +405,7 @@ int arbiter_decide(struct arbiter *a, const struct arbiter_host *host, const str
 		.wanted_pages = (uint64_t)t.wanted,
 		.divergence_pages = (uint64_t)t.divergence,
 		.level = level,
-		.again_ms = granted.moving || waits ? a->settings.hurry_ms : a->settings.balance_ms,
+		.again_ms = granted.moving || waits || level > 0 ? a->settings.hurry_ms : a->settings.balance_ms,
 	};
 	return 0;
 }

@@ -7,14 +7,16 @@ enum {
 	PRESSED_FAULTS = 400, /* a second; sampling the working set causes up to 350 */
 	COMFORT_FAULTS = 100, /* that a guest may have where its curve says what it needs */
 	PRESSED_SWAPS = 50,   /* pages a second that a guest swaps in by itself */
-	HOLD_FIRST_MS = 15000,
-	HOLD_MOST_MS = 240000,
 	MOST_POINTS = 64,
 };
-#define PRESSED_STALL 0.02 /* of its time */
-#define RATE_S 0.5         /* rates are seen through so much time */
-#define COOL_S 5.0         /* what was hot cools */
-#define FORGET_S 30.0      /* a need is forgotten */
+#define LATELY_NS 1000000000ull /* so long a guest that was pressed is as good as pressed */
+#define PRESSED_STALL 0.02      /* of its time */
+#define THRASHING 0.5           /* of its time */
+#define RATE_S 0.5              /* rates are seen through so much time */
+#define LEAST_STEP_S 0.25       /* what a guest has taken at once is no rate */
+#define AHEAD_S 0.5             /* a guest that grows is given what it will have taken by then */
+#define WARM_S 4.0              /* so long what was just taken, or faulted for, is hot: samples do not show it sooner */
+#define COOL_S 1.0              /* then it cools */
 #define BEND_S 10.0
 #define MOST_RATE 1e9
 
@@ -122,36 +124,31 @@ static double seen_in_use(const struct arbiter_guest *guest, double used)
 	return arbiter_max(used - idle, 0);
 }
 
-static void learn_heat(struct arbiter_past *p, double used, double in_use, double step_s)
+/* Seen at once when it begins. */
+static void learn_growth(struct arbiter_past *p, double touched, double step_s)
 {
-	/* What has just been taken is in use, long before samples show it. */
-	if (p->known && used > p->used)
-		p->hot += used - p->used;
-	if (in_use >= p->hot || !p->known)
-		p->hot = in_use;
+	double rate = p->known && step_s > 0 ? arbiter_max(touched - p->touched, 0) / arbiter_max(step_s, LEAST_STEP_S) : 0;
+	if (rate >= p->growth)
+		p->growth = rate;
 	else
-		p->hot += (in_use - p->hot) * fraction_of(step_s, COOL_S);
-	p->hot = arbiter_min(p->hot, used);
+		p->growth += (rate - p->growth) * fraction_of(step_s, RATE_S);
+	p->touched = touched;
 }
 
-static void learn_need(struct arbiter_past *p, double base, double more, bool pressed, uint64_t now_ns, double step_s)
+/* resident: of used, what is not compressed: that was not in use for long. */
+static void learn_heat(struct arbiter_past *p, double used, double in_use, double resident, double step_s)
 {
-	uint64_t since_ms = arbiter_over(now_ns, p->pressed_ns) / 1000000;
-	if (pressed) {
-		bool again = p->pressed_ns && since_ms > p->hold_ms;
-		bool soon = since_ms < p->hold_ms + 2ull * HOLD_MOST_MS;
-		if (!p->pressed_ns || (again && !soon))
-			p->hold_ms = HOLD_FIRST_MS;
-		else if (again && p->hold_ms < HOLD_MOST_MS)
-			p->hold_ms *= 2;
-		p->pressed_ns = now_ns ? now_ns : 1;
-		p->need = arbiter_max(p->need, more);
-	} else if (!p->pressed_ns) {
-		p->need = base;
-	} else if (since_ms > p->hold_ms) {
-		p->need += (base - p->need) * fraction_of(step_s, FORGET_S);
+	/* What has just been taken is in use, long before samples show it. */
+	if (p->known && used > p->used + p->used / 256) {
+		p->hot += used - p->used;
+		p->warm_s = WARM_S;
 	}
-	p->need = arbiter_max(p->need, base);
+	if (in_use >= p->hot || !p->known)
+		p->hot = in_use;
+	else if (p->warm_s <= 0)
+		p->hot += (in_use - p->hot) * fraction_of(step_s, COOL_S);
+	p->warm_s -= step_s;
+	p->hot = arbiter_min(p->hot, resident);
 }
 
 static void set_bounds(const struct arbiter_guest *guest, struct arbiter_work *w)
@@ -200,7 +197,9 @@ void arbiter_demand(struct arbiter_past *p, const struct arbiter_guest *guest, u
 	size_t nr = !guest->curve ? 0 : guest->nr_points < MOST_POINTS ? guest->nr_points : MOST_POINTS;
 	double in_use = seen_in_use(guest, w->used), target = arbiter_pages(p->target);
 	learn_rates(p, guest, step_s);
-	learn_heat(p, w->used, in_use, step_s);
+	learn_growth(p, w->used - arbiter_pages(guest->stored_taken_pages) + arbiter_pages(guest->stored_pages), step_s);
+	double resident = arbiter_max(w->used - arbiter_pages(guest->stored_taken_pages), 0);
+	learn_heat(p, w->used, in_use, resident, step_s);
 	bend(p, guest, nr, step_s, mean_loss);
 
 	bool at_target = !w->fresh && w->used >= target - target / 16;
@@ -208,19 +207,29 @@ void arbiter_demand(struct arbiter_past *p, const struct arbiter_guest *guest, u
 	bool short_inside = is_short_inside(p, guest);
 	/* Each page that faults is one more that is in use; half a second's worth is given at a time, so that few faults ask for little. */
 	double more = stalls ? arbiter_min(p->faults_per_s / 2, w->used / 4) : 0;
-	p->hot = arbiter_min(p->hot + more, w->used);
+	p->hot = arbiter_min(p->hot + more, resident);
+	if (stalls)
+		p->warm_s = WARM_S;
 	if (short_inside)
 		more = arbiter_max(more, arbiter_max(w->used, arbiter_pages(guest->balloon_pages)) / 16);
 	w->pressed = stalls || short_inside;
+	if (w->pressed)
+		p->pressed_ns = now_ns ? now_ns : 1;
+	w->lately = p->pressed_ns && now_ns - p->pressed_ns <= LATELY_NS;
 	/* A curve tells of what was sampled, no more than all of it; where it says less than is seen in use, it is old. */
-	double base = arbiter_max(p->hot + p->hot / 16, arbiter_min(nr ? curve_need(guest->curve, nr) : 0, w->most));
-	learn_need(p, arbiter_min(base, w->most), w->used + more, w->pressed, now_ns, step_s);
-	p->need = arbiter_min(p->need, w->most);
+	double need = arbiter_max(p->hot + p->hot / 16, nr ? curve_need(guest->curve, nr) : 0);
+	if (w->lately)
+		need = arbiter_max(need, w->used + more);
+	w->need = arbiter_max(arbiter_min(need, w->most), w->least);
+	/* What it is about to take is in use, as what it brings back. */
+	w->hot = p->hot + arbiter_max(more, p->growth * AHEAD_S);
+	/* What is compressed comes back as fast as it goes, and nothing idle is left: all of it is in use. */
+	if (w->lately && p->stall >= THRASHING && p->hot >= resident - resident / 8)
+		w->hot = arbiter_max(w->hot, w->used);
+	w->want = w->used + w->used / 64 + p->growth * AHEAD_S;
+	if (w->lately || w->fresh)
+		w->want = arbiter_max(w->want, w->need);
 	p->known = true;
 	p->used = w->used;
-
-	w->need = arbiter_max(p->need, w->least);
-	w->hot = p->hot + more;
-	w->want = arbiter_max(w->need, w->used + w->used / 64);
 	w->shares *= 1 + p->bend * bend_percent / 100;
 }

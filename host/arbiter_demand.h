@@ -1,10 +1,14 @@
 /*
  * What a guest needs, and how much of what it has is in use: learnt from its counters. Pure, but for what it remembers.
  *
+ * Hot is what samples say, or else the guest; more at once when the guest takes more or pages fault, and that is believed until samples can
+ * have shown it. What is compressed was not in use for long, and is not hot, unless the guest does nothing but bring it back.
+ *
  * A guest is pressed when it is at its target and waits for memory (faults, stall), or when it runs short inside while its balloon holds
- * memory of it. What it needs is then not known, only that it is more: the need grows by a quarter with each decision, so it doubles in a second.
- * Once it is not pressed any more, what it needed is believed for a while, then forgotten slowly, down to what is seen in use. A guest that
- * is pressed again soon after is believed twice as long: a wrong estimate of what is in use costs it less and less often.
+ * memory of it. What it needs is then not known, only that it is more: half a second's faults, or a quarter with each decision, so it doubles
+ * in a second. A guest that is not pressed wants little more than it has, and what it will have taken soon if it grows as it does; what it
+ * needed before is not kept for it: it gets that again as fast as it grows. It grows by what it touches, not by what it uses: at its target it
+ * would be seen to evict its own pages only when they fault.
  */
 #ifndef HOST_ARBITER_DEMAND_H
 #define HOST_ARBITER_DEMAND_H

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-enum { DEADBAND = 128, MARGIN = 64 };
+enum { DEADBAND = 128, MARGIN = 64, SLOWLY = 32 };
 
 static double target_before(const struct arbiter_past *p)
 {
@@ -26,11 +26,12 @@ static double shrink(const struct arbiter_work *w, double before, double reach, 
 		return unused;
 	if (state == ARBITER_SOFT)
 		return arbiter_min(unused, w->goal + reach);
-	return w->goal;
+	/* One that was pressed gives slowly, or it would be pressed again, and take again, for ever. */
+	return w->lately ? arbiter_max(w->goal, arbiter_min(before, w->used) * (1 - 1.0 / SLOWLY)) : w->goal;
 }
 
-/* Gives guests of one kind (in a hurry, or not) what they lack, or their part of room. Returns what they lack still. */
-static double grow(struct arbiter_work work[], size_t nr, bool hurry, double *room)
+/* Gives guests of one kind (in a hurry, or not) what they lack, or their part of room. */
+static void grow(struct arbiter_work work[], size_t nr, bool hurry, double *room)
 {
 	double lacking = 0, given = 0;
 	for (size_t i = 0; i < nr; i++) {
@@ -38,7 +39,7 @@ static double grow(struct arbiter_work work[], size_t nr, bool hurry, double *ro
 			lacking += arbiter_max(work[i].goal - work[i].target, 0);
 	}
 	if (lacking <= 0)
-		return 0;
+		return;
 	double part = arbiter_clamp(*room / lacking, 0, 1);
 	for (size_t i = 0; i < nr; i++) {
 		struct arbiter_work *w = &work[i];
@@ -49,7 +50,6 @@ static double grow(struct arbiter_work work[], size_t nr, bool hurry, double *ro
 		given += more;
 	}
 	*room -= given;
-	return lacking - given;
 }
 
 struct arbiter_grant_result arbiter_grant(struct arbiter_work work[], const struct arbiter_past past[], const double reach[],
@@ -76,12 +76,14 @@ struct arbiter_grant_result arbiter_grant(struct arbiter_work work[], const stru
 		committed += arbiter_max(w->used, w->target);
 	}
 	double room = arbiter_max(in->limit - committed, 0);
-	result.waiting = grow(work, nr, true, &room);
+	grow(work, nr, true, &room);
 	grow(work, nr, false, &room);
 	for (size_t i = 0; i < nr; i++) {
 		double before = target_before(&past[i]);
 		if (fabs(work[i].target - before) > before / DEADBAND || work[i].used > work[i].target + work[i].target / 32)
 			result.moving = true;
+		if (work[i].pressed && work[i].target < work[i].goal - work[i].goal / MARGIN)
+			result.waits = true;
 	}
 	return result;
 }

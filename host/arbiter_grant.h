@@ -23,8 +23,8 @@ struct arbiter_grant_input {
 };
 
 struct arbiter_grant_result {
-	double waiting; /* pages that guests which are short of memory lack of their goals */
-	bool moving;    /* targets have changed, or guests are above theirs */
+	bool waits;  /* one that is short of memory lacks more than a 64th of its goal */
+	bool moving; /* targets have changed, or guests are above theirs */
 };
 
 /* reach: pages that the guest could give now by its balloon, as arbiter_balloon_reach() says; only in SOFT it matters. */

@@ -18,11 +18,13 @@ struct arbiter_past {
 	uint64_t faults, stall_ns, swap_ins;     /* counters, when last seen */
 	bool has_swap_ins;                       /* swap_ins was told */
 	double faults_per_s, stall, swaps_per_s; /* lately */
-	double used, hot, need;                  /* pages */
+	double used, hot;                        /* pages */
+	double touched;                          /* pages that have content, wherever that is */
+	double growth;                           /* pages/s that it takes more, lately */
+	double warm_s;                           /* so long hot does not cool */
 	double loss;                             /* faults/s that one page less would cost, by its curve; < 0: not known */
 	double bend;                             /* -1 to 1: how far curves move it */
 	uint64_t pressed_ns;                     /* when it last had too little; 0: never */
-	uint32_t hold_ms;                        /* so long after that its need is believed */
 	uint64_t target;                         /* given last; 0: none yet */
 	uint64_t over_ms;                        /* so long it has been above its target */
 	/* Its balloon. */
@@ -41,6 +43,7 @@ struct arbiter_work {
 	double want;                /* what it would have if it were free */
 	bool fixed;                 /* neither grows nor shrinks: goes by least */
 	bool pressed, blind, fresh; /* fresh: no target yet */
+	bool lately;                /* pressed, or was so within the last second */
 	/* By arbiter_divide(). */
 	double goal;
 	/* By arbiter_grant(). */

@@ -175,7 +175,8 @@ static void ask(const struct arbiter_loop *a, struct arbiter_seat *s)
 static void describe(const struct arbiter_seat *s, uint64_t now_ns, struct arbiter_guest *x)
 {
 	const struct definition *d = s->guest->started;
-	const struct guest_stats *stats = &s->guest->stats;
+	struct memmgr_stats now;
+	uint64_t written_ns;
 	*x = (struct arbiter_guest){
 		.id = s->id,
 		.size_pages = d->memory / PAGE_BYTES,
@@ -192,19 +193,19 @@ static void describe(const struct arbiter_seat *s, uint64_t now_ns, struct arbit
 		.curve = s->nr_points ? s->curve : NULL,
 		.nr_points = s->nr_points,
 	};
-	if (!stats->now_ns)
+	if (!guest_stats_look(&s->guest->stats, &now, &written_ns))
 		return;
 	/* A guest that is paused writes none, and uses what it did. */
-	x->has_stats = s->guest->state != GUEST_RUNNING || now_ns < stats->now_ns + STALE_S * 1000000000ull;
-	x->used_pages = stats->now.used_pages;
-	x->active_pages = stats->now.active_pages;
-	x->stored_pages = stats->now.compressed_pages + stats->now.swap_pages;
-	x->stored_taken_pages = stats->now.compressed_bytes / PAGE_BYTES;
-	x->shared_pages = stats->now.shared_pages;
-	x->divergence_pages = stats->now.shared_pages; /* at worst: each was the last that had its page in common */
-	x->faults = stats->now.faults;
-	x->stall_ns = stats->now.stall_ns;
-	x->balloon_pages = stats->now.balloon_pages;
+	x->has_stats = s->guest->state != GUEST_RUNNING || now_ns < written_ns + STALE_S * 1000000000ull;
+	x->used_pages = now.used_pages;
+	x->active_pages = now.active_pages;
+	x->stored_pages = now.compressed_pages + now.swap_pages;
+	x->stored_taken_pages = now.compressed_bytes / PAGE_BYTES;
+	x->shared_pages = now.shared_pages;
+	x->divergence_pages = now.shared_pages; /* at worst: each was the last that had its page in common */
+	x->faults = now.faults;
+	x->stall_ns = now.stall_ns;
+	x->balloon_pages = now.balloon_pages;
 }
 
 static void describe_host(const struct arbiter_loop *a, struct arbiter_host *host)

@@ -25,7 +25,7 @@ static double taxed(const struct arbiter_work *w, double level, double idle_pric
 
 static double untaxed(const struct arbiter_work *w, double level)
 {
-	return w->fixed ? w->least : arbiter_clamp(w->shares * level, want_of(w), w->most);
+	return w->fixed ? w->least : arbiter_clamp(want_of(w) + w->shares * level, w->least, w->most);
 }
 
 /* idle_price 0: the rest is shared out, untaxed. */

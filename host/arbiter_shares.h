@@ -22,8 +22,8 @@ double arbiter_price(const struct arbiter_work *w, double pages, double idle_pri
 double arbiter_bought(const struct arbiter_work *w, double price, double idle_price);
 
 /*
- * Sets the goal of each guest: least <= goal <= most. Where all get what they want, the rest is shared out by shares, untaxed: then
- * *level is 0. The sum of goals is at most supply, unless minimums alone are more. Returns the sum.
+ * Sets the goal of each guest: least <= goal <= most. Where all get what they want, the rest is shared out on top of that by
+ * shares, untaxed: then *level is 0. The sum of goals is at most supply, unless minimums alone are more. Returns the sum.
  */
 double arbiter_divide(struct arbiter_work work[], size_t nr, double supply, unsigned idle_tax_percent, double *level);
 

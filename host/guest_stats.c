@@ -67,6 +67,15 @@ void guest_stats_sample(struct guest_stats *s)
 	s->now_ns = time_ns;
 }
 
+bool guest_stats_look(const struct guest_stats *s, struct memmgr_stats *now, uint64_t *now_ns)
+{
+	if (s->page && memmgr_stats_page_read(s->page, now, now_ns) == 0 && *now_ns)
+		return true;
+	*now = s->now;
+	*now_ns = s->now_ns;
+	return s->now_ns != 0;
+}
+
 double guest_stats_interval(const struct guest_stats *s)
 {
 	return s->before_ns && s->now_ns > s->before_ns ? (double)(s->now_ns - s->before_ns) / 1e9 : 0;

@@ -21,6 +21,8 @@ int guest_stats_open(struct guest_stats *stats, int pid, int fd);
 void guest_stats_close(struct guest_stats *stats);
 /* Looks: to be called once a second. When there is something new, rates are taken from what was seen before to it. */
 void guest_stats_sample(struct guest_stats *stats);
+/* What the page says at this moment, without a change to what rates are taken from. Returns false when nothing was ever written. */
+bool guest_stats_look(const struct guest_stats *stats, struct memmgr_stats *now, uint64_t *now_ns);
 /* Seconds that rates are taken over; 0: there are none yet. */
 double guest_stats_interval(const struct guest_stats *stats);
 /* How much a counter at this offset of struct memmgr_stats grew, each second. */

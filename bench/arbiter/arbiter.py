@@ -4,10 +4,12 @@ What a decision of the arbiter costs, and guest-seconds under pressure beside MO
 (docs/ARBITER.md). Traces are drawn into build/bench/arbiter-TRACE.svg. Metrics:
   decision_ms                   CPU of one decision over 1,000 guests that are short of memory
   guest_seconds_under_pressure  for each trace, and "all" of them; theirs_zram: with compressed memory as the kernel's swap
+  guest_seconds_under_pressure_varied   the same for 20 variations of each that the policy was not fitted to; ratio_median and ratio_worst: of single ones
   daemon_cpu_share              percent of a core that pagodad takes beside GUESTS (100) guests that do nothing; RUNS (5) samples of SECONDS (20)
   daemon_kib                    its private memory (USS), less pages of the pool, which are guests' memory; uss_kib with them, pss_kib
 """
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -21,15 +23,15 @@ def main():
     traces = sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "tests/traces").glob("*.trace"))
     program = REPOSITORY / "build/bench/arbiter/arbiter"
     out = subprocess.run([program, *traces], cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True).stdout
-    report, times, sums = Report("arbiter"), [], [0.0, 0.0, 0.0]
+    report, times, played = Report("arbiter"), [], {}
     for words in map(str.split, out.splitlines()):
         if words[0] == "decision_ms":
             times.append(float(words[1]))
             continue
-        values = [float(word) for word in words[2:]]
-        sums = [a + b for a, b in zip(sums, values)]
-        add(report, Path(words[1]).stem, values)
-    add(report, "all", sums)
+        played.setdefault(Path(words[1]).stem, []).append([float(word) for word in words[3:]])
+    played["all"] = [[sum(values) for values in zip(*rows)] for rows in zip(*played.values())]
+    for trace, rows in played.items():
+        add(report, trace, *rows)
     report.add("decision_ms", "ms", times, guests=1000)
     for trace in traces:
         subprocess.run(["bench/arbiter/plot.sh", trace], cwd=REPOSITORY, check=True, stdout=sys.stderr)
@@ -59,9 +61,13 @@ def watch(report):
     report.add("daemon_kib", "KiB", [a - b for a, b in zip(uss, pool)], guests=guests, uss_kib=max(uss), pss_kib=max(pss), pool_kib=max(pool))
 
 
-def add(report, trace, values):
-    more = {"trace": trace, "theirs_zram": values[2]}
-    report.add("guest_seconds_under_pressure", "s", [values[0]], "mom-rules", [values[1]], **more)
+def add(report, trace, played, *variations):
+    """The trace as it is, and a line with all of its variations."""
+    metric = "guest_seconds_under_pressure"
+    report.add(metric, "s", [played[0]], "mom-rules", [played[1]], trace=trace, theirs_zram=played[2])
+    ratios = [ours / theirs for ours, theirs, _ in variations if theirs]
+    more = {"ratio_median": round(statistics.median(ratios), 3), "ratio_worst": round(max(ratios), 3)} if len(ratios) == len(variations) else {}
+    report.add(metric + "_varied", "s", [v[0] for v in variations], "mom-rules", [v[1] for v in variations], trace=trace, **more)
 
 
 if __name__ == "__main__":

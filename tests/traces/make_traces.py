@@ -24,6 +24,26 @@ def moving():
     write("moving-load", "six guests of 256 MiB, a load that moves from one to the next every 30 s", 600, guests, events, 400)
 
 
+def two_busy(name, what, least, most, cold):
+    """Of six guests two are busy, at random."""
+    rng = random.Random(4)
+    guests = [(f"g{i}", 256, 32, 0, 1000) for i in range(6)]
+    events = [(0, f"g{i}", "load", 40, 100) for i in range(6)]
+    busy = [0, 1]
+    for t in range(40, 600, 40):
+        for i in busy:
+            events.append((t, f"g{i}", "load", 40, 100))
+        busy = rng.sample([i for i in range(6) if i not in busy], 2)
+        for i in busy:
+            events.append((t + rng.random() * 5, f"g{i}", "load", rng.randint(least, most), cold))
+    write(name, what, 600, guests, events, 600)
+
+
+def two_busies():
+    two_busy("two-busy", "six guests of 256 MiB, of which two are busy, with more than there is at times", 150, 190, 60)
+    two_busy("two-busy-light", "six guests of 256 MiB with much cold memory, of which two are busy with less than there is", 100, 120, 100)
+
+
 def office():
     """Desktops: mostly idle, with caches; bursts of work of random length."""
     rng = random.Random(1)
@@ -40,7 +60,7 @@ def office():
     write("office-day", "24 desktops of 2 GiB with random bursts of work", 20480, guests, events, 900)
 
 
-def logins():
+def logins(name, what, working_set):
     """Everybody comes within 20 s."""
     rng = random.Random(2)
     guests, events = [], []
@@ -48,8 +68,13 @@ def logins():
         guests.append((f"d{i}", 1024, 64, 0, 1000))
         events.append((0, f"d{i}", "load", 60, 400))
         t = 60 + rng.random() * 20
-        events += [(t, f"d{i}", "load", 340, 200), (t + 25 + rng.random() * 20, f"d{i}", "load", 160, 450)]
-    write("login-storm", "30 desktops of 1 GiB, all of whose users log in within 20 s", 12288, guests, events, 240)
+        events += [(t, f"d{i}", "load", working_set, 200), (t + 25 + rng.random() * 20, f"d{i}", "load", 160, 450)]
+    write(name, what, 12288, guests, events, 240)
+
+
+def login_storms():
+    logins("login-storm", "30 desktops of 1 GiB, all of whose users log in within 20 s", 340)
+    logins("login-storm-heavy", "30 desktops of 1 GiB, all of whose users log in within 20 s, and together want more than there is", 420)
 
 
 def servers():
@@ -76,5 +101,5 @@ def storm():
 
 
 if __name__ == "__main__":
-    for trace in (moving, office, logins, servers, storm):
+    for trace in (moving, two_busies, office, login_storms, servers, storm):
         trace()

@@ -45,7 +45,24 @@ static void run_until(struct sim *sim, double seconds, FILE *plot)
 	}
 }
 
-static bool act(struct sim *sim, char *line, FILE *plot)
+/* Its random numbers are not the simulator's, so that they are the same under all policies. */
+struct variation {
+	uint64_t seed;
+	double all; /* loads are so many times as large */
+};
+
+static double random_of(struct variation *v)
+{
+	v->seed = v->seed * 6364136223846793005ull + 1442695040888963407ull; /* Knuth's MMIX */
+	return (double)(v->seed >> 11) / 9007199254740992.0;
+}
+
+static double varied(struct variation *v, double value)
+{
+	return v->all > 0 ? value * v->all * (0.9 + 0.2 * random_of(v)) : value;
+}
+
+static bool act(struct sim *sim, char *line, struct variation *v, FILE *plot)
 {
 	char name[16], what[16];
 	double t, a = 0, b = 0;
@@ -54,10 +71,11 @@ static bool act(struct sim *sim, char *line, FILE *plot)
 	struct sim_guest *g = sim_find(sim, name);
 	if (!g)
 		return false;
-	run_until(sim, t, plot);
-	if (strcmp(what, "load") == 0)
-		sim_load(g, a, b);
-	else if (strcmp(what, "break") == 0)
+	run_until(sim, v->all > 0 && t > 0 ? t + 3 * random_of(v) : t, plot);
+	if (strcmp(what, "load") == 0) {
+		double ws = varied(v, a), cold = varied(v, b);
+		sim_load(g, ws, cold);
+	} else if (strcmp(what, "break") == 0)
 		g->breaking = g->shared * a / 100;
 	else if (strcmp(what, "stop") == 0)
 		sim_stop(g);
@@ -66,7 +84,7 @@ static bool act(struct sim *sim, char *line, FILE *plot)
 	return true;
 }
 
-static bool take_line(struct sim *sim, char *line, FILE *plot)
+static bool take_line(struct sim *sim, char *line, struct variation *v, FILE *plot)
 {
 	char name[16];
 	double size, min, max, end;
@@ -86,21 +104,24 @@ static bool take_line(struct sim *sim, char *line, FILE *plot)
 		run_until(sim, end, plot);
 		return true;
 	}
-	return act(sim, line, plot);
+	return act(sim, line, v, plot);
 }
 
-int arbiter_trace_play(const char *path, enum sim_policy policy, bool mom_zram, FILE *plot, struct sim **out, struct error *err)
+int arbiter_trace_play(const char *path, const struct arbiter_trace_run *run, struct sim **out, struct error *err)
 {
 	char line[256];
 	unsigned nr = 0;
 	FILE *file = fopen(path, "r");
 	if (!file)
 		return error_set(err, errno, "%s cannot be opened: %s", path, strerror(errno));
-	struct sim *sim = sim_create(policy, 1, 0);
-	sim->mom_zram = mom_zram;
+	struct variation v = {.seed = run->variation};
+	if (run->variation)
+		v.all = 0.9 + 0.2 * random_of(&v);
+	struct sim *sim = sim_create(run->policy, 1 + run->variation, 0);
+	sim->mom_zram = run->mom_zram;
 	while (fgets(line, sizeof(line), file)) {
 		nr++;
-		if (!take_line(sim, line, plot)) {
+		if (!take_line(sim, line, &v, run->plot)) {
 			fclose(file);
 			sim_destroy(sim);
 			return error_set(err, EINVAL, "%s, line %u is none of those that README.md has", path, nr);

@@ -293,6 +293,97 @@ START_TEST(curves_are_read_between_their_points)
 }
 END_TEST
 
+/* --- demand --- */
+
+/* Two looks at a guest a quarter of a second apart, and what is made of the second. */
+static struct arbiter_work looked_at_twice(struct arbiter_past *p, const struct arbiter_guest looks[2])
+{
+	struct arbiter_work w;
+	*p = (struct arbiter_past){.target = 100 * MIB};
+	arbiter_demand(p, &looks[0], SECOND, 0.25, 0, 2, &w);
+	arbiter_demand(p, &looks[1], SECOND + SECOND / 4, 0.25, 0, 2, &w);
+	return w;
+}
+
+START_TEST(a_guest_that_grows_within_its_target_is_seen_to_grow)
+{
+	struct arbiter_past p;
+	struct arbiter_guest looks[2];
+	looks[0] = (struct arbiter_guest){.size_pages = 512 * MIB,
+					  .has_stats = true,
+					  .used_pages = 100 * MIB,
+					  .active_pages = 90 * MIB,
+					  .guest_available_pages = ARBITER_UNKNOWN,
+					  .guest_swap_ins = ARBITER_UNKNOWN};
+	looks[1] = looks[0];
+	ck_assert_double_lt(looked_at_twice(&p, looks).want, 105 * MIB);
+	/* It uses no more, but 30 MiB more have content: it has touched new pages, and its own were evicted for them. */
+	looks[1].stored_pages = 40 * MIB;
+	looks[1].stored_taken_pages = 10 * MIB;
+	struct arbiter_work w = looked_at_twice(&p, looks);
+	ck_assert_double_gt(w.want, 150 * MIB);
+	ck_assert_double_gt(w.hot, 120 * MIB);
+}
+END_TEST
+
+START_TEST(compressed_pages_are_in_use_only_when_they_come_back_all_the_time)
+{
+	struct arbiter_past p;
+	struct arbiter_guest looks[2];
+	looks[0] = (struct arbiter_guest){.size_pages = 512 * MIB,
+					  .has_stats = true,
+					  .used_pages = 100 * MIB,
+					  .stored_pages = 90 * MIB,
+					  .stored_taken_pages = 30 * MIB,
+					  .guest_available_pages = ARBITER_UNKNOWN,
+					  .guest_swap_ins = ARBITER_UNKNOWN};
+	looks[1] = looks[0];
+	ck_assert_double_le(looked_at_twice(&p, looks).hot, 70 * MIB);
+	looks[1].faults = 20000;
+	looks[1].stall_ns = SECOND;
+	struct arbiter_work w = looked_at_twice(&p, looks);
+	ck_assert(w.pressed && w.lately);
+	ck_assert_double_ge(w.hot, 100 * MIB);
+}
+END_TEST
+
+START_TEST(guests_that_lack_memory_are_lent_of_the_reserve)
+{
+	struct arbiter *a = made(2);
+	struct arbiter_host host = {.budget_pages = 1000 * MIB, .free_pages = ARBITER_UNKNOWN};
+	struct arbiter_guest guests[2];
+	struct arbiter_guest_decision out[2];
+	struct arbiter_decision d;
+	for (uint64_t i = 0; i < 2; i++)
+		guests[i] = (struct arbiter_guest){.id = i + 1,
+						   .size_pages = 1000 * MIB,
+						   .shares = 1000,
+						   .has_stats = true,
+						   .used_pages = 470 * MIB,
+						   .active_pages = 470 * MIB,
+						   .guest_available_pages = ARBITER_UNKNOWN,
+						   .guest_swap_ins = ARBITER_UNKNOWN};
+	for (int i = 0; i < 8; i++) {
+		host.now_ns += SECOND / 4;
+		ck_assert_int_eq(arbiter_decide(a, &host, guests, 2, &d, out), 0);
+		ck_assert_uint_le(out[0].goal_pages + out[1].goal_pages, d.supply_pages + 1);
+		for (int g = 0; g < 2; g++)
+			guests[g].used_pages = out[g].target_pages;
+	}
+	/* The first waits for its memory a good part of its time. */
+	for (int i = 0; i < 8; i++) {
+		host.now_ns += SECOND / 4;
+		guests[0].faults += 4000;
+		guests[0].stall_ns += SECOND / 8;
+		ck_assert_int_eq(arbiter_decide(a, &host, guests, 2, &d, out), 0);
+	}
+	uint64_t goals = out[0].goal_pages + out[1].goal_pages;
+	ck_assert_uint_gt(goals, d.supply_pages + d.reserve_pages / 8);
+	ck_assert_uint_le(goals, 1000 * MIB - d.reserve_pages / 2 + 1);
+	arbiter_destroy(a);
+}
+END_TEST
+
 /* --- admission --- */
 
 START_TEST(a_guest_whose_minimum_does_not_fit_is_refused_with_what_would)
@@ -337,6 +428,9 @@ int main(void)
 	tcase_add_test(tc, a_decision_is_told_in_sentences_with_numbers);
 	tcase_add_test(tc, a_guest_found_running_keeps_the_memory_that_it_has);
 	tcase_add_test(tc, curves_are_read_between_their_points);
+	tcase_add_test(tc, a_guest_that_grows_within_its_target_is_seen_to_grow);
+	tcase_add_test(tc, compressed_pages_are_in_use_only_when_they_come_back_all_the_time);
+	tcase_add_test(tc, guests_that_lack_memory_are_lent_of_the_reserve);
 	tcase_add_test(tc, a_guest_whose_minimum_does_not_fit_is_refused_with_what_would);
 	tcase_set_timeout(tc, 60);
 	suite_add_tcase(suite, tc);

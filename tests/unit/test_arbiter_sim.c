@@ -18,6 +18,11 @@ static struct sim *six(double ws, double cold)
 	return sim;
 }
 
+static int play(const char *path, enum sim_policy policy, struct sim **sim, struct error *err)
+{
+	return arbiter_trace_play(path, &(struct arbiter_trace_run){.policy = policy}, sim, err);
+}
+
 static void check_budget(const struct sim *sim)
 {
 	ck_assert_uint_eq(sim->minimum_broken, 0);
@@ -85,7 +90,7 @@ START_TEST(pages_that_are_all_written_to_at_once_do_not_break_the_budget)
 {
 	struct sim *sim = NULL;
 	struct error err = {0};
-	ck_assert_int_eq(arbiter_trace_play("tests/traces/cow-storm.trace", SIM_ARBITER, false, NULL, &sim, &err), 0);
+	ck_assert_int_eq(play("tests/traces/cow-storm.trace", SIM_ARBITER, &sim, &err), 0);
 	check_budget(sim);
 	sim_destroy(sim);
 }
@@ -95,7 +100,7 @@ START_TEST(logins_of_everybody_pass_the_budget_by_no_more_than_reclaim_lags_behi
 {
 	struct sim *sim = NULL;
 	struct error err = {0};
-	ck_assert_int_eq(arbiter_trace_play("tests/traces/login-storm.trace", SIM_ARBITER, false, NULL, &sim, &err), 0);
+	ck_assert_int_eq(play("tests/traces/login-storm.trace", SIM_ARBITER, &sim, &err), 0);
 	ck_assert_uint_eq(sim->minimum_broken, 0);
 	ck_assert_double_le(sim->used_most, sim->budget * 1.08);
 	sim_destroy(sim);
@@ -110,8 +115,9 @@ START_TEST(a_balloon_that_is_missing_or_stuck_is_done_without)
 	sim_run(sim, 60);
 	sim_load(&sim->guests[5], 150, 20);
 	sim_run(sim, 10);
+	/* Of 140 that they have touched. No more is taken than the busy one needs. */
 	for (int i = 0; i < 2; i++)
-		ck_assert_double_le(sim_used(&sim->guests[i]), 92 * SIM_MIB);
+		ck_assert_double_le(sim_used(&sim->guests[i]), 100 * SIM_MIB);
 	check_budget(sim);
 	sim_destroy(sim);
 }
@@ -207,24 +213,41 @@ START_TEST(no_page_goes_to_disk_while_memory_is_not_short)
 }
 END_TEST
 
+/* Guest-seconds under pressure. */
+static double pressure(const char *trace, enum sim_policy policy, uint64_t variation)
+{
+	char path[80];
+	struct sim *sim = NULL;
+	struct error err = {0};
+	snprintf(path, sizeof(path), "tests/traces/%s.trace", trace);
+	const struct arbiter_trace_run run = {.policy = policy, .variation = variation};
+	ck_assert_int_eq(arbiter_trace_play(path, &run, &sim, &err), 0);
+	double seconds = sim_pressure_s(sim);
+	ck_assert_uint_eq(sim->minimum_broken, 0);
+	sim_destroy(sim);
+	return seconds;
+}
+
 START_TEST(traces_are_at_most_half_as_long_under_pressure_as_with_the_rules_of_mom)
 {
-	static const char *const paths[] = {"tests/traces/moving-load.trace", "tests/traces/office-day.trace",
-					    "tests/traces/servers.trace", "tests/traces/login-storm.trace",
-					    "tests/traces/cow-storm.trace"};
-	double ours = 0, theirs = 0;
-	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-		struct sim *sim = NULL;
-		struct error err = {0};
-		ck_assert_int_eq(arbiter_trace_play(paths[i], SIM_ARBITER, false, NULL, &sim, &err), 0);
-		ours += sim_pressure_s(sim);
-		ck_assert_uint_eq(sim->minimum_broken, 0);
-		sim_destroy(sim);
-		ck_assert_int_eq(arbiter_trace_play(paths[i], SIM_MOM, false, NULL, &sim, &err), 0);
-		theirs += sim_pressure_s(sim);
-		sim_destroy(sim);
+	static const struct {
+		const char *name;
+		double most; /* of MOM's; 0: is worse than that (docs/ARBITER.md), and counts in the sum alone */
+	} traces[] = {{"moving-load", 0.5},    {"office-day", 0.5}, {"servers", 0.5},         {"two-busy", 1},
+		      {"two-busy-light", 0.5}, {"login-storm", 0},  {"login-storm-heavy", 0}, {"cow-storm", 0}};
+	/* As they are, and with other loads at other times. */
+	for (uint64_t variation = 0; variation <= 4; variation++) {
+		double ours = 0, theirs = 0;
+		for (size_t i = 0; i < sizeof(traces) / sizeof(traces[0]); i++) {
+			double a = pressure(traces[i].name, SIM_ARBITER, variation);
+			double b = pressure(traces[i].name, SIM_MOM, variation);
+			ck_assert_msg(variation || traces[i].most == 0 || a <= b * traces[i].most, "%s: %.1f s, MOM's %.1f",
+				      traces[i].name, a, b);
+			ours += a;
+			theirs += b;
+		}
+		ck_assert_msg(ours <= theirs / 2, "variation %u: %.1f s, MOM's %.1f", (unsigned)variation, ours, theirs);
 	}
-	ck_assert_double_le(ours, theirs / 2);
 }
 END_TEST
 
@@ -232,9 +255,9 @@ START_TEST(a_trace_that_makes_no_sense_is_refused_with_its_line)
 {
 	struct sim *sim = NULL;
 	struct error err = {0};
-	ck_assert_int_lt(arbiter_trace_play("tests/traces/README.md", SIM_ARBITER, false, NULL, &sim, &err), 0);
+	ck_assert_int_lt(play("tests/traces/README.md", SIM_ARBITER, &sim, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.text, "line"));
-	ck_assert_int_lt(arbiter_trace_play("tests/traces/none", SIM_ARBITER, false, NULL, &sim, &err), 0);
+	ck_assert_int_lt(play("tests/traces/none", SIM_ARBITER, &sim, &err), 0);
 }
 END_TEST
 
