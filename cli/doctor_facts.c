@@ -18,6 +18,7 @@
 #include <linux/magic.h>
 #include <linux/userfaultfd.h>
 
+#include "base/meminfo.h"
 #include "cli/doctor.h"
 
 #ifndef USERFAULTFD_IOC_NEW
@@ -50,18 +51,14 @@ static int64_t read_number(const char *root, const char *path)
 /* Of /proc/meminfo, bytes; -1: it is not there. */
 static int64_t meminfo(const char *text, const char *name)
 {
-	char pattern[64];
-	long long kib;
-	snprintf(pattern, sizeof(pattern), "\n%s:", name);
-	const char *at = strstr(text, pattern);
-	return at && sscanf(at + strlen(pattern), "%lld kB", &kib) == 1 && kib >= 0 ? (int64_t)kib << 10
-										    : -1; /* NOLINT(cert-err34-c) */
+	uint64_t bytes;
+	return meminfo_find(text, name, &bytes) && bytes <= INT64_MAX ? (int64_t)bytes : -1;
 }
 
 static void gather_memory(const char *root, struct doctor_facts *f)
 {
-	char text[8192] = "\n";
-	if (!read_text(root, "/proc/meminfo", text + 1, sizeof(text) - 1))
+	char text[8192];
+	if (!read_text(root, "/proc/meminfo", text, sizeof(text)))
 		return;
 	f->memory_total = meminfo(text, "MemTotal");
 	f->memory_available = meminfo(text, "MemAvailable");

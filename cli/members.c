@@ -1,7 +1,6 @@
 /* See members.h. */
 #include "cli/members.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdint.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/nearest.h"
+#include "base/size.h"
 
 enum kind { STRING, PATH, SIZE, INTEGER, NUMBER, BOOLEAN, INTEGERS, DRIVE, NET, WORD };
 
@@ -49,21 +49,6 @@ static int parse_integer(const char *text, long long *value)
 	errno = 0;
 	*value = strtoll(text, &end, 10);
 	return end == text || *end || errno ? -EINVAL : 0;
-}
-
-static int parse_size(const char *text, long long *value)
-{
-	static const char suffixes[] = "KMGT";
-	char *end;
-	errno = 0;
-	unsigned long long number = strtoull(text, &end, 10);
-	const char *suffix = *end ? strchr(suffixes, toupper((unsigned char)*end)) : NULL;
-	unsigned shift = suffix ? 10 * (unsigned)(suffix - suffixes + 1) : 0;
-	if (!isdigit((unsigned char)*text) || errno || (*end && (!suffix || end[1])) ||
-	    number > (unsigned long long)INT64_MAX >> shift)
-		return -EINVAL;
-	*value = (long long)(number << shift);
-	return 0;
 }
 
 static int parse_boolean(const char *text, bool *value)
@@ -171,6 +156,7 @@ static const char *expected(enum kind kind)
 static json_t *value_of(enum kind kind, const char *text)
 {
 	long long integer;
+	uint64_t bytes;
 	bool boolean;
 	char *end;
 	double number;
@@ -178,7 +164,7 @@ static json_t *value_of(enum kind kind, const char *text)
 	case PATH:
 		return absolute(text);
 	case SIZE:
-		return parse_size(text, &integer) == 0 ? json_integer(integer) : NULL;
+		return size_parse(text, INT64_MAX, &bytes) == 0 ? json_integer((json_int_t)bytes) : NULL;
 	case INTEGER:
 		return parse_integer(text, &integer) == 0 ? json_integer(integer) : NULL;
 	case NUMBER:

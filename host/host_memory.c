@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/meminfo.h"
+
 #define MOST_NODES 64
 
 static int read_text(const char *path, char *text, size_t size)
@@ -21,20 +23,9 @@ static int read_text(const char *path, char *text, size_t size)
 	return ret;
 }
 
-/* The number of KiB behind a key at the start of a line. */
-static bool find_kib(const char *text, const char *key, uint64_t *bytes)
-{
-	const char *at = strstr(text, key);
-	uint64_t kib;
-	if (!at || sscanf(at + strlen(key), " %" SCNu64 " kB", &kib) != 1)
-		return false;
-	*bytes = kib << 10;
-	return true;
-}
-
 bool host_memory_parse_meminfo(const char *text, struct host_memory *m)
 {
-	return find_kib(text, "MemTotal:", &m->total) && find_kib(text, "MemAvailable:", &m->available);
+	return meminfo_find(text, "MemTotal", &m->total) && meminfo_find(text, "MemAvailable", &m->available);
 }
 
 bool host_memory_parse_psi(const char *text, struct host_memory *m)
@@ -67,8 +58,8 @@ unsigned host_nodes_read(struct host_node nodes[], unsigned most)
 	for (unsigned n = 0; n < MOST_NODES && nr < most; n++) {
 		struct host_node node = {.node = n};
 		snprintf(path, sizeof(path), "/sys/devices/system/node/node%u/meminfo", n);
-		if (read_text(path, text, sizeof(text)) || !find_kib(text, "MemTotal:", &node.total) ||
-		    !find_kib(text, "MemFree:", &node.free))
+		if (read_text(path, text, sizeof(text)) || !meminfo_find(text, "MemTotal", &node.total) ||
+		    !meminfo_find(text, "MemFree", &node.free))
 			continue;
 		snprintf(path, sizeof(path), "/sys/devices/system/node/node%u/cpulist", n);
 		read_text(path, node.cpus, sizeof(node.cpus));

@@ -1,8 +1,8 @@
 /* See options.h. */
 #include "host/options.h"
+#include "base/size.h"
 #include "base/version.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -80,15 +80,9 @@ static const struct option table[] = {
 
 static int parse_size(const char *name, const char *text, uint64_t least, uint64_t most, uint64_t *size, struct error *err)
 {
-	static const char suffixes[] = "KMGT";
-	char *end;
-	errno = 0;
-	unsigned long long value = strtoull(text, &end, 10);
-	const char *suffix = *end ? strchr(suffixes, toupper((unsigned char)*end)) : NULL;
-	unsigned shift = suffix ? 10 * (unsigned)(suffix - suffixes + 1) : 0;
-	if (!isdigit((unsigned char)*text) || errno || (*end && (!suffix || end[1])) || value > UINT64_MAX >> shift)
+	uint64_t value;
+	if (size_parse(text, UINT64_MAX, &value))
 		return error_set(err, EINVAL, "--%s: \"%s\" is not a size, such as 512M", name, text);
-	value <<= shift;
 	if (value < least || value > most)
 		return error_set(err, EINVAL, "--%s: %s is not between %lluM and %lluM", name, text,
 				 (unsigned long long)(least >> 20), (unsigned long long)(most >> 20));
