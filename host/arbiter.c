@@ -55,7 +55,7 @@ void arbiter_settings_init(struct arbiter_settings *s)
 		.divergence_percent = 25,
 		.balloon_most_percent = 65,
 		.bend_percent = 2,
-		.dedup_cpu_percent = {5, 20, 100, 100},
+		.dedup_cpu_percent = {10, 20, 100, 100},
 		.balance_ms = 1000,
 		.hurry_ms = 250,
 	};

@@ -28,7 +28,7 @@ struct arbiter_settings {
 	unsigned divergence_percent;   /* of pages that breaking up of sharing would add, that is kept by admission; 25 */
 	unsigned balloon_most_percent; /* of a guest's RAM that its balloon may take; 65 */
 	unsigned bend_percent;         /* how far miss-ratio curves may move a guest from its fair share; 2 */
-	unsigned dedup_cpu_percent[4]; /* of one CPU, for a guest's scanner, in each state; 5, 20, 100, 100 */
+	unsigned dedup_cpu_percent[4]; /* of one CPU, for a guest's scanner, in each state; 10, 20, 100, 100 */
 	unsigned balance_ms;           /* how often to decide while all is calm; 1000 */
 	unsigned hurry_ms;             /* and while memory changes hands; 250 */
 };

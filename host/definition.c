@@ -60,7 +60,7 @@ static const struct member members[] = {
 	{.name = "pinned", .kind = KIND_BOOLEAN, .change = START, .offset = AT(pinned)},
 	{.name = "mem-merge", .kind = KIND_WORD, .change = START, .words = "on|off|ksm", .offset = AT(merge)},
 	{.name = "domain", .kind = KIND_NAME, .change = START, .offset = AT(domain), .bytes = DEFINITION_DOMAIN_BYTES},
-	{.name = "merge-cpu", .kind = KIND_INTEGER, .change = LIVE, .most = 100, .fallback = 10, .offset = AT(merge_cpu)},
+	{.name = "merge-cpu", .kind = KIND_INTEGER, .change = LIVE, .most = 100, .fallback = 100, .offset = AT(merge_cpu)},
 	{.name = "swap", .kind = KIND_BOOLEAN, .change = START, .fallback = 1, .offset = AT(swap)},
 	{.name = "balloon", .kind = KIND_BOOLEAN, .change = START, .fallback = 1, .offset = AT(balloon)},
 	{.name = "nodes", .kind = KIND_NODES, .change = LIVE, .offset = AT(nodes)},

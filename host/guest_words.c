@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define TEXT_BYTES 16384
+#define FIRST_MERGE_CPU 10 /* percent; until the arbiter says, within a second */
 
 static void add(json_t *words, const char *word)
 {
@@ -113,7 +114,7 @@ static void add_memory(json_t *words, const struct definition *d, const struct g
 		strcpy(text, d->domain);
 		append_value(text, sizeof(text), "socket", p->dedup_socket);
 		append_value(text, sizeof(text), "guest", d->name);
-		snprintf(number, sizeof(number), "%" PRIu64, d->merge_cpu);
+		snprintf(number, sizeof(number), "%" PRIu64, d->merge_cpu < FIRST_MERGE_CPU ? d->merge_cpu : FIRST_MERGE_CPU);
 		append_value(text, sizeof(text), "cpu", number);
 		add_two(words, "-dedup", text);
 	}

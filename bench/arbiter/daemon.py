@@ -61,7 +61,7 @@ class Daemon:
         self.process.wait()
         self.stack.close()
 
-    def call(self, command, **arguments):
+    def call(self, command, /, **arguments):
         self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
         self.file.flush()
         while line := self.file.readline():
