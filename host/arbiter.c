@@ -269,7 +269,7 @@ static enum arbiter_why why_of(const struct arbiter_work *w, const struct arbite
 		return ARBITER_WAITING;
 	if (w->target > w->goal + little)
 		return ARBITER_GIVING;
-	if (guest->max_pages && w->want >= w->most && w->goal >= w->most)
+	if (guest->max_pages && arbiter_max(w->want, w->used + w->used / 16) >= w->most && w->goal >= w->most)
 		return ARBITER_MAXIMUM;
 	if (level == 0)
 		return ARBITER_PLENTY;
