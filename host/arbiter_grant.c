@@ -73,6 +73,9 @@ struct arbiter_grant_result arbiter_grant(struct arbiter_work work[], const stru
 			w->target = arbiter_max(shrink(w, before, reach[i], in->state), w->least);
 		else
 			w->target = arbiter_max(arbiter_max(before, has), w->least);
+		/* A maximum that was lowered holds at once, however much memory there is. */
+		if (!w->fixed)
+			w->target = arbiter_min(w->target, arbiter_max(w->most, w->least));
 		committed += arbiter_max(w->used, w->target);
 	}
 	double room = arbiter_max(in->limit - committed, 0);

@@ -186,8 +186,6 @@ static void describe(const struct arbiter_seat *s, uint64_t now_ns, struct arbit
 		.pinned = d->pinned,
 		.no_swap = !d->swap,
 		.no_sharing = d->merge != DEFINITION_MERGE_ON,
-		/* Not before its counters say how much is in it: a guest that was found running may have given up a lot. */
-		.has_balloon = s->has_balloon && stats->now_ns,
 		.guest_available_pages = s->guest_available_pages,
 		.guest_swap_ins = s->guest_swap_ins,
 		.curve = s->nr_points ? s->curve : NULL,
@@ -195,6 +193,8 @@ static void describe(const struct arbiter_seat *s, uint64_t now_ns, struct arbit
 	};
 	if (!guest_stats_look(&s->guest->stats, &now, &written_ns))
 		return;
+	/* Not before its counters say how much is in it: a guest that was found running may have given up a lot. */
+	x->has_balloon = s->has_balloon;
 	/* A guest that is paused writes none, and uses what it did. */
 	x->has_stats = s->guest->state != GUEST_RUNNING || now_ns < written_ns + STALE_S * 1000000000ull;
 	x->used_pages = now.used_pages;
