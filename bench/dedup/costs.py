@@ -14,8 +14,8 @@ def meminfo():
     return {name: int(value.split()[0]) << 10 for name, _, value in (line.partition(":") for line in lines)}
 
 
-def slab_bytes():
-    caches = {(SLAB / name).resolve() for name in CACHES if (SLAB / name).exists()}
+def slab_bytes(names=CACHES):
+    caches = {(SLAB / name).resolve() for name in names if (SLAB / name).exists()}
 
     def read(cache, name):
         return int((cache / name).read_text(encoding="ascii").split()[0])

@@ -35,10 +35,13 @@ def cpu_ns(pid, names=None):
 
 
 class Pagodad:
-    def __init__(self, directory):
+    """before: called in the child, before exec. words: more of the command line."""
+
+    def __init__(self, directory, before=None, words=()):
         self.socket = f"{directory}/dedup"
         places = [f"--{name}={directory}/{name}" for name in ("run", "definitions", "logs", "state")]
-        self.process = subprocess.Popen([PAGODAD, f"--socket={self.socket}", "--swap=none", *places], stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen([PAGODAD, f"--socket={self.socket}", "--swap=none", *places, *words], stderr=subprocess.DEVNULL,
+                                        preexec_fn=before)
         end = time.monotonic() + 10
         while True:
             self.asking = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -54,35 +54,17 @@ class Qmp:
         raise RuntimeError(f"{command}: the VMM has ended")
 
 
-class Guest:
-    """name: of the micro-guest, which its lines begin with. options: of the VMM, beside those that all have. before: called in the child, before exec."""
+class Console:
+    """Lines to and from a guest or a program that begins its own with its name. writer, reader: file descriptors."""
 
-    def __init__(self, name, pages, options=(), cpus=1, before=None, **append):
-        self.name, self.pages = name, pages
+    def __init__(self, name, writer, reader):
+        self.name, self.writer, self.reader = name, writer, reader
         self.text = b""
-        self.directory = tempfile.mkdtemp(prefix="pagoda-bench-")
-        mib = pages * PAGE // 2**20 + BESIDE_MIB
-        command = [VMM, "-m", str(mib), "-smp", str(cpus), "-kernel", str(GUESTS / f"{name}.elf"), "-serial", "stdio", "-no-reboot",
-                   "-append", " ".join(f"{k}={v}" for k, v in ({"pages": pages} | append).items()),
-                   "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off", *options]
-        self.vmm = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=before)
-        try:
-            self.gpa = int(self.wait("ready")["gpa"])
-            self.qmp = Qmp(f"{self.directory}/qmp")
-        except BaseException:
-            self.end()
-            raise
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.end()
 
     def is_heard(self, what):
         """Whether a line that tells of it has come."""
-        while select.select([self.vmm.stdout], [], [], 0)[0]:
-            more = os.read(self.vmm.stdout.fileno(), 65536)
+        while select.select([self.reader], [], [], 0)[0]:
+            more = os.read(self.reader, 65536)
             if not more:
                 break
             self.text += more
@@ -98,27 +80,56 @@ class Guest:
             if at >= 0 and stop >= 0:
                 line, self.text = self.text[at:stop].decode(), self.text[stop + 1:]
                 return words(line)
-            ready, _, _ = select.select([self.vmm.stdout], [], [], max(0, end - time.monotonic()))
-            more = os.read(self.vmm.stdout.fileno(), 65536) if ready else b""
+            ready, _, _ = select.select([self.reader], [], [], max(0, end - time.monotonic()))
+            more = os.read(self.reader, 65536) if ready else b""
             if not more:
-                sys.exit(f"the guest said no '{mark.decode()}'; its console: {self.text.decode(errors='replace')[-1000:]}")
+                self.lost(f"the guest said no '{mark.decode()}'; its console: {self.text.decode(errors='replace')[-1000:]}")
             self.text += more
 
+    def lost(self, why):
+        sys.exit(why)
+
     def send(self, line):
-        self.vmm.stdin.write(line.encode() + b"\n")
-        self.vmm.stdin.flush()
+        os.write(self.writer, line.encode() + b"\n")
 
     def command(self, name, answer, seconds=120, **options):
         self.send(" ".join([name, *(f"{k}={v}" for k, v in options.items())]))
         return self.wait(answer, seconds)
 
-    def fill(self):
-        return self.command("fill", "filled")
-
     def verify(self):
         wrong = self.command("verify", "verified")["wrong"]
         if wrong:
             sys.exit(f"{wrong:.0f} pages of the guest are wrong: {self.text.decode(errors='replace')[-600:]}")
+
+
+class Guest(Console):
+    """name: of the micro-guest, which its lines begin with. options: of the VMM, beside those that all have. before: called in the child, before exec.
+    beside_mib: memory beside the pages."""
+
+    def __init__(self, name, pages, options=(), cpus=1, before=None, beside_mib=BESIDE_MIB, **append):
+        self.pages = pages
+        self.directory = tempfile.mkdtemp(prefix="pagoda-bench-")
+        mib = pages * PAGE // 2**20 + beside_mib
+        command = [VMM, "-m", str(mib), "-smp", str(cpus), "-kernel", str(GUESTS / f"{name}.elf"), "-serial", "stdio", "-no-reboot",
+                   "-append", " ".join(f"{k}={v}" for k, v in ({"pages": pages} | append).items()),
+                   "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off", *options]
+        self.vmm = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=before)
+        super().__init__(name, self.vmm.stdin.fileno(), self.vmm.stdout.fileno())
+        try:
+            self.gpa = int(self.wait("ready")["gpa"])
+            self.qmp = Qmp(f"{self.directory}/qmp")
+        except BaseException:
+            self.end()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()
+
+    def fill(self):
+        return self.command("fill", "filled")
 
     def end(self):
         if self.vmm.poll() is None:
