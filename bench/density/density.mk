@@ -1,5 +1,5 @@
 # Programs of the benchmark of density: $(BUILD)/bench/density/NAME for each NAME in DENSITY_NAMES. Included by the top Makefile.
-DENSITY_NAMES := oracle
+DENSITY_NAMES := oracle desktop_thread divide
 DENSITY_BENCHES := $(DENSITY_NAMES:%=$(BUILD)/bench/density/%)
 
 $(BUILD)/bench/memory/latency.o: $(BUILD)/bench/memory/%.o: tests/guests/lib/%.c

@@ -6,11 +6,13 @@ guests_of_oracle        ours, by what hot unique pages and compressed cold pages
 cpu_s_per_saved_gib     CPU time of what manages memory, in a minute, by what it saves, at that number
 cpu_per_desktop_ms      the same in a minute, by desktops
 
+disturbed               windows that were counted though others used more than OTHERS of a CPU, or this machine's host took some away
+
 A run of one side: one desktop alone, which gives the p99 to compare with; then START desktops (half of what the oracle has), and STEP more (an eighth of
 START) until there are too many; then half a step back, and so on to single ones. Runs of all sides take turns.
 
-RUNS (5), SIDES (ours,ksm; plain: no cap at all, as a check of the CPU), MIXES (mixed,identical,incompressible), DENSITY_MIB (384), WINDOW (40, seconds),
-SLO (1.2), START, STEP, GAP (4, seconds between log-ons), SETTLE (10, seconds after the last), SCAN_SECONDS (20), KSM_CPU (30), ZRAM (lz4), and each option of the desktops (PAGES, RATE, SKEW ...: desktop.h).
+RUNS (5), FORMS (kvm,thread), SIDES (ours,ksm; plain: no cap at all, as a check of the CPU), MIXES (mixed,identical,incompressible), DENSITY_MIB (384), WINDOW (40, seconds),
+SLO (1.2), OTHERS (0.1), MOST_DISTURBED (6, times that a window is repeated), START, STEP, GAP (4, seconds between log-ons), SETTLE (10, seconds after the last), SCAN_SECONDS (20), KSM_CPU (30), ZRAM (lz4), and each option of the desktops (PAGES, RATE, SKEW ...: desktop.h).
 """
 import os
 import pathlib
@@ -22,10 +24,13 @@ import time
 
 from sides import SIDES, Lost, vm
 from programs import REPOSITORY, Report
+from thread_sides import THREAD_SIDES
 
 HERE = pathlib.Path(__file__).resolve().parent
 MIB, WINDOW = int(os.environ.get("DENSITY_MIB", "384")), float(os.environ.get("WINDOW", "40"))
 SLO = float(os.environ.get("SLO", "1.2"))
+OTHERS, STOLEN = float(os.environ.get("OTHERS", "0.1")), 0.01  # CPUs
+MOST_DISTURBED = int(os.environ.get("MOST_DISTURBED", "6"))
 SETTLE_SECONDS, MOST_WINDOWS, SOLO_WINDOWS = int(os.environ.get("SETTLE", "10")), 5, 3
 IMAGES = {"identical": 1, "mixed": 3, "incompressible": 1}
 MIXES = {"identical": {}, "mixed": {}, "incompressible": {"hard": 35, "image_hard": 1}}
@@ -48,10 +53,26 @@ def oracle(mix):
     return int(re.search(r"desktops=(\d+)", done.stdout).group(1))
 
 
-def busy_cpus():
-    """Seconds that this machine's CPUs have worked, and were taken from it."""
-    user, nice, system, _, _, irq, softirq, steal = map(int, pathlib.Path("/proc/stat").read_text(encoding="ascii").split()[1:9])
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+class Load:
+    """What this machine's CPUs do, between two moments."""
+
+    def __init__(self, side):
+        self.side, self.begin = side, time.monotonic()
+        self.first = self.now()
+
+    def now(self):
+        ticks = [int(x) / os.sysconf("SC_CLK_TCK") for x in pathlib.Path("/proc/stat").read_text(encoding="ascii").split()[1:9]]
+        return {"busy": sum(ticks[:3]) + ticks[5] + ticks[6], "stolen": ticks[7], "own": self.side.cpu_s()}
+
+    def end(self):
+        """CPUs that were busy, busy for others, and taken away by this machine's own host."""
+        now, seconds = self.now(), time.monotonic() - self.begin
+        load = {name: max(0, now[name] - self.first[name]) / seconds for name in now}
+        return load | {"others": max(0, load["busy"] - load["own"])}
+
+    @staticmethod
+    def is_disturbed(load):
+        return load["others"] > OTHERS or load["stolen"] > STOLEN
 
 
 class Climb:
@@ -59,7 +80,7 @@ class Climb:
 
     def __init__(self, side, start, step):
         self.side, self.first, self.step = side, start, max(1, step)
-        self.solo = None
+        self.solo, self.disturbed = None, 0
         self.at_best = {}
 
     def grow(self, nr):
@@ -68,30 +89,40 @@ class Climb:
         while len(self.side.desktops) > nr:
             self.side.remove()
 
+    def figures(self):
+        """Of one window, and the load meanwhile. While others use this machine, it is measured again, for some time."""
+        for attempt in range(MOST_DISTURBED + 1):
+            self.side.windows()
+            load = Load(self.side)
+            time.sleep(WINDOW)
+            figures, load = self.side.windows(), load.end()
+            if not Load.is_disturbed(load):
+                break
+            if attempt < MOST_DISTURBED:
+                say(f"{self.side.name}: others took {load['others']:.2f} CPUs, {load['stolen']:.2f} were taken away: once more")
+        else:
+            self.disturbed += 1
+        wrong = sum(f["wrong"] for f in figures)
+        if wrong:
+            sys.exit(f"density: {self.side.name}: {wrong:.0f} pages were wrong")
+        return figures, load
+
     def measure_alone(self):
         self.grow(1)
         time.sleep(SETTLE_SECONDS)
-        self.side.windows()
-        tails = []
-        for _ in range(SOLO_WINDOWS):
-            time.sleep(WINDOW)
-            tails.append(self.side.windows()[0]["p99_us"])
+        tails = [self.figures()[0][0]["p99_us"] for _ in range(SOLO_WINDOWS)]
         self.solo = statistics.median(tails)
         say(f"{self.side.name}: alone: p99 {' '.join(f'{t:.0f}' for t in tails)} us; each may have {self.solo * SLO:.0f}")
 
     def window(self, nr):
-        """One window of all desktops: how many were too slow, and by whom."""
-        cpu, start = busy_cpus(), time.monotonic()
-        time.sleep(WINDOW)
-        figures = self.side.windows()
-        wrong = sum(f["wrong"] for f in figures)
-        if wrong:
-            sys.exit(f"density: {self.side.name}: {wrong:.0f} pages were wrong")
+        """One window of all desktops: which were too slow."""
+        figures, load = self.figures()
         tails = [f["p99_us"] for f in figures]
         slow = {i for i, tail in enumerate(tails) if tail > self.solo * SLO}
-        cpus = (busy_cpus() - cpu) / (time.monotonic() - start)
-        say(f"{self.side.name}: {nr} desktops: p99 {min(tails):.0f} to {max(tails):.0f} us, median of all p50 {statistics.median(f['p50_us'] for f in figures):.0f}; "
-            f"{len(slow)} too slow; {cpus:.2f} CPUs busy; memory {self.side.cap.used_bytes() / 2**20:.0f} MiB {self.side.memory()}")
+        memory = " ".join(f"{name} {value}" for name, value in self.side.memory().items())
+        say(f"{self.side.name}: {nr} desktops: p99 {min(tails):.0f} to {max(tails):.0f} us, median {statistics.median(tails):.0f}, "
+            f"p50 {statistics.median(f['p50_us'] for f in figures):.0f}; {len(slow)} too slow; {load['own']:.2f} CPUs busy, {load['others']:.2f} for others; "
+            f"memory {self.side.cap.used_bytes() / 2**20:.0f} MiB: {memory}")
         return slow
 
     def passes(self, nr):
@@ -99,7 +130,6 @@ class Climb:
         try:
             self.grow(nr)
             time.sleep(SETTLE_SECONDS)
-            self.side.windows()
             scans, cpu, start, slow_once, slow_twice = self.side.full_scans(), self.side.manager_ns(), time.monotonic(), set(), set()
             for i in range(MOST_WINDOWS):
                 slow = self.window(nr)
@@ -115,63 +145,75 @@ class Climb:
             self.at_best = {"guests_at_slo": nr, "cpu_s_per_saved_gib": cpu_s / saved if saved > 0 else 0, "cpu_per_desktop_ms": cpu_s / nr * 1000,
                             "saved_gib": saved, "most_mib": self.side.cap.most / 2**20}
         except Lost as e:
-            say(f"{self.side.name}: {nr} desktops: one has ended: {str(e)[:300]}; {self.side.cap.oom_kills()} killed for want of memory")
-            return None
+            time.sleep(1)
+            say(f"{self.side.name}: {nr} desktops: {self.side.bury()} have ended, {self.side.cap.oom_kills()} killed for want of memory in this run: {str(e)[:200]}")
+            return False
         return True
 
     def run(self):
-        """Returns figures at the last number that passed. A side that has lost a desktop is over: memory is not what it was."""
+        """Returns figures at the last number that passed."""
         self.measure_alone()
         nr, step, best = self.first, self.step, 0
-        while step and nr > best:
-            result = self.passes(nr)
-            say(f"{self.side.name}: {nr} desktops: {'pass' if result else 'too many'}")
-            if result:
+        while step:
+            passed = self.passes(nr)
+            say(f"{self.side.name}: {nr} desktops: {'pass' if passed else 'too many'}")
+            if passed:
                 best = nr
-            elif result is None:
-                break
             elif best == 0 and nr > 1:  # begun too high
                 nr = max(1, nr // 2)
                 continue
             else:
                 step //= 2
             nr = best + step
-        lost = self.side.verify()
-        say(f"{self.side.name}: every byte of {len(self.side.desktops) - lost} desktops is right" + (f"; {lost} have ended before" if lost else ""))
-        return self.at_best or {"guests_at_slo": 0, "cpu_s_per_saved_gib": 0, "cpu_per_desktop_ms": 0, "saved_gib": 0, "most_mib": 0}
+        self.side.bury()
+        self.side.verify()
+        say(f"{self.side.name}: every byte of {len(self.side.desktops)} desktops is right")
+        none = {"guests_at_slo": 0, "cpu_s_per_saved_gib": 0, "cpu_per_desktop_ms": 0, "saved_gib": 0, "most_mib": 0}
+        return (self.at_best or none) | {"disturbed": self.disturbed}
 
 
-def measure(which, mix, best):
+FORMS = {"kvm": SIDES, "thread": THREAD_SIDES}
+
+
+def measure(form, which, mix, best):
     start = int(os.environ.get("START", max(1, best // 2)))
     step = int(os.environ.get("STEP", max(1, start // 4)))
-    with SIDES[which](MIB, IMAGES[mix], options_of(mix)) as side:
+    with FORMS[form][which](MIB, IMAGES[mix], options_of(mix)) as side:
         figures = Climb(side, start, step).run()
-    say(f"{which}: {mix}: {figures}")
+    say(f"{form}: {which}: {mix}: {figures}")
     return figures
 
 
-UNITS = {"guests_at_slo": "", "cpu_s_per_saved_gib": "s", "cpu_per_desktop_ms": "ms", "saved_gib": "GiB", "most_mib": "MiB"}
+UNITS = {"guests_at_slo": "", "cpu_s_per_saved_gib": "s", "cpu_per_desktop_ms": "ms", "saved_gib": "GiB", "most_mib": "MiB", "disturbed": ""}
+
+
+def compare(report, form, mix, sides, best, runs):
+    """All runs of all sides, and what comes of them."""
+    rounds = {which: [] for which in sides}
+    for i in range(runs):
+        for which in sides if i % 2 == 0 else reversed(sides):
+            rounds[which].append(measure(form, which, mix, best))
+    more = {"mix": mix, "form": form, "mib": MIB, "desktop_mib": options_of(mix)["pages"] * vm.PAGE >> 20}
+    ours = rounds.get("ours", [])
+    for peer in [which for which in sides if which != "ours"] if ours else []:
+        for metric, unit in UNITS.items():
+            report.add(metric, unit, [f[metric] for f in ours], peer, [f[metric] for f in rounds[peer]], **more)
+    for which in sides:
+        report.add("guests_of_oracle", "", [f["guests_at_slo"] / best for f in rounds[which]], side=which, oracle=best, **more)
 
 
 def main():
-    reason = vm.skip_reason()
+    forms = os.environ.get("FORMS", "kvm,thread").split(",")
+    reason = "kvm" in forms and vm.skip_reason()
     if reason:
-        sys.exit(f"density: {reason}")
+        say(f"no KVM guests: {reason}")
+        forms.remove("kvm")
     report, runs = Report("density"), int(os.environ.get("RUNS", "5"))
     sides = os.environ.get("SIDES", "ours,ksm").split(",")
     for mix in os.environ.get("MIXES", "mixed,identical,incompressible").split(","):
         best = oracle(mix)
-        rounds = {which: [] for which in sides}
-        for i in range(runs):
-            for which in sides if i % 2 == 0 else reversed(sides):
-                rounds[which].append(measure(which, mix, best))
-        more = {"mix": mix, "form": "kvm", "mib": MIB, "desktop_mib": options_of(mix)["pages"] * vm.PAGE >> 20}
-        ours = rounds.get("ours", [])
-        for peer in [which for which in sides if which != "ours"] if ours else []:
-            for metric, unit in UNITS.items():
-                report.add(metric, unit, [f[metric] for f in ours], peer, [f[metric] for f in rounds[peer]], **more)
-        for which in sides:
-            report.add("guests_of_oracle", "", [f["guests_at_slo"] / best for f in rounds[which]], side=which, oracle=best, **more)
+        for form in forms:
+            compare(report, form, mix, sides, best, runs)
 
 
 main()

@@ -31,19 +31,20 @@ enum desktop_kind { DESKTOP_IMAGE, DESKTOP_ZERO, DESKTOP_SOFT, DESKTOP_HARD }; /
 /* As options of the same names say; desktop_defaults[] has the rest. */
 struct desktop_options {
 	uint64_t pages, seed, image_seed;
-	uint64_t image, zero, hard;  /* percent of the units; the rest is soft */
-	uint64_t image_hard;         /* 1: the image does not compress, either */
-	uint64_t objects;            /* that a request touches */
-	uint64_t writes;             /* percent of touched private pages that it rewrites */
-	uint64_t skew;               /* of the Zipf law, in hundredths */
-	uint64_t think_us;           /* that it computes beside */
-	uint64_t rate;               /* requests a second in a burst, at random times */
-	uint64_t burst_ms, idle_ms;  /* mean length of bursts, and of what is between them; each is half to one and a half of it */
+	uint64_t image, zero, hard; /* percent of the units; the rest is soft */
+	uint64_t image_hard;        /* 1: the image does not compress, either */
+	uint64_t objects;           /* that a request touches */
+	uint64_t writes;            /* percent of touched private pages that it rewrites */
+	uint64_t skew;              /* of the Zipf law, in hundredths */
+	uint64_t think_us;          /* that it computes beside */
+	uint64_t rate;              /* requests a second in a burst, at random times */
+	uint64_t burst_ms, idle_ms; /* mean length of bursts, and of what is between them; each is half to one and a half of it */
 };
 
-#define DESKTOP_OPTIONS(X)                                                                                                             \
-	X(pages, 12288) X(seed, 1) X(image_seed, 1) X(image, 55) X(zero, 10) X(hard, 10) X(image_hard, 0) X(objects, 4) X(writes, 12) \
-	X(skew, 120) X(think_us, 300) X(rate, 15) X(burst_ms, 2000) X(idle_ms, 4000)
+#define DESKTOP_OPTIONS(X)                                                                                                         \
+	X(pages, 12288)                                                                                                            \
+	X(seed, 1) X(image_seed, 1) X(image, 55) X(zero, 10) X(hard, 10) X(image_hard, 0) X(objects, 4) X(writes, 12) X(skew, 120) \
+		X(think_us, 300) X(rate, 15) X(burst_ms, 2000) X(idle_ms, 4000)
 
 struct desktop {
 	struct desktop_options options;
@@ -73,8 +74,8 @@ static inline uint64_t desktop_table_bytes(uint64_t pages)
 
 static inline enum desktop_kind desktop_kind(const struct desktop *d, uint64_t content)
 {
-	return content < d->nr_image                           ? DESKTOP_IMAGE
-	       : content < d->nr_image + d->nr_zero            ? DESKTOP_ZERO
+	return content < d->nr_image                             ? DESKTOP_IMAGE
+	       : content < d->nr_image + d->nr_zero              ? DESKTOP_ZERO
 	       : content < d->nr_image + d->nr_zero + d->nr_hard ? DESKTOP_HARD
 								 : DESKTOP_SOFT;
 }
@@ -120,7 +121,8 @@ static inline void desktop_rank(struct desktop *d)
 		enum desktop_kind kind = desktop_kind(d, object / DESKTOP_UNIT_OBJECTS);
 		if (kind == DESKTOP_ZERO)
 			continue;
-		d->keys[nr] = prng_mix(prng_mix(kind == DESKTOP_IMAGE ? d->options.image_seed + (1ull << 40) : d->options.seed) + object);
+		d->keys[nr] =
+			prng_mix(prng_mix(kind == DESKTOP_IMAGE ? d->options.image_seed + (1ull << 40) : d->options.seed) + object);
 		d->popular[nr++] = (uint32_t)object;
 	}
 	d->nr_objects = nr;
@@ -159,7 +161,8 @@ static inline void desktop_lay_out(struct desktop *d)
 /* options is filled in; tables: desktop_table_bytes(), all zero; memory: the pages, or NULL for one that only counts. */
 static inline void desktop_open(struct desktop *d, uint8_t *tables, uint8_t *memory)
 {
-	static const struct pattern_mix zero = {{100, 0, 0, 0}}, soft = {{0, 50, 50, 0}}, hard = {{0, 0, 0, 100}}, image = {{0, 34, 33, 33}};
+	static const struct pattern_mix zero = {{100, 0, 0, 0}}, soft = {{0, 50, 50, 0}}, hard = {{0, 0, 0, 100}},
+					image = {{0, 34, 33, 33}};
 	const struct desktop_options *o = &d->options;
 	uint64_t pages = o->pages, units = pages / DESKTOP_UNIT, objects = pages / DESKTOP_OBJECT;
 
@@ -197,7 +200,8 @@ static inline uint64_t desktop_gpa(const struct desktop *d, uint64_t page)
 
 static inline void desktop_write(struct desktop *d, uint64_t page)
 {
-	pattern_fill(desktop_pattern(d, d->content[page / DESKTOP_UNIT]), desktop_gpa(d, page), d->generation[page], desktop_page(d, page));
+	pattern_fill(desktop_pattern(d, d->content[page / DESKTOP_UNIT]), desktop_gpa(d, page), d->generation[page],
+		     desktop_page(d, page));
 }
 
 static inline bool desktop_verify(struct desktop *d, uint64_t page)

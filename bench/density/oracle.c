@@ -113,7 +113,8 @@ int main(int argc, char **argv)
 	double window_s = (double)option_number(&options, "window_ms", 30000) / 1e3;
 	double busy = (double)o.base.burst_ms / (double)(o.base.burst_ms + o.base.idle_ms);
 	if (!o.images || o.base.pages < DESKTOP_UNIT || o.base.pages / DESKTOP_UNIT > UINT16_MAX) {
-		fprintf(stderr, "oracle: images= must be 1 or more, pages= 16 to %u\nusage: %s\n", UINT16_MAX * DESKTOP_UNIT, USAGE);
+		fprintf(stderr, "oracle: images= must be 1 or more, pages= 16 to %u\nusage: %s\n", UINT16_MAX * DESKTOP_UNIT,
+			USAGE);
 		return 2;
 	}
 	o.draws = (uint64_t)(window_s * busy * (double)o.base.rate * (double)o.base.objects);
@@ -134,7 +135,8 @@ int main(int argc, char **argv)
 		own_hot = o.hot;
 		own_cold = o.cold;
 	}
-	printf("oracle: desktops=%llu image_hot_mib=%.1f image_cold_mib=%.1f private_hot_mib=%.1f private_cold_mib=%.1f soft_page=%.0f "
+	printf("oracle: desktops=%llu image_hot_mib=%.1f image_cold_mib=%.1f private_hot_mib=%.1f private_cold_mib=%.1f "
+	       "soft_page=%.0f "
 	       "image_page=%.0f draws=%llu\n",
 	       (unsigned long long)fit, image_hot / 1048576, image_cold / 1048576, own_hot / 1048576, own_cold / 1048576,
 	       o.bytes[DESKTOP_SOFT], o.bytes[DESKTOP_IMAGE], (unsigned long long)o.draws);

@@ -23,7 +23,7 @@ import ksm  # noqa: E402  pylint: disable=wrong-import-position
 import pagodad  # noqa: E402  pylint: disable=wrong-import-position
 import vm  # noqa: E402  pylint: disable=wrong-import-position
 from api import Api  # noqa: E402  pylint: disable=wrong-import-position
-from kernel_swap import zram  # noqa: E402  pylint: disable=wrong-import-position
+from kernel_swap import raise_on_signals, zram  # noqa: E402  pylint: disable=wrong-import-position
 from memory_cap import MemoryCap  # noqa: E402  pylint: disable=wrong-import-position
 
 PAGE = vm.PAGE
@@ -46,8 +46,15 @@ class Lost(Exception):
 class Desktop(vm.Console):
     """What all have that a desktop runs in."""
 
+    pid, index = 0, 0
+
     def lost(self, why):
         raise Lost(why)
+
+    def is_alive(self):
+        with contextlib.suppress(OSError):
+            return pathlib.Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] not in "ZX"
+        return False
 
     def send(self, line):
         try:
@@ -68,6 +75,7 @@ class Side:
         self.desktops, self.ended_ns = [], 0
 
     def __enter__(self):
+        raise_on_signals()
         with contextlib.ExitStack() as stack:
             self.directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="pagoda-bench-"))
             self.cap = stack.enter_context(MemoryCap(self.mib if self.capped else 1 << 20, self.unseen(), self.reclaims))
@@ -92,12 +100,25 @@ class Side:
         return self.options | {"seed": self.options["seed"] + i, "image_seed": self.options["image_seed"] + i % self.images}
 
     def add(self):
-        self.desktops.append(self.start(len(self.desktops)))
+        """One more, with the least number that nobody has: its seed, and its image, follow from that."""
+        numbers = {desktop.index for desktop in self.desktops}
+        index = next(i for i in range(len(numbers) + 1) if i not in numbers)
+        desktop = self.start(index)
+        desktop.index = index
+        self.desktops.append(desktop)
         time.sleep(GAP)
 
     def remove(self):
         self.ended_ns += self.desktop_ns(self.desktops[-1])
         self.desktops.pop().end()
+
+    def bury(self):
+        """Takes those away that have ended by themselves. Returns how many."""
+        dead = [desktop for desktop in self.desktops if not desktop.is_alive()]
+        for desktop in dead:
+            self.desktops.remove(desktop)
+            desktop.end()
+        return len(dead)
 
     def remove_all(self):
         while self.desktops:
@@ -110,17 +131,21 @@ class Side:
         return [desktop.wait("window", 60) for desktop in self.desktops]
 
     def verify(self):
-        """Every byte of all that still run. Returns how many do not."""
-        lost = 0
         for desktop in self.desktops:
-            try:
-                desktop.verify()
-            except Lost:
-                lost += 1
-        return lost
+            desktop.verify()
 
     def pids(self):
-        return [desktop.pid for desktop in self.desktops]
+        """All processes of this run."""
+        return [os.getpid(), *(desktop.pid for desktop in self.desktops)]
+
+    def cpu_s(self):
+        """CPU time that they have taken, all of them."""
+        total = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+                total += (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+        return total
 
     def saved_bytes(self):
         return len(self.desktops) * self.pages * PAGE - self.cap.used_bytes()
@@ -193,6 +218,9 @@ class Ksm(Plain):
         self.device = stack.enter_context(zram(ZRAM_ALGORITHM, self.device_mib))
         stack.callback(setattr, self, "device", None)
         self.ksm.start()
+
+    def pids(self):
+        return [*super().pids(), self.ksm.pid]
 
     def manager_ns(self):
         return self.ksm.cpu_ns() + self.cap.keeper_ns
@@ -280,6 +308,9 @@ class Ours(Side):
     def start(self, i):
         append = self.words(i)
         return OurDesktop(self.api, i, append.pop("pages"), self.directory, append, self.budget)
+
+    def pids(self):
+        return [*super().pids(), self.daemon.process.pid]
 
     def desktop_ns(self, desktop):
         return thread_ns(desktop.pid, ("mem-", "dedup-"))

@@ -72,13 +72,13 @@ class Console:
         return at >= 0 and b"\n" in self.text[at:]
 
     def wait(self, what, seconds=120):
-        """The words of the next line that tells of it."""
+        """The words of the next line that tells of it; others stay for whoever waits for them."""
         mark, end = f"{self.name}: {what}".encode(), time.monotonic() + seconds
         while True:
             at = self.text.find(mark)
             stop = self.text.find(b"\n", at)
             if at >= 0 and stop >= 0:
-                line, self.text = self.text[at:stop].decode(), self.text[stop + 1:]
+                line, self.text = self.text[at:stop].decode(), self.text[:at] + self.text[stop + 1:]
                 return words(line)
             ready, _, _ = select.select([self.reader], [], [], max(0, end - time.monotonic()))
             more = os.read(self.reader, 65536) if ready else b""

@@ -2,7 +2,7 @@
  * A desktop with a session, for the benchmark of density (bench/density). The model is bench/density/desktop.h; the same runs as a plain thread in
  * bench/density/desktop_thread.c.
  *
- * It logs on (writes all its memory, a part every 10 ms, logon_ms= (4000) in all), says "desktop: ready", and works until it is told to end. Requests come when they are due,
+ * It logs on (writes all its memory, a part every 10 ms, logon_ms= (8000) in all), says "desktop: ready", and works until it is told to end. Requests come when they are due,
  * whether those before them are done or not: a latency is counted from when a request was due. Commands are lines on the serial port, looked for between bursts:
  *
  *   window              what has been measured since the last window: "desktop: window requests= p50_us= p99_us= max_us= mean_us= busy_us= wrong="
@@ -128,10 +128,12 @@ int guest_main(void)
 	DESKTOP_OPTIONS(TAKE)
 	pages = desktop.options.pages;
 	if (!pages || pages % DESKTOP_UNIT || pages / DESKTOP_UNIT > UINT16_MAX || !desktop.options.rate)
-		guest_fail("pages=%lu must be a multiple of %u up to %u, and rate= more than 0", pages, DESKTOP_UNIT, UINT16_MAX * DESKTOP_UNIT);
-	desktop_open(&desktop, memmap_take((desktop_table_bytes(pages) + PAGE_SIZE - 1) / PAGE_SIZE, 1), memmap_take(pages, HUGE_PAGES));
+		guest_fail("pages=%lu must be a multiple of %u up to %u, and rate= more than 0", pages, DESKTOP_UNIT,
+			   UINT16_MAX * DESKTOP_UNIT);
+	desktop_open(&desktop, memmap_take((desktop_table_bytes(pages) + PAGE_SIZE - 1) / PAGE_SIZE, 1),
+		     memmap_take(pages, HUGE_PAGES));
 	print("desktop: started gpa=%lu\n", (uint64_t)desktop.memory);
-	log_on(cmdline_number("logon_ms", 4000));
+	log_on(cmdline_number("logon_ms", 8000));
 	print("desktop: ready gpa=%lu\n", (uint64_t)desktop.memory);
 	work();
 	return desktop.wrong ? 2 : 0;

@@ -1,0 +1,87 @@
+/*
+ * The daemon's arbiter (host/arbiter.h) for desktops that are no VMMs, as a filter: asked on standard input, it answers on standard output.
+ *
+ *   g ID SIZE USED ACTIVE STORED STORED_TAKEN SHARED FAULTS STALL_NS      a guest, in rising order of ID; pages
+ *   h BUDGET POOL                                                         the host, after all guests; pages. Answered by
+ *
+ *   divide: guest id= target=BYTES cpu=PERCENT          for each
+ *   divide: decided state= again_ms=
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "host/arbiter.h"
+
+enum { MOST = 512, LINE = 400, PAGE_BYTES = 4096 };
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static int decide(struct arbiter *arbiter, uint64_t budget, uint64_t pool, const struct arbiter_guest guests[], size_t nr)
+{
+	static struct arbiter_guest_decision decisions[MOST];
+	struct arbiter_decision decision;
+	struct arbiter_host host = {.now_ns = now_ns(), .budget_pages = budget, .pool_pages = pool, .free_pages = ARBITER_UNKNOWN};
+	int ret = arbiter_decide(arbiter, &host, guests, nr, &decision, decisions);
+	if (ret)
+		return ret;
+	for (size_t i = 0; i < nr; i++) {
+		uint64_t target = decisions[i].target_pages;
+		printf("divide: guest id=%llu target=%llu cpu=%u\n", (unsigned long long)guests[i].id,
+		       (unsigned long long)(target >= guests[i].size_pages ? 0 : target * PAGE_BYTES),
+		       decisions[i].dedup_cpu_percent);
+	}
+	printf("divide: decided state=%s again_ms=%u\n", arbiter_state_name(decision.state), decision.again_ms);
+	fflush(stdout);
+	return 0;
+}
+
+int main(void)
+{
+	static struct arbiter_guest guests[MOST];
+	unsigned long long v[9];
+	char line[LINE];
+	size_t nr = 0;
+	struct arbiter *arbiter;
+	struct error err = {0};
+	if (arbiter_create(NULL, &arbiter, &err) || arbiter_reserve(arbiter, MOST)) {
+		fprintf(stderr, "divide: %s\n", err.text);
+		return 1;
+	}
+	while (fgets(line, sizeof(line), stdin)) {
+		if (nr < MOST && sscanf(line, "g %llu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2], &v[3], &v[4],
+					&v[5], &v[6], &v[7], &v[8]) == 9) {
+			guests[nr++] = (struct arbiter_guest){
+				.id = v[0],
+				.size_pages = v[1],
+				.shares = (uint32_t)(v[1] / 256 * 10),
+				.no_swap = true,
+				.has_stats = true,
+				.used_pages = v[2],
+				.active_pages = v[3],
+				.stored_pages = v[4],
+				.stored_taken_pages = v[5],
+				.shared_pages = v[6],
+				.divergence_pages = v[6],
+				.faults = v[7],
+				.stall_ns = v[8],
+				.guest_available_pages = ARBITER_UNKNOWN,
+				.guest_swap_ins = ARBITER_UNKNOWN,
+			};
+		} else if (sscanf(line, "h %llu %llu", &v[0], &v[1]) == 2) {
+			if (decide(arbiter, v[0], v[1], guests, nr))
+				return 1;
+			nr = 0;
+		} else {
+			fprintf(stderr, "divide: what is '%s'?\n", line);
+			return 2;
+		}
+	}
+	arbiter_destroy(arbiter);
+	return 0;
+}
