@@ -11,7 +11,7 @@ disturbed               windows that were counted though others used more than O
 A run of one side: one desktop alone, which gives the p99 to compare with; then START desktops (half of what the oracle has), and STEP more (an eighth of
 START) until there are too many; then half a step back, and so on to single ones. Runs of all sides take turns.
 
-RUNS (5), FORMS (kvm,thread), SIDES (ours,ksm; plain: no cap at all, as a check of the CPU), MIXES (mixed,identical,incompressible), DENSITY_MIB (384), WINDOW (40, seconds),
+RUNS (5), FORMS (kvm,thread), SIDES (ours,ksm,balloon; plain: no cap at all, as a check of the CPU), MIXES (mixed,identical,incompressible), DENSITY_MIB (384), WINDOW (40, seconds),
 SLO (1.2), NICE (-15, of all that is measured; who else uses the machine disturbs less), OTHERS (0.1, CPUs), MOST_DISTURBED (6, times that a window is repeated), START, STEP, GAP (4, seconds between log-ons), SETTLE (10, seconds after the last), SCAN_SECONDS (20), KSM_CPU (30), ZRAM (lz4), and each option of the desktops (PAGES, RATE, SKEW ...: desktop.h).
 """
 import os
@@ -210,7 +210,7 @@ def main():
         say(f"no KVM guests: {reason}")
         forms.remove("kvm")
     report, runs = Report("density"), int(os.environ.get("RUNS", "5"))
-    sides = os.environ.get("SIDES", "ours,ksm").split(",")
+    sides = os.environ.get("SIDES", "ours,ksm,balloon").split(",")
     for mix in os.environ.get("MIXES", "mixed,identical,incompressible").split(","):
         best = oracle(mix)
         for form in forms:

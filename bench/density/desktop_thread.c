@@ -2,7 +2,11 @@
  * A desktop whose guest is a plain thread: the same model (desktop.h) over the same memory manager and scanner as in pagoda-vmm, or over plain memory that
  * KSM may merge; without KVM, so that nothing is paid for leaving a vCPU. One process each, as VMMs are.
  *
- * Takes the commands of tests/guests/desktop.c on standard input, and with side=ours
+ * Takes the commands of tests/guests/desktop.c on standard input;
+ *
+ *   balloon                               gives up what is zero, as that guest does by its balloon: "desktop: given pages="
+ *
+ * and with side=ours
  *
  *   stats                                 "desktop: stats used= active= stored= stored_taken= shared= faults= stall_ns= full_scans="
  *   tell target=BYTES cpu=PERCENT         what the arbiter has decided: "desktop: told"
@@ -12,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -147,6 +152,18 @@ static void verify_all(struct program *p)
 	printf("desktop: verified wrong=%llu\n", (unsigned long long)p->desktop.wrong);
 }
 
+static void give(struct program *p)
+{
+	uint64_t given = 0;
+	for (uint64_t unit = 0; unit < p->desktop.nr_units; unit++) {
+		if (desktop_kind(&p->desktop, p->desktop.content[unit]) != DESKTOP_ZERO)
+			continue;
+		if (madvise(desktop_page(&p->desktop, unit * DESKTOP_UNIT), DESKTOP_UNIT * GUEST_PAGE_SIZE, MADV_DONTNEED) == 0)
+			given += DESKTOP_UNIT;
+	}
+	printf("desktop: given pages=%llu\n", (unsigned long long)given);
+}
+
 static void tell_stats(const struct program *p)
 {
 	struct memmgr_stats m = {0};
@@ -158,7 +175,7 @@ static void tell_stats(const struct program *p)
 	printf("desktop: stats used=%llu active=%llu stored=%llu stored_taken=%llu shared=%llu faults=%llu stall_ns=%llu "
 	       "full_scans=%llu\n",
 	       (unsigned long long)m.used_pages, (unsigned long long)m.active_pages,
-	       (unsigned long long)(m.compressed_pages + m.swap_pages), (unsigned long long)(m.compressed_bytes / GUEST_PAGE_SIZE),
+	       (unsigned long long)m.compressed_pages + m.swap_pages, (unsigned long long)(m.compressed_bytes / GUEST_PAGE_SIZE),
 	       (unsigned long long)m.shared_pages, (unsigned long long)m.faults, (unsigned long long)m.stall_ns,
 	       (unsigned long long)s.full_scans);
 }
@@ -186,6 +203,8 @@ static void obey(struct program *p, const char *line)
 		tell_window(p);
 	} else if (!strcmp(line, "verify")) {
 		verify_all(p);
+	} else if (!strcmp(line, "balloon") && !p->mm) {
+		give(p);
 	} else if (!strcmp(line, "stats")) {
 		tell_stats(p);
 	} else if (p->mm && sscanf(line, "tell target=%llu cpu=%u", &target, &cpu) == 2) {
@@ -212,7 +231,7 @@ static int run(struct program *p)
 		if (!strcmp(line, "quit"))
 			break;
 		/* What does not touch the guest's memory, or the session, waits for nobody: the thread may stand in a fault. */
-		bool waits = !strcmp(line, "window") || !strcmp(line, "verify");
+		bool waits = !strcmp(line, "window") || !strcmp(line, "verify") || !strcmp(line, "balloon");
 		if (waits)
 			pthread_mutex_lock(&p->lock);
 		obey(p, line);
@@ -233,19 +252,22 @@ int main(int argc, char **argv)
 	DESKTOP_OPTIONS(TAKE)
 	uint64_t pages = p.desktop.options.pages;
 	if (!pages || pages % DESKTOP_UNIT || pages / DESKTOP_UNIT > UINT16_MAX || !p.desktop.options.rate) {
-		fprintf(stderr, "desktop_thread: pages= must be a multiple of %d up to %d, and rate= more than 0\nusage: %s\n",
+		fprintf(stderr, "desktop_thread: pages= must be a multiple of %d up to %u, and rate= more than 0\nusage: %s\n",
 			DESKTOP_UNIT, UINT16_MAX * DESKTOP_UNIT, USAGE);
 		return 2;
+	}
+	uint8_t *tables = calloc(1, desktop_table_bytes(pages));
+	if (!tables) {
+		fprintf(stderr, "desktop_thread: no memory for the desktop's tables\n");
+		return 1;
 	}
 	struct guest_ram_region region = {.size = pages * GUEST_PAGE_SIZE};
 	int ret = guest_ram_create(&region, 1, &p.ram, &err);
 	if (!ret)
 		ret = strcmp(option_text(&p.options, "side", "ours"), "kernel") ? open_manager(&p, &err) : ksm_enable(p.ram, &err);
-	uint8_t *tables = calloc(1, desktop_table_bytes(pages));
-	if (!ret && !tables)
-		ret = error_set(&err, ENOMEM, "no memory for the desktop's tables");
 	if (ret) {
 		fprintf(stderr, "desktop_thread: %s\n", err.text);
+		free(tables);
 		return 1;
 	}
 	desktop_open(&p.desktop, tables, guest_ram_at(p.ram, 0, region.size));

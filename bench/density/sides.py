@@ -5,6 +5,7 @@
 
 ours        pagodad defines and starts the guests, divides memory among them and keeps what they share
 ksm         plain memory, the kernel's KSM with smart scan and its advisor, swap on zram
+balloon     the same, and automatic ballooning: once memory is short, each desktop is asked for all that it does not use
 plain       plain memory, and no cap: what the CPU alone does to latencies
 """
 import contextlib
@@ -234,6 +235,30 @@ class Ksm(Plain):
                                    "merged": (ksm.get("pages_sharing") + ksm.get("ksm_zero_pages")) >> 8, "shared": ksm.get("pages_shared") >> 8}
 
 
+class Balloon(Ksm):
+    """By MOM's documented rule: balloons are used while less than a fifth of memory is free, and take what guests say is free."""
+
+    name = "balloon"
+    vmm_options = [*Ksm.vmm_options, "-device", "virtio-balloon-pci,id=balloon"]
+    PRESSED = 0.8
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.given = set()
+
+    def add(self):
+        super().add()
+        if self.cap.used_bytes() > self.cap.cap * self.PRESSED:
+            for desktop in set(self.desktops) - self.given:
+                self.inflate(desktop)
+                self.given.add(desktop)
+
+    def inflate(self, desktop):
+        memory = self.pages * PAGE + (BESIDE_MIB << 20)
+        desktop.guest.qmp.call("balloon", {"value": memory - self.pages * PAGE * self.options["zero"] // 100})
+        desktop.command("balloon", "given", 30)
+
+
 class OurDesktop(Desktop):
     """A guest that the daemon starts. budget: what the daemon's is; while it starts a guest, it is STARTING: admission keeps 8 MiB for each VMM, and a quarter of
     all shared pages for the case that they diverge, which suits larger guests. The daemon gets all three requests at once, and divides no memory in between."""
@@ -339,4 +364,4 @@ def thread_ns(pid, prefixes):
     return total
 
 
-SIDES = {side.name: side for side in (Ours, Ksm, Plain)}
+SIDES = {side.name: side for side in (Ours, Ksm, Balloon, Plain)}

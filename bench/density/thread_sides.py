@@ -13,7 +13,7 @@ import time
 import costs
 import pagodad
 from programs import REPOSITORY, words
-from sides import LOGON_SECONDS, PAGE, Desktop, Ksm, Lost, Ours, Plain, Side, thread_ns
+from sides import LOGON_SECONDS, PAGE, Balloon, Desktop, Ksm, Lost, Ours, Plain, Side, thread_ns
 
 BUILD = REPOSITORY / "build/bench/density"
 
@@ -75,6 +75,11 @@ class ThreadPlain(ThreadSide, Plain):
 
 class ThreadKsm(ThreadSide, Ksm):
     pass
+
+
+class ThreadBalloon(ThreadSide, Balloon):
+    def inflate(self, desktop):
+        desktop.command("balloon", "given", 30)
 
 
 class ThreadOurs(ThreadSide, Side):
@@ -180,4 +185,4 @@ class ThreadOurs(ThreadSide, Side):
         return super().memory() | self.last | {"state": self.state, "daemon": costs.anonymous_bytes(self.daemon.process.pid) >> 20}
 
 
-THREAD_SIDES = {side.name: side for side in (ThreadOurs, ThreadKsm, ThreadPlain)}
+THREAD_SIDES = {side.name: side for side in (ThreadOurs, ThreadKsm, ThreadBalloon, ThreadPlain)}

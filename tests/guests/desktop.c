@@ -6,6 +6,7 @@
  * whether those before them are done or not: a latency is counted from when a request was due. Commands are lines on the serial port, looked for between bursts:
  *
  *   window              what has been measured since the last window: "desktop: window requests= p50_us= p99_us= max_us= mean_us= busy_us= wrong="
+ *   balloon             gives what is zero, its free memory, to the balloon, as far as the host asks for it: "desktop: given pages="
  *   verify              compares every byte: "desktop: verified wrong="
  *   quit
  *
@@ -20,14 +21,53 @@
 #include "lib/latency.h"
 #include "lib/memmap.h"
 #include "lib/print.h"
+#include "lib/virtio.h"
 
-enum { LINE = 80, HUGE_PAGES = 512, LOGON_STEP_US = 10000, LISTEN_US = 250000 };
+enum { LINE = 80, BALLOON_TIMEOUT_US = 10000000, HUGE_PAGES = 512, LOGON_STEP_US = 10000, LISTEN_US = 250000 };
 
 static struct desktop desktop;
 static struct latency latency;
 static uint64_t busy_cycles;
 static char line[LINE];
 static uint64_t line_len;
+static struct virtio_device balloon;
+static struct virtq inflateq, deflateq;
+static uint32_t pfns[DESKTOP_UNIT];
+static uint64_t next_unit, nr_given;
+
+static void open_balloon(void)
+{
+	if (!virtio_find(VIRTIO_BALLOON, 0, &balloon))
+		return;
+	virtio_negotiate(&balloon, 0);
+	if (!virtq_open(&inflateq, &balloon, 0, 0) || !virtq_open(&deflateq, &balloon, 1, 0))
+		guest_fail("the balloon lacks a queue");
+	virtio_driver_ok(&balloon);
+}
+
+/* Free memory is never used again, so that nothing is taken back. */
+static void give(void)
+{
+	uint64_t asked = balloon.config ? virtio_config(&balloon, 0, 4) : 0, i;
+	struct virtq_buffer buffer = {pfns, sizeof(pfns)};
+	uint32_t written;
+
+	for (; nr_given + DESKTOP_UNIT <= asked && next_unit < desktop.nr_units; next_unit++) {
+		if (desktop_kind(&desktop, desktop.content[next_unit]) != DESKTOP_ZERO)
+			continue;
+		for (i = 0; i < DESKTOP_UNIT; i++)
+			pfns[i] = (uint32_t)((uint64_t)desktop_page(&desktop, next_unit * DESKTOP_UNIT + i) / PAGE_SIZE);
+		if (!virtq_add(&inflateq, &buffer, 1, 0, false, &inflateq))
+			guest_fail("the balloon's queue is full");
+		virtq_kick(&inflateq);
+		if (!virtq_wait(&inflateq, &written, BALLOON_TIMEOUT_US))
+			guest_fail("the balloon does not answer");
+		nr_given += DESKTOP_UNIT;
+	}
+	if (balloon.config)
+		mmio_write32(balloon.config + 4, (uint32_t)nr_given);
+	print("desktop: given pages=%lu\n", nr_given);
+}
 
 static void log_on(uint64_t ms)
 {
@@ -86,6 +126,8 @@ static bool listen(void)
 		line_len = 0;
 		if (command_is(line, "window"))
 			tell_window();
+		else if (command_is(line, "balloon"))
+			give();
 		else if (command_is(line, "verify"))
 			verify_all();
 		else if (command_is(line, "quit"))
@@ -132,6 +174,7 @@ int guest_main(void)
 			   UINT16_MAX * DESKTOP_UNIT);
 	desktop_open(&desktop, memmap_take((desktop_table_bytes(pages) + PAGE_SIZE - 1) / PAGE_SIZE, 1),
 		     memmap_take(pages, HUGE_PAGES));
+	open_balloon();
 	print("desktop: started gpa=%lu\n", (uint64_t)desktop.memory);
 	log_on(cmdline_number("logon_ms", 8000));
 	print("desktop: ready gpa=%lu\n", (uint64_t)desktop.memory);
