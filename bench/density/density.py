@@ -6,6 +6,8 @@ guests_of_oracle        ours, by what hot unique pages and compressed cold pages
 cpu_s_per_saved_gib     CPU time of what manages memory, in a minute, by what it saves, at that number
 cpu_per_desktop_ms      the same in a minute, by desktops
 
+saved_gib, most_mib     what is saved at that number; the most that the cap has seen used in the whole run
+solo_p99_us             of one desktop alone
 disturbed               windows that were counted though others used more than OTHERS of a CPU, or this machine's host took some away
 
 A run of one side: one desktop alone, which gives the p99 to compare with; then START desktops (half of what the oracle has), and STEP more (an eighth of
@@ -143,7 +145,7 @@ class Climb:
             cpu_s = (self.side.manager_ns() - cpu) / 1e9 / minutes
             saved = self.side.saved_bytes() / 2**30
             self.at_best = {"guests_at_slo": nr, "cpu_s_per_saved_gib": cpu_s / saved if saved > 0 else 0, "cpu_per_desktop_ms": cpu_s / nr * 1000,
-                            "saved_gib": saved, "most_mib": self.side.cap.most / 2**20}
+                            "saved_gib": saved, "most_mib": self.side.cap.most / 2**20, "solo_p99_us": self.solo}
         except Lost as e:
             time.sleep(1)
             say(f"{self.side.name}: {nr} desktops: {self.side.bury()} have ended, {self.side.cap.oom_kills()} killed for want of memory in this run: {str(e)[:200]}")
@@ -168,7 +170,7 @@ class Climb:
         self.side.bury()
         self.side.verify()
         say(f"{self.side.name}: every byte of {len(self.side.desktops)} desktops is right")
-        none = {"guests_at_slo": 0, "cpu_s_per_saved_gib": 0, "cpu_per_desktop_ms": 0, "saved_gib": 0, "most_mib": 0}
+        none = {"guests_at_slo": 0, "cpu_s_per_saved_gib": 0, "cpu_per_desktop_ms": 0, "saved_gib": 0, "most_mib": 0, "solo_p99_us": self.solo}
         return (self.at_best or none) | {"disturbed": self.disturbed}
 
 
@@ -184,7 +186,7 @@ def measure(form, which, mix, best):
     return figures
 
 
-UNITS = {"guests_at_slo": "", "cpu_s_per_saved_gib": "s", "cpu_per_desktop_ms": "ms", "saved_gib": "GiB", "most_mib": "MiB", "disturbed": ""}
+UNITS = {"guests_at_slo": "", "cpu_s_per_saved_gib": "s", "cpu_per_desktop_ms": "ms", "saved_gib": "GiB", "most_mib": "MiB", "solo_p99_us": "us", "disturbed": ""}
 
 
 def compare(report, form, mix, sides, best, runs):
