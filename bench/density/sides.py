@@ -271,12 +271,16 @@ class OurDesktop(Desktop):
         api.call("define", definition={
             "name": self.guest, "memory": pages * PAGE + (BESIDE_MIB << 20), "kernel": str(vm.GUESTS / "desktop.elf"), "swap": False, "balloon": False,
             "append": " ".join(f"{k}={v}" for k, v in append.items()), "words": ["-no-reboot"]})
-        self.pid = self.start(budget)
         self.console = socket.socket(socket.AF_UNIX)
-        self.console.connect(f"{directory}/run/guests/{self.guest}/console")
-        super().__init__("desktop", self.console.fileno(), self.console.fileno())
-        api.call("resume", guest=self.guest)
-        self.wait("ready", LOGON_SECONDS)
+        try:
+            self.pid = self.start(budget)
+            self.console.connect(f"{directory}/run/guests/{self.guest}/console")
+            super().__init__("desktop", self.console.fileno(), self.console.fileno())
+            api.call("resume", guest=self.guest)
+            self.wait("ready", LOGON_SECONDS)
+        except (OSError, RuntimeError, Lost) as e:
+            self.end()
+            raise Lost(str(e)) from e
 
     def start(self, budget):
         """While memory is low, the daemon starts nobody and says to try again later. Returns the VMM's process."""
