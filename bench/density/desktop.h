@@ -41,11 +41,14 @@ struct desktop_options {
 	uint64_t burst_ms, idle_ms; /* mean length of bursts, and of what is between them; each is half to one and a half of it */
 };
 
-#define DESKTOP_OPTIONS(X)                                                                                              \
-	X(pages, 12288)                                                                                                 \
-	X(seed, 1)                                                                                                      \
-	X(image_seed, 1) X(image, 55) X(zero, 10) X(hard, 10) X(image_hard, 0) X(objects, 4) X(writes, 12) X(skew, 120) \
-		X(think_us, 300) X(rate, 15) X(burst_ms, 2000) X(idle_ms, 4000)
+#define DESKTOP_OPTIONS(X) \
+	X(pages, 12288)    \
+	X(seed, 1)         \
+	X(image_seed, 1)   \
+	X(image, 55)       \
+	X(zero, 10)        \
+	X(hard, 10)        \
+	X(image_hard, 0) X(objects, 4) X(writes, 12) X(skew, 120) X(think_us, 300) X(rate, 15) X(burst_ms, 2000) X(idle_ms, 4000)
 
 struct desktop {
 	struct desktop_options options;
