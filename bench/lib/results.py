@@ -5,7 +5,7 @@ import sys
 
 PATH = pathlib.Path(__file__).resolve().parents[2] / "build/bench/results.jsonl"
 # Members of a line that say what was measured, beside the metric's name; the others say how, or what came out.
-SHOWN_APART = ("depth", "direction", "mix", "prefetch", "victims", "dump", "packing", "set", "threads", "vcpus", "mib", "trace", "form", "guests", "run")
+SHOWN_APART = ("depth", "direction", "mix", "prefetch", "victims", "dump", "packing", "set", "threads", "vcpus", "mib", "trace", "form", "guests", "run", "side")
 
 
 def last(path):
