@@ -14,7 +14,8 @@ A run of one side: one desktop alone, which gives the p99 to compare with; then 
 START) until there are too many; then half a step back, and so on to single ones. Runs of all sides take turns.
 
 RUNS (5), FORMS (kvm,thread), SIDES (ours,ksm,balloon; plain: no cap at all, as a check of the CPU), MIXES (mixed,identical,incompressible), DENSITY_MIB (384), WINDOW (40, seconds),
-SLO (1.2), NICE (-15, of all that is measured; who else uses the machine disturbs less), OTHERS (0.1, CPUs), MOST_DISTURBED (6, times that a window is repeated), START, STEP, GAP (4, seconds between log-ons), SETTLE (10, seconds after the last), SCAN_SECONDS (20), KSM_CPU (30), ZRAM (lz4), and each option of the desktops (PAGES, RATE, SKEW ...: desktop.h).
+SLO (1.2), NICE (-15, of all that is measured; who else uses the machine disturbs less), RT (0, none; a
+real-time priority for the desktops, once they have logged on, and this), OTHERS (0.1, CPUs), MOST_DISTURBED (6, times that a window is repeated), START, STEP, GAP (4, seconds between log-ons), SETTLE (10, seconds after the last), SCAN_SECONDS (20), KSM_CPU (30), ZRAM (lz4), and each option of the desktops (PAGES, RATE, SKEW ...: desktop.h).
 """
 import os
 import pathlib
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import time
 
-from sides import SIDES, Lost, vm
+from sides import SIDES, Lost, prefer, vm
 from programs import REPOSITORY, Report
 from thread_sides import THREAD_SIDES
 
@@ -206,6 +207,7 @@ def compare(report, form, mix, sides, best, runs):
 
 def main():
     os.nice(int(os.environ.get("NICE", "-15")))
+    prefer(os.getpid())
     forms = os.environ.get("FORMS", "kvm,thread").split(",")
     reason = "kvm" in forms and vm.skip_reason()
     if reason:

@@ -12,8 +12,10 @@ Where nothing can be reclaimed (no swap), the limit just stands.
 
 Both versions of cgroups do; the memory controller is used where it is mounted.
 """
+import contextlib
 import os
 import pathlib
+import signal
 import threading
 import time
 
@@ -49,12 +51,19 @@ class MemoryCap:
                 self.path.rmdir()
                 return
             except OSError:
+                self.kill_all()
                 time.sleep(0.05)
         self.path.rmdir()
 
     def enter(self):
         """For the child, before exec."""
         (self.path / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+
+    def kill_all(self):
+        """Whatever has been left in it."""
+        for pid in (self.path / "cgroup.procs").read_text(encoding="ascii").split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
     def write(self, limit):
         try:
