@@ -9,7 +9,7 @@
  * and with side=ours
  *
  *   stats                                 "desktop: stats used= active= stored= stored_taken= shared= faults= stall_ns= full_scans="
- *   tell target=BYTES cpu=PERCENT         what the arbiter has decided: "desktop: told"
+ *   tell target=BYTES cpu=PERCENT sample=PAGES/S   what the arbiter has decided: "desktop: told"
  */
 #include <errno.h>
 #include <pthread.h>
@@ -180,12 +180,13 @@ static void tell_stats(const struct program *p)
 	       (unsigned long long)s.full_scans);
 }
 
-static int configure(struct program *p, uint64_t target, uint32_t cpu, struct error *err)
+static int configure(struct program *p, uint64_t target, uint32_t cpu, uint32_t sample_rate, struct error *err)
 {
 	struct memmgr_settings settings;
 	struct scanner_settings scanner;
 	memmgr_get_settings(p->mm, &settings);
 	settings.target = target;
+	settings.sample_rate = sample_rate;
 	int ret = memmgr_configure(p->mm, &settings, err);
 	if (ret)
 		return ret;
@@ -197,7 +198,7 @@ static int configure(struct program *p, uint64_t target, uint32_t cpu, struct er
 static void obey(struct program *p, const char *line)
 {
 	unsigned long long target;
-	unsigned cpu;
+	unsigned cpu, sample_rate;
 	struct error err = {0};
 	if (!strcmp(line, "window")) {
 		tell_window(p);
@@ -207,8 +208,8 @@ static void obey(struct program *p, const char *line)
 		give(p);
 	} else if (!strcmp(line, "stats")) {
 		tell_stats(p);
-	} else if (p->mm && sscanf(line, "tell target=%llu cpu=%u", &target, &cpu) == 2) {
-		if (configure(p, target, cpu, &err))
+	} else if (p->mm && sscanf(line, "tell target=%llu cpu=%u sample=%u", &target, &cpu, &sample_rate) == 3) {
+		if (configure(p, target, cpu, sample_rate, &err))
 			fprintf(stderr, "desktop: %s\n", err.text);
 		printf("desktop: told\n");
 	} else {

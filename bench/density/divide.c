@@ -4,7 +4,7 @@
  *   g ID SIZE USED ACTIVE STORED STORED_TAKEN SHARED FAULTS STALL_NS      a guest, in rising order of ID; pages
  *   h BUDGET POOL                                                         the host, after all guests; pages. Answered by
  *
- *   divide: guest id= target=BYTES cpu=PERCENT          for each
+ *   divide: guest id= target=BYTES cpu=PERCENT sample=0|1     for each
  *   divide: decided state= again_ms=
  */
 #include <stdio.h>
@@ -32,9 +32,9 @@ static int decide(struct arbiter *arbiter, uint64_t budget, uint64_t pool, const
 		return ret;
 	for (size_t i = 0; i < nr; i++) {
 		uint64_t target = decisions[i].target_pages;
-		printf("divide: guest id=%llu target=%llu cpu=%u\n", (unsigned long long)guests[i].id,
+		printf("divide: guest id=%llu target=%llu cpu=%u sample=%d\n", (unsigned long long)guests[i].id,
 		       (unsigned long long)(target >= guests[i].size_pages ? 0 : target * PAGE_BYTES),
-		       decisions[i].dedup_cpu_percent);
+		       decisions[i].dedup_cpu_percent, decisions[i].sample);
 	}
 	printf("divide: decided state=%s again_ms=%u\n", arbiter_state_name(decision.state), decision.again_ms);
 	fflush(stdout);

@@ -156,18 +156,18 @@ class ThreadOurs(ThreadSide, Side):
             if "again_ms" in told:
                 self.state = told["state"]
                 return told["again_ms"] / 1000
-            self.tell(by_id[int(told["id"])], int(told["target"]), min(10, int(told["cpu"])))
+            self.tell(by_id[int(told["id"])], int(told["target"]), min(10, int(told["cpu"])), 50 if told["sample"] else 10)
 
-    def tell(self, desktop, target, cpu):
+    def tell(self, desktop, target, cpu, sample):
         """As the daemon does, only what has changed, a target by a MiB at least."""
-        before = self.told.get(desktop, (0, 10))
+        before = self.told.get(desktop, (0, 10, 50))
         if abs(target - before[0]) < 1 << 20 and target and before[0]:
             target = before[0]
-        if (target, cpu) == before:
+        if (target, cpu, sample) == before:
             return
         with contextlib.suppress(Lost):
-            desktop.command("tell", "told", 5, target=target, cpu=cpu)
-            self.told[desktop] = (target, cpu)
+            desktop.command("tell", "told", 5, target=target, cpu=cpu, sample=sample)
+            self.told[desktop] = (target, cpu, sample)
 
     def pids(self):
         return [*super().pids(), self.daemon.process.pid, self.divide.pid]
