@@ -36,8 +36,10 @@ class MemoryCap:
 
     def __enter__(self):
         self.path.mkdir()
-        if self.version_1:
-            (self.path / "memory.swappiness").write_text("100", encoding="ascii")
+        if self.version_1:  # without reclaim nothing goes to swap that somebody else has switched on
+            (self.path / "memory.swappiness").write_text("100" if self.reclaim else "0", encoding="ascii")
+        elif not self.reclaim:
+            (self.path / "memory.swap.max").write_text("0", encoding="ascii")
         self.limited = self.cap
         self.write(self.cap)
         self.keeper.start()
