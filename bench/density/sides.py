@@ -358,7 +358,10 @@ class Ours(Side):
         return self.daemon.cpu_ns() + self.ended_ns + sum(map(self.desktop_ns, self.desktops))
 
     def full_scans(self):
-        return min((self.api.call("qmp", guest=d.guest, command="query-dedup")["full_scans"] for d in self.desktops), default=0)
+        try:
+            return min((self.api.call("qmp", guest=d.guest, command="query-dedup")["full_scans"] for d in self.desktops), default=0)
+        except RuntimeError as e:  # one has ended
+            raise Lost(str(e)) from e
 
     def memory(self):
         host = self.api.call("host")
