@@ -162,9 +162,9 @@ bench-%: ## run one benchmark: bench-boot, bench-blk, bench-net, bench-evict, be
 	@$(MAKE) --no-print-directory all guests memory-benches dedup-benches arbiter-bench density-benches
 	@bench/run $*
 
-demo: ## install what is missing, build, and boot a Debian guest
+demo: ## install what is missing, build, and show Debian guests worth nearly three times the memory that they get
 	@scripts/setup build rig
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all $(BUILD)/tests/rig/guest-load
 	@scripts/demo
 
 # --- the tree itself ---

@@ -15,20 +15,18 @@ It has not passed yet (docs/ARBITER.md, "Real guests in emulation"), and so runs
 
   STORM_SEED    of the random moments and choices (in the figures; by default another one each time)
 """
-import json
 import os
 import pathlib
 import random
 import re
 import selectors
 import signal
-import socket
 import subprocess
 import sys
-import time
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "bench/arbiter"))
+from many_guests import COMPLAINTS, Api, Broken, Console, now, percentile, spread  # noqa: E402
 from record import Recorder  # noqa: E402
 
 IMAGES = pathlib.Path(os.environ["RIG_IMAGES"])
@@ -46,140 +44,6 @@ SLACK_MIB = 15  # 1/40, for the time that a guest which grows is faster than wha
 FOLLOW_S = 5
 ANSWER_S = 5  # a guest has to answer within; typical are milliseconds
 PING_S, SAMPLE_S = 1, 0.5
-COMPLAINTS = re.compile(r"Out of memory|oom-kill|invoked oom|Oops|BUG:|bad page|hung task|blocked for more|soft lockup|rcu.*stall|I/O error|"
-                        r"general protection|segfault|guest: FAILED.*|Kernel panic.*")
-
-
-class Broken(Exception):
-    """A promise."""
-
-
-def now():
-    return time.monotonic()
-
-
-def spread(values, digits=2):
-    """Median and worst, for people."""
-    values = sorted(values)
-    return f"{values[len(values) // 2]:.{digits}f} {values[-1]:.{digits}f}" if values else "none"
-
-
-def percentile(values, percent):
-    values = sorted(values)
-    return values[min(len(values) * percent // 100, len(values) - 1)]
-
-
-class Console:
-    """A guest's serial port, kept open while daemons come and go."""
-
-    def __init__(self, name, path, selector):
-        self.name = name
-        self.path = path
-        self.selector = selector
-        self.log = open(f"{name}/serial.log", "wb")
-        self.rest = b""
-        self.lines = []
-        self.answers = []  # seconds
-        self.asked = None  # (number, when)
-        self.ask_at = None  # the next time; None: not yet
-        self.number = 0
-        self.socket = None
-
-    def open(self):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(self.path)
-        self.socket.setblocking(False)
-        self.selector.register(self.socket, selectors.EVENT_READ, self)
-
-    def send(self, line):
-        self.socket.send(line.encode() + b"\n")
-
-    def readable(self):
-        data = self.socket.recv(65536)
-        if not data:
-            raise Broken(f"{self.name}: its console was closed: its VMM has ended")
-        self.log.write(data)
-        self.log.flush()
-        *lines, self.rest = (self.rest + data).split(b"\n")
-        for line in lines:
-            self.take(line.decode("utf-8", "replace").strip())
-
-    def take(self, line):
-        if COMPLAINTS.search(line):
-            raise Broken(f"{self.name}: its console says: {line}")
-        words = line.split()
-        if not words or words[0] != "pong":
-            self.lines.append(line)
-        elif self.asked and words[1] == str(self.asked[0]):
-            if words[2] != "0":
-                raise Broken(f"{self.name}: {words[2]} pages are not what was written")
-            self.answers.append(now() - self.asked[1])
-            self.asked = None
-
-    def tick(self):
-        """Asks when it is time; complains when no answer has come."""
-        t = now()
-        if self.ask_at is None:
-            return
-        if self.asked and t - self.asked[1] > ANSWER_S * PATIENCE:
-            raise Broken(f"{self.name}: no answer for {t - self.asked[1]:.1f} s")
-        if not self.asked and t >= self.ask_at:
-            self.number = (self.number + 1) % 10  # each byte is work for the guest
-            self.asked = (self.number, t)
-            self.ask_at = t + PING_S
-            self.send(f"ping {self.number}")
-
-    def find(self, pattern):
-        """The first line so far that matches; it and those before it are forgotten."""
-        for i, line in enumerate(self.lines):
-            match = re.search(pattern, line)
-            if match:
-                del self.lines[:i + 1]
-                return match
-        return None
-
-
-class Api:
-    """A connection to the daemon. One that breaks is none any more: what was asked is not answered."""
-
-    def __init__(self, path, selector):
-        self.selector = selector
-        self.rest = b""
-        self.number = 0
-        self.answers = {}
-        self.dead = False
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(path)
-        self.selector.register(self.socket, selectors.EVENT_READ, self)
-
-    def ask(self, command, /, **arguments):
-        self.number += 1
-        line = json.dumps({"execute": command, "arguments": arguments, "id": self.number})
-        try:
-            self.socket.sendall(line.encode() + b"\n")
-        except OSError:
-            self.close()
-        return self.number
-
-    def readable(self):
-        try:
-            data = self.socket.recv(1 << 20)
-        except OSError:
-            data = b""
-        if not data:
-            self.close()
-            return
-        *lines, self.rest = (self.rest + data).split(b"\n")
-        for line in lines:
-            answer = json.loads(line)
-            if "id" in answer:
-                self.answers[answer["id"]] = answer
-
-    def close(self):
-        if not self.dead:
-            self.dead = True
-            self.selector.unregister(self.socket)
-            self.socket.close()
 
 
 class Storm:
@@ -345,7 +209,7 @@ class Storm:
             self.ask("define", definition=definition)
             pid = self.ask("start", guest=name)["pid"]
             self.ask("qmp", guest=name, command="set-memory", arguments={"sample-rate": SAMPLES})
-            console = Console(name, self.ask("console", guest=name)["path"], self.selector)
+            console = Console(name, self.ask("console", guest=name)["path"], self.selector, ANSWER_S * PATIENCE, PING_S)
             console.open()
             self.consoles[name] = console
             self.say(f"{name} started as {pid}")
