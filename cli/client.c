@@ -1,6 +1,5 @@
 /* See client.h. */
 #include "cli/client.h"
-#include "base/clock.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -10,6 +9,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 enum {
 	GREETING_MS = 10000,
@@ -71,14 +72,14 @@ static int take_line(struct client *c, json_t **message)
 /* The next message. Returns 1, 0: none in time, or -errno. */
 static int receive(struct client *c, int timeout_ms, json_t **message)
 {
-	long long end = (long long)(clock_now_ns() / 1000000) + timeout_ms;
+	long long end = (long long)clock_now_ms() + timeout_ms;
 	for (;;) {
 		int ret = take_line(c, message);
 		if (ret)
 			return ret;
 		if ((ret = make_room(c)) < 0)
 			return ret;
-		long long left = timeout_ms < 0 ? -1 : end - (long long)(clock_now_ns() / 1000000);
+		long long left = timeout_ms < 0 ? -1 : end - (long long)clock_now_ms();
 		struct pollfd fd = {.fd = c->fd, .events = POLLIN};
 		ret = poll(&fd, 1, timeout_ms < 0 ? -1 : left > 0 ? (int)left : 0);
 		if (ret < 0 && errno != EINTR)

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "dedup/scanner_internal.h"
 #include "memmgr/memmgr.h"
@@ -22,13 +21,6 @@ enum {
 	AT_ONCE = 256,     /* chunks that are passed over without asking what the daemon says */
 	SURE_PASSES = 256, /* every so many look at everything, whatever the count of faults says */
 };
-
-uint64_t scan_cpu_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 static unsigned count(const uint64_t bits[QUIET_WORDS])
 {
@@ -207,7 +199,7 @@ void pass_begin(struct scanner *s)
 	s->pass = (struct scan_pass){
 		.active = true,
 		.begun_ns = clock_now_ns(),
-		.begun_cpu = scan_cpu_ns(),
+		.begun_cpu = clock_thread_cpu_ns(),
 		.looks_at_all = passes % SURE_PASSES == 0 || takes != took_huge || (faults - s->faults) * LEAST_FAULTS > pages,
 		.collects = passes % (SURE_PASSES * 4ull) == 0 || broken_are_worth_it(s, faults - s->collected_faults),
 		.take_huge = takes,
@@ -231,7 +223,7 @@ static void pass_end(struct scanner *s)
 	s->counts.pages_skipped = p->skipped;
 	s->counts.pages_volatile = p->rewritten;
 	s->counts.pages_unshared = p->lone;
-	s->counts.pass_cpu_us = (scan_cpu_ns() - p->begun_cpu) / 1000;
+	s->counts.pass_cpu_us = (clock_thread_cpu_ns() - p->begun_cpu) / 1000;
 	/* Offers mean that something was written one pass ago. */
 	if ((p->written + p->offered) * LITTLE_WRITTEN < (uint64_t)s->nr_chunks * QUIET_PAGES)
 		s->pass_ms = s->pass_ms * 2 < s->now.pass_ms * MOST_PASSES ? s->pass_ms * 2 : s->now.pass_ms * MOST_PASSES;

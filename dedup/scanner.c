@@ -80,7 +80,7 @@ void scanner_get_settings(struct scanner *s, struct scanner_settings *settings)
 
 static void publish(struct scanner *s)
 {
-	s->counts.cpu_us = scan_cpu_ns() / 1000;
+	s->counts.cpu_us = clock_thread_cpu_ns() / 1000;
 	s->counts.most_mappings = s->most_mappings;
 	s->counts.connected = s->ready;
 	lock_take(&s->lock);
@@ -203,7 +203,7 @@ static void take_event(struct scanner *s, const struct dedup_event *event)
 /* How long to wait until CPU time is left, ns; 0: now. */
 static uint64_t wait_for_credit(struct scanner *s)
 {
-	uint64_t wall = clock_now_ns(), cpu = scan_cpu_ns();
+	uint64_t wall = clock_now_ns(), cpu = clock_thread_cpu_ns();
 	uint64_t percent = s->now.cpu_percent, used = (cpu - s->credit_cpu) * 100, earned = (wall - s->credit_wall) * percent;
 	if (percent == 0)
 		return UINT64_MAX;

@@ -101,9 +101,6 @@ struct scanner {
 	_Atomic bool stopping;
 };
 
-/* CPU time of the calling thread. */
-uint64_t scan_cpu_ns(void);
-
 /* --- scan_claims.c --- */
 
 /* A daemon welcomes us. Returns 0: there is nothing to claim, 1: claims are to be sent, or -errno. */

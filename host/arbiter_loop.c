@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/container_of.h"
@@ -32,13 +31,6 @@ enum {
 	WAYS_SAMPLE = 4,
 	WAYS_HOLD = 8,
 };
-
-static uint64_t cpu_now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 /* --- who takes part --- */
 
@@ -355,12 +347,12 @@ static int decide(struct arbiter_loop *a)
 static void on_timer(struct ev_loop *loop, ev_timer *w, int events)
 {
 	struct arbiter_loop *a = container_of(w, struct arbiter_loop, timer);
-	uint64_t cpu = cpu_now_ns();
+	uint64_t cpu = clock_thread_cpu_ns();
 	(void)events;
 	int ret = decide(a);
 	if (ret)
 		log_warning("memory was not divided anew: %s", strerror(-ret));
-	a->cpu_ms = (double)(cpu_now_ns() - cpu) / 1e6;
+	a->cpu_ms = (double)(clock_thread_cpu_ns() - cpu) / 1e6;
 	double again = ret || !a->decision.again_ms ? 1 : a->decision.again_ms / 1e3;
 	ev_timer_set(w, again, 0);
 	ev_timer_start(loop, w);

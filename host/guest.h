@@ -36,10 +36,9 @@ enum guest_state {
 const char *guest_state_name(enum guest_state state);
 
 struct guest;
-
-/* Who waits for a guest to run, or to end. Belongs to the asker. */
 struct arbiter_seat;
 
+/* Who waits for a guest to run, or to end. Belongs to the asker. */
 struct guest_wait {
 	/* Once. err->code is 0 when it has come so. */
 	void (*done)(struct guest_wait *wait, struct guest *guest, const struct error *err);

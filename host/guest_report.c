@@ -1,11 +1,12 @@
 /* See guest_report.h. */
 #include "host/guest_report.h"
-#include "base/clock.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+#include "base/clock.h"
 
 #define STALE_SECONDS 5. /* rates of a guest that has stood still so long are none */
 

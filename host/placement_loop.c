@@ -36,11 +36,6 @@ struct placement_member {
 	struct placement_loop *loop;
 };
 
-static uint64_t now_ms(void)
-{
-	return clock_now_ns() / 1000000;
-}
-
 /* --- members --- */
 
 static struct placement_member *find(const struct placement_loop *p, const struct guest *g)
@@ -129,7 +124,7 @@ static void on_nodes(struct guest_qmp_question *question, const json_t *result, 
 	m->asking_nodes = m->overtaken = false;
 	if (!result || overtaken)
 		return;
-	if (placement_seat_hear_nodes(s, m->loop->topology, result, now_ms()) != 0) {
+	if (placement_seat_hear_nodes(s, m->loop->topology, result, clock_now_ms()) != 0) {
 		log_warning("%s: where its memory lies is not known: what its VMM says makes no sense%s",
 			    m->guest->definition->name, err->code ? err->text : "");
 		return;
@@ -158,7 +153,7 @@ static void on_move(struct guest_qmp_question *question, const json_t *result, c
 		pin(m);
 		return;
 	}
-	placement_seat_stay(&m->seat, m->loop->topology, err->text, now_ms());
+	placement_seat_stay(&m->seat, m->loop->topology, err->text, clock_now_ms());
 	log_warning("%s: %s", m->guest->definition->name, m->seat.why);
 }
 
@@ -268,7 +263,7 @@ static void order_move(struct placement_loop *p, struct placement_member *m, con
 		return; /* it is decided again */
 	m->asking_move = true;
 	m->overtaken = m->asking_nodes;
-	placement_seat_go(&m->seat, p->topology, move, now_ms());
+	placement_seat_go(&m->seat, p->topology, move, clock_now_ms());
 	log_info("%s: %s", m->guest->definition->name, m->seat.why);
 	guest_announce(m->guest, "guest-moves",
 		       json_pack("{s:i, s:i, s:s}", "from", (int)p->topology->nodes[move->from].id, "to",
@@ -282,7 +277,7 @@ static void rebalance(struct placement_loop *p)
 	struct placement_host host = {.topology = p->topology};
 	struct placement_guest *guests = describe_all(p, &host.nr_guests, &whose);
 	host.guests = guests;
-	int nr = guests ? placement_rebalance(&host, &p->settings, now_ms(), moves, MOST_MOVES) : -ENOMEM;
+	int nr = guests ? placement_rebalance(&host, &p->settings, clock_now_ms(), moves, MOST_MOVES) : -ENOMEM;
 	if (nr < 0)
 		log_warning("guests were not moved between nodes: %s", strerror(-nr));
 	for (int i = 0; i < nr; i++)
@@ -394,7 +389,7 @@ int placement_loop_choose(struct placement_loop *p, struct guest *g, const struc
 	ret = placement_words_make(p->topology, &where, words);
 	if (ret)
 		return error_set(err, -ret, "out of memory");
-	placement_seat_put(&m->seat, p->topology, &where, d->nodes != 0, now_ms());
+	placement_seat_put(&m->seat, p->topology, &where, d->nodes != 0, clock_now_ms());
 	log_info("%s: %s", d->name, m->seat.why);
 	return 0;
 }

@@ -475,11 +475,11 @@ int chardev_open(struct ev_loop *loop, const struct config_chardev *config, stru
 /* A guest's last words should not be lost with the queue; but a peer that reads a little now and then does not keep us. */
 static void flush_before_close(struct chardev *c)
 {
-	int64_t left_ms, end_ms = (int64_t)(clock_now_ns() / 1000000) + FLUSH_TIMEOUT_MS;
+	int64_t left_ms, end_ms = (int64_t)clock_now_ms() + FLUSH_TIMEOUT_MS;
 	lock_take(&c->lock);
 	flush(c);
 	struct pollfd out = {.fd = c->out_fd, .events = POLLOUT};
-	while (c->output.count > 0 && !c->broken && (left_ms = end_ms - (int64_t)(clock_now_ns() / 1000000)) > 0 &&
+	while (c->output.count > 0 && !c->broken && (left_ms = end_ms - (int64_t)clock_now_ms()) > 0 &&
 	       poll(&out, 1, (int)left_ms) == 1 && !(out.revents & (POLLERR | POLLHUP)))
 		flush(c);
 	lock_release(&c->lock);
