@@ -483,6 +483,14 @@ void working_set_destroy(struct working_set *ws)
 	mem_free(ws);
 }
 
+/* Nothing more is learnt from what is out: it is told at the next chance. */
+static void hurry(struct working_set *ws)
+{
+	for (unsigned r = 0; r < NR_RINGS; r++)
+		for (unsigned k = 0; k < nr_hands[r]; k++)
+			ws->rings[r].hands[k] = ws->rings[r].tail;
+}
+
 void working_set_set_rate(struct working_set *ws, uint32_t per_s)
 {
 	if (per_s == ws->rate)
@@ -496,10 +504,7 @@ void working_set_set_rate(struct working_set *ws, uint32_t per_s)
 	ws->nr_past = 0;
 	ws->sampled_ms = 0;
 	ws->credit = 0;
-	/* Nothing more is learnt from what is out. */
-	for (unsigned r = 0; r < NR_RINGS; r++)
-		for (unsigned k = 0; k < nr_hands[r]; k++)
-			ws->rings[r].hands[k] = ws->rings[r].tail;
+	hurry(ws);
 }
 
 /* A random page of the round's next stratum. */
@@ -610,6 +615,9 @@ size_t working_set_expire(struct working_set *ws, uint64_t now_ns, uint32_t *pag
 {
 	size_t nr = 0;
 	advance(ws, now_ns);
+	/* Hands stand still without a rate, and pages that were asked for before it was taken back may be taken after it. */
+	if (!ws->rate)
+		hurry(ws);
 	for (unsigned r = 0; r < NR_RINGS; r++) {
 		struct ring *ring = &ws->rings[r];
 		for (; ring->head != ring->hands[nr_hands[r] - 1] && nr < max; ring->head++) {

@@ -491,6 +491,23 @@ START_TEST(without_a_rate_nothing_is_asked_and_all_is_given_back)
 }
 END_TEST
 
+START_TEST(a_sample_that_was_asked_for_before_the_rate_fell_to_nothing_is_given_back)
+{
+	uint32_t pages[AT_ONCE], back[AT_ONCE];
+	start(&guest, 1 << 12, 300);
+	working_set_next(guest.ws, guest.now, pages, AT_ONCE);
+	size_t nr = working_set_next(guest.ws, guest.now + S / 10, pages, AT_ONCE);
+	ck_assert_uint_gt(nr, 0);
+	working_set_set_rate(guest.ws, 0);
+	for (size_t i = 0; i < nr; i++)
+		working_set_taken(guest.ws, pages[i], guest.now + S / 10, true);
+	ck_assert_uint_eq(working_set_nr_out(guest.ws), nr);
+	ck_assert_uint_eq(working_set_expire(guest.ws, guest.now + S / 10, back, AT_ONCE), nr);
+	ck_assert_uint_eq(working_set_nr_out(guest.ws), 0);
+	end(&guest);
+}
+END_TEST
+
 START_TEST(samples_that_are_not_collected_end_the_sampling)
 {
 	uint32_t pages[AT_ONCE];
@@ -675,7 +692,6 @@ START_TEST(whatever_is_told_in_whatever_order_the_books_are_right)
 		}
 	}
 	/* All that is out comes back. */
-	working_set_set_rate(ws, 1);
 	working_set_set_rate(ws, 0);
 	for (size_t nr; (nr = working_set_expire(ws, now, pages, AT_ONCE)) > 0;) {
 		for (size_t i = 0; i < nr; i++) {
@@ -720,6 +736,7 @@ int main(void)
 	suite_add_tcase(suite, tests);
 	tests = tcase_create("edges");
 	tcase_add_test(tests, without_a_rate_nothing_is_asked_and_all_is_given_back);
+	tcase_add_test(tests, a_sample_that_was_asked_for_before_the_rate_fell_to_nothing_is_given_back);
 	tcase_add_test(tests, samples_that_are_not_collected_end_the_sampling);
 	tcase_add_test(tests, a_guest_of_one_page_is_either_used_or_not);
 	tcase_add_test(tests, pages_that_are_all_absent_are_inactive);
