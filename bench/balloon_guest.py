@@ -23,6 +23,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "lib"))
+from initrd import cpio  # noqa: E402
 from report import REPOSITORY, Report  # noqa: E402
 
 IMAGES = pathlib.Path(os.environ["RIG_IMAGES"])
@@ -35,14 +36,6 @@ COMMANDS = {
     "qemu": ["qemu-system-x86_64", "-M", "q35", "-accel", "kvm", "-cpu", "host", "-global", "kvm-apic.vapic=off", "-nodefaults",
              "-no-user-config", "-display", "none"],
 }
-
-
-def cpio_entry(name, mode, data):
-    """One file of an initrd (format newc)."""
-    fields = (1, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
-    head = b"070701" + b"".join(b"%08x" % f for f in fields) + name.encode() + b"\0"
-    head += b"\0" * (-len(head) % 4)
-    return head + data + b"\0" * (-len(data) % 4)
 
 
 # Commands: fill MIB (and keep it), drop.
@@ -66,8 +59,7 @@ class Guest:
         self.text = b""
         initrd = work / "initrd"
         if not initrd.exists():
-            initrd.write_bytes((IMAGES / "6.12/initrd").read_bytes() + cpio_entry("scenario.sh", 0o100644, SCRIPT)
-                               + cpio_entry("TRAILER!!!", 0, b""))
+            initrd.write_bytes((IMAGES / "6.12/initrd").read_bytes() + cpio([("scenario.sh", 0o100644, SCRIPT)]))
         path = work / f"{name}{reporting}.qmp"
         self.vmm = subprocess.Popen(
             [*COMMANDS[name], "-m", f"{GUEST_MIB}M", "-smp", "1", "-kernel", IMAGES / "6.12/vmlinuz", "-initrd", initrd,

@@ -18,6 +18,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "lib"))
+from initrd import cpio  # noqa: E402
 from report import REPOSITORY, Report  # noqa: E402
 
 BLKLOAD = REPOSITORY / "build/bench/guest/blkload"
@@ -45,14 +46,6 @@ FIGURES = [
 LATENCY_OF = "read random 4096 1"
 
 
-def cpio_entry(name, mode, data):
-    """One file of an initrd (format newc)."""
-    fields = (1, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
-    head = b"070701" + b"".join(b"%08x" % f for f in fields) + name.encode() + b"\0"
-    head += b"\0" * (-len(head) % 4)
-    return head + data + b"\0" * (-len(data) % 4)
-
-
 SCRIPT = b"""stty -echo 2>/dev/null
 say listens
 while read -r arguments; do
@@ -75,8 +68,8 @@ class Guest:
         image.write_bytes(b"\0" * (IMAGE_MIB << 20))
         initrd = work / "initrd"
         if not initrd.exists():
-            initrd.write_bytes((IMAGES / "6.12/initrd").read_bytes() + cpio_entry("blkload", 0o100755, BLKLOAD.read_bytes())
-                               + cpio_entry("scenario.sh", 0o100644, SCRIPT) + cpio_entry("TRAILER!!!", 0, b""))
+            initrd.write_bytes((IMAGES / "6.12/initrd").read_bytes()
+                               + cpio([("blkload", 0o100755, BLKLOAD.read_bytes()), ("scenario.sh", 0o100644, SCRIPT)]))
         command, drive, device = COMMANDS[name]
         self.vmm = subprocess.Popen(
             [*command, "-m", "192M", "-smp", "1", "-kernel", IMAGES / "6.12/vmlinuz", "-initrd", initrd,

@@ -16,6 +16,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "lib"))
+from initrd import cpio  # noqa: E402
 from report import REPOSITORY, Report  # noqa: E402
 
 NETLOAD = REPOSITORY / "build/bench/guest/netload"
@@ -28,14 +29,6 @@ FIGURES = {"echo": ("latency_us", "us", {}), "in": ("tcp_mbs", "MB/s", {"directi
            "out": ("tcp_mbs", "MB/s", {"direction": "out"})}
 
 
-def cpio_entry(name, mode, data):
-    """One file of an initrd (format newc)."""
-    fields = (1, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
-    head = b"070701" + b"".join(b"%08x" % f for f in fields) + name.encode() + b"\0"
-    head += b"\0" * (-len(head) % 4)
-    return head + data + b"\0" * (-len(data) % 4)
-
-
 class Guest:
     """A booted guest that serves netload."""
 
@@ -46,8 +39,8 @@ class Guest:
         self.log = work / f"{name}.log"
         script = (f"ip addr add {self.address}/24 dev eth0\nip link set eth0 up\nsay listens\n/netload serve {PORT}\n").encode()
         initrd = work / f"{name}.initrd"
-        initrd.write_bytes((IMAGES / "6.12/initrd").read_bytes() + cpio_entry("netload", 0o100755, NETLOAD.read_bytes())
-                           + cpio_entry("scenario.sh", 0o100644, script) + cpio_entry("TRAILER!!!", 0, b""))
+        initrd.write_bytes((IMAGES / "6.12/initrd").read_bytes()
+                           + cpio([("netload", 0o100755, NETLOAD.read_bytes()), ("scenario.sh", 0o100644, script)]))
         command, option = COMMANDS[name]
         self.vmm = subprocess.Popen(
             [REPOSITORY / "tests/rig/tap-exec.py", f"tap{index}", f"10.1.{index}.1/24", "3", *command, "-m", "256M", "-smp", "1",

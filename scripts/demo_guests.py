@@ -8,7 +8,6 @@ its own. All of them verify every page that they read (tests/rig/guest-load.c). 
 """
 import os
 import pathlib
-import selectors
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ import time
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests/rig"))
-from many_guests import Api, Broken, Console, make_initrd, percentile  # pylint: disable=wrong-import-position
+from many_guests import Broken, Host, make_initrd, percentile  # pylint: disable=wrong-import-position
 
 IMAGES = pathlib.Path(os.environ["RIG_IMAGES"])
 MIB = 1 << 20
@@ -29,11 +28,10 @@ def say(text):
     print(f"demo: {text}", flush=True)
 
 
-class Demo:
+class Demo(Host):
     def __init__(self, directory, swap, live):
-        self.directory, self.swap, self.live = pathlib.Path(directory), swap, live
-        self.selector = selectors.DefaultSelector()
-        self.consoles, self.daemon, self.api = [], None, None
+        super().__init__(pathlib.Path(directory), swap, BUDGET_MIB)
+        self.live = live
         self.start = time.monotonic()
 
     def pagoda(self, *words, told=True):
@@ -46,45 +44,12 @@ class Demo:
             raise Broken(f"pagoda {words[0]}: {done.stderr.strip()}")
         return done.stdout
 
-    def turn(self, seconds, until=None):
-        """Lets time pass, and listens to the guests meanwhile. Returns whether it came to that."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if until and until():
-                return True
-            for key, _ in self.selector.select(0.05):
-                key.data.readable()
-            for console in self.consoles:
-                console.tick()
-        return bool(until and until())
-
-    def start_daemon(self):
-        say(f"$ pagodad --budget={BUDGET_MIB}M")
-        places = [f"--{what}={self.directory}/{what}" for what in ("run", "definitions", "logs")]
-        with open(self.directory / "daemon.log", "wb") as log:
-            self.daemon = subprocess.Popen([REPOSITORY / "build/pagodad", f"--budget={BUDGET_MIB}M", f"--swap={self.swap}", *places], stderr=log)
-        deadline = time.monotonic() + 30
-        while not (self.directory / "run/api").exists():
-            if self.daemon.poll() is not None or time.monotonic() > deadline:
-                raise Broken(f"pagodad does not start: {(self.directory / 'daemon.log').read_text(encoding='utf-8').strip()}")
-            time.sleep(0.1)
-        self.api = Api(f"{self.directory}/run/api", self.selector)
-
-    def ask(self, command, **arguments):
-        number = self.api.ask(command, **arguments)
-        if not self.turn(30, lambda: number in self.api.answers):
-            raise Broken(f"pagodad does not answer {command}")
-        answer = self.api.answers.pop(number)
-        if "error" in answer:
-            raise Broken(f"{command}: {answer['error']['desc']}")
-        return answer["return"]
-
     def wait_for_room(self, i):
         """A host whose memory is low starts nothing; that passes as soon as enough is taken from those that run."""
         if self.ask("host")["state"] != "low":
             return
         say(f"memory is low: guest {i} waits until others have given some")
-        if not self.turn(60, lambda: self.ask("host")["state"] != "low"):
+        if not self.run(60, lambda: self.ask("host")["state"] != "low"):
             raise Broken("memory stays low")
 
     def boot(self):
@@ -96,11 +61,8 @@ class Demo:
             self.pagoda("run", name, f"memory={GUEST_MIB}M", "minimum=48M", "merge-cpu=2", f"kernel={IMAGES}/6.12/vmlinuz", f"initrd={initrd}",
                         f"append=console=ttyS0 quiet panic=-1 mitigations=off seed={i} service={SERVICE_MIB} kept={KEPT_MIB}",
                         f"drive={IMAGES}/debian.ext4,readonly", told=i == 1)
-            (self.directory / name).mkdir()
-            console = Console(str(self.directory / name), self.ask("console", guest=name)["path"], self.selector, ANSWER_S, ASK_S)
-            console.open()
-            self.consoles.append(console)
-            if not self.turn(BOOT_S, lambda c=console: c.find("guest: serves")):
+            console = self.open_console(name, ANSWER_S, ASK_S)
+            if not self.run(BOOT_S, lambda c=console: c.find("guest: serves")):
                 raise Broken(f"{name} does not come up: {(self.directory / name / 'serial.log').read_text(encoding='utf-8', errors='replace')[-800:]}")
             host = self.ask("host")
             say(f"{name} serves, after {time.monotonic() - self.start:.0f} s: {i * GUEST_MIB} MiB of guests, "
@@ -113,54 +75,44 @@ class Demo:
     def work(self):
         """The load goes round; who has it not any more frees its memory."""
         before = None
-        for i, console in enumerate(self.consoles):
+        consoles = list(self.consoles.values())
+        for i, console in enumerate(consoles):
             console.ask_at = time.monotonic() + i * ASK_S / GUESTS
-        for console in self.consoles:
+        for console in consoles:
             if before:
                 before.send("load 0")
             console.send(f"load {LOAD_MIB}")
             if not self.live:
-                say(f"{os.path.basename(console.name)} gets a load of {LOAD_MIB} MiB")
+                say(f"{console.name} gets a load of {LOAD_MIB} MiB")
             for _ in range(TURN_S // TOP_S):
-                self.turn(TOP_S)
-                if self.live or console in (self.consoles[0], self.consoles[-1]):
+                self.run(TOP_S)
+                if self.live or console in (consoles[0], consoles[-1]):
                     self.top()
             before = console
         before.send("load 0")
-
-    def verify(self):
-        for console in self.consoles:
-            console.ask_at = None
-        self.turn(SUMS_S, lambda: not any(console.asked for console in self.consoles))
-        for console in self.consoles:
-            console.send("sums")
-            found = []
-            if not self.turn(SUMS_S, lambda c=console, f=found: f.extend(filter(None, [c.find(r"^sums (\d+) (\d+)")])) or f):
-                raise Broken(f"{console.name} does not say whether its memory is right")
-            if found[0][2] != "0":
-                raise Broken(f"{console.name}: {found[0][2]} pages are not what was written")
 
     def end(self):
         """Guests would outlive their daemon."""
         if not self.daemon:
             return
-        for console in self.consoles:
-            subprocess.run([REPOSITORY / "build/pagoda", f"--socket={self.directory}/run/api", "stop", "--force", os.path.basename(console.name)],
+        for name in self.consoles:
+            subprocess.run([REPOSITORY / "build/pagoda", f"--socket={self.directory}/run/api", "stop", "--force", name],
                            stdout=subprocess.DEVNULL, check=False)
         self.daemon.terminate()
         self.daemon.wait()
 
-    def run(self):
+    def show(self):
+        say(f"$ pagodad --budget={BUDGET_MIB}M")
         self.start_daemon()
         self.boot()
         say(f"{GUESTS} guests of {GUEST_MIB} MiB on {BUDGET_MIB} MiB, {GUESTS * GUEST_MIB / BUDGET_MIB:.1f} times the budget; each gets work now, in turn")
         self.work()
-        self.turn(4)
+        self.run(4)
         host, rows = self.ask("host"), self.ask("list")
         say("$ pagoda explain desk1")
         print(self.pagoda("explain", "desk1", told=False), flush=True)
-        self.verify()
-        answers = [seconds for console in self.consoles for seconds in console.answers]
+        self.sums(SUMS_S)
+        answers = [seconds for console in self.consoles.values() for seconds in console.answers]
         uses = [row["use"] for row in rows]
 
         def of_all(field):
@@ -190,7 +142,7 @@ def main():
     with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory(dir="/var/tmp") as swap:
         demo = Demo(directory, swap, "--live" in sys.argv)
         try:
-            demo.run()
+            demo.show()
         except Broken as reason:
             sys.exit(f"demo: {reason}")
         finally:

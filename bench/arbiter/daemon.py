@@ -3,14 +3,13 @@ A real pagodad with real guests that do nothing: what watching them costs. Guest
 the same content, and then sleeps. They have a memory manager, a balloon device and a scanner for equal pages, as the daemon starts them.
 """
 import contextlib
-import json
 import os
 import pathlib
-import socket
 import subprocess
 import tempfile
 import time
 
+from api import Api
 from report import REPOSITORY
 
 DAEMON = os.environ.get("PAGODA_DAEMON", str(REPOSITORY / "build/pagodad"))
@@ -39,18 +38,12 @@ class Daemon:
         self.names = []
 
     def __enter__(self):
-        end = time.monotonic() + 10
-        self.api = socket.socket(socket.AF_UNIX)
-        while True:
-            try:
-                self.api.connect(f"{self.directory}/run/api")
-                break
-            except OSError:
-                if time.monotonic() > end:
-                    self.__exit__()
-                    raise
-                time.sleep(0.02)
-        self.file = self.api.makefile("rw")
+        try:
+            self.api = Api(f"{self.directory}/run/api")
+        except OSError:
+            self.__exit__()
+            raise
+        self.call = self.api.call
         return self
 
     def __exit__(self, *_):
@@ -60,17 +53,6 @@ class Daemon:
         self.process.terminate()
         self.process.wait()
         self.stack.close()
-
-    def call(self, command, /, **arguments):
-        self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        self.file.flush()
-        while line := self.file.readline():
-            answer = json.loads(line)
-            if "return" in answer:
-                return answer["return"]
-            if "error" in answer:
-                raise RuntimeError(f"{command}: {answer['error']['desc']}")
-        raise RuntimeError(f"{command}: the daemon has ended")
 
     def add(self, name):
         append = f"pages={PAGES} seed={len(self.names) // 4 + 1} rounds=1000000000 idle_ms=1000000 quiet"

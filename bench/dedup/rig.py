@@ -27,6 +27,7 @@ import guests as sides
 import ksm
 import oracle
 import vm
+from initrd import cpio
 from runner import Report
 from vm import PAGE
 
@@ -61,15 +62,6 @@ read -r go
 
 def say(text):
     print(f"  {text}", file=sys.stderr, flush=True)
-
-
-def cpio(files):
-    """An archive (format newc) of files that an initrd is to have, too."""
-    archive = b""
-    for name, mode, data in [*files, ("TRAILER!!!", 0, b"")]:
-        head = b"070701" + b"".join(b"%08x" % f for f in (1, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)) + name.encode() + b"\0"
-        archive += head + b"\0" * (-len(head) % 4) + data + b"\0" * (-len(data) % 4)
-    return archive
 
 
 def is_zero_page(frame):

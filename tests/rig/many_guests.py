@@ -1,11 +1,18 @@
-"""What scripts about several Debian guests have in common: their serial ports, on which guest-load.c answers; the daemon's API; an initrd's additions. Nothing
-here waits: who uses it has the one selector, and calls what is readable.
+"""What scripts about several Debian guests have in common: their serial ports, on which guest-load.c answers; the daemon, and its API; an initrd's additions. Nothing
+waits but Host, which has the one selector, and hears all that is readable meanwhile.
 """
 import json
+import pathlib
 import re
 import selectors
 import socket
+import subprocess
+import sys
 import time
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "bench/lib"))
+from initrd import cpio  # noqa: E402
 
 COMPLAINTS = re.compile(r"Out of memory|oom-kill|invoked oom|Oops|BUG:|bad page|hung task|blocked for more|soft lockup|rcu.*stall|I/O error|"
                         r"general protection|segfault|guest: FAILED.*|Kernel panic.*")
@@ -41,15 +48,6 @@ def percentile(values, percent):
     return values[min(len(values) * percent // 100, len(values) - 1)]
 
 
-def cpio(files):
-    """An archive (format newc) of files (name, mode, bytes) that an initrd is to have, too."""
-    archive = b""
-    for name, mode, data in [*files, ("TRAILER!!!", 0, b"")]:
-        head = b"070701" + b"".join(b"%08x" % f for f in (1, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)) + name.encode() + b"\0"
-        archive += head + b"\0" * (-len(head) % 4) + data + b"\0" * (-len(data) % 4)
-    return archive
-
-
 def make_initrd(path, base, load, files):
     """base and, after it, SCRIPT and guest-load."""
     more = [("scenario.sh", 0o100644, SCRIPT.replace("FILES", files).encode()), ("bin", 0o040755, b""), ("bin/guest-load", 0o100755, load.read_bytes())]
@@ -59,13 +57,13 @@ def make_initrd(path, base, load, files):
 class Console:
     """A guest's serial port, kept open while daemons come and go."""
 
-    def __init__(self, name, path, selector, patience_s, every_s):
-        """name: a directory for its log, too. patience_s: for an answer. every_s: how often it is asked."""
+    def __init__(self, name, log, path, selector, patience_s, every_s):
+        """log: a file's name. patience_s: for an answer. every_s: how often it is asked."""
         self.name = name
         self.patience_s, self.every_s = patience_s, every_s
         self.path = path
         self.selector = selector
-        self.log = open(f"{name}/serial.log", "wb")
+        self.log = open(log, "wb")
         self.rest = b""
         self.lines = []
         self.answers = []  # seconds
@@ -169,3 +167,83 @@ class Api:
             self.dead = True
             self.selector.unregister(self.socket)
             self.socket.close()
+
+
+class Host:
+    """A daemon, and the guests' consoles. Time passes only in turn() and what calls it."""
+
+    def __init__(self, directory, swap, budget_mib, patience=1):
+        """directory: for all that the daemon keeps. swap: for guests' swap files. patience: how many times longer than usual all may take."""
+        self.directory, self.swap, self.budget_mib, self.patience = directory, swap, budget_mib, patience
+        self.selector = selectors.DefaultSelector()
+        self.consoles = {}  # by guest
+        self.daemon = self.api = None
+
+    def start_daemon(self, *options):
+        places = [f"--{what}={self.directory}/{what}" for what in ("run", "definitions", "logs")]
+        with open(self.directory / "daemon.log", "ab") as log:
+            self.daemon = subprocess.Popen([REPOSITORY / "build/pagodad", f"--budget={self.budget_mib}M", f"--swap={self.swap}", *places, *options], stderr=log)
+        deadline = now() + 20 * self.patience
+        self.api = None
+        while not self.api:
+            try:
+                self.api = Api(f"{self.directory}/run/api", self.selector)
+            except OSError:
+                if now() > deadline or self.daemon.poll() is not None:
+                    log = (self.directory / "daemon.log").read_text(encoding="utf-8").strip()
+                    raise Broken(f"the daemon does not listen: {log[-800:]}") from None
+                self.turn(0.02)
+
+    def ask(self, command, /, **arguments):
+        """Asks and waits; everything else goes on meanwhile."""
+        api = self.api
+        number = api.ask(command, **arguments)
+        if not self.run(30 * self.patience, lambda: number in api.answers or api.dead):
+            raise Broken(f"the daemon does not answer {command} in time")
+        if number not in api.answers:
+            raise Broken(f"the daemon does not answer {command}: it hung up")
+        answer = api.answers.pop(number)
+        if "error" in answer:
+            raise Broken(f"{command} {arguments}: {answer['error']['desc']}")
+        return answer["return"]
+
+    def open_console(self, name, patience_s, every_s):
+        """A started guest's."""
+        (self.directory / name).mkdir(exist_ok=True)
+        path = self.ask("console", guest=name)["path"]
+        console = Console(name, self.directory / name / "serial.log", path, self.selector, patience_s, every_s)
+        console.open()
+        self.consoles[name] = console
+        return console
+
+    def turn(self, seconds):
+        """Handles what comes within so many seconds, at most once."""
+        for key, _ in self.selector.select(min(seconds, 0.05)):
+            key.data.readable()
+        for console in self.consoles.values():
+            console.tick()
+
+    def run(self, seconds, until=None):
+        """Lets time pass, or waits for something. Returns whether it came to that."""
+        end = now() + seconds
+        while now() < end:
+            if until and until():
+                return True
+            self.turn(end - now())
+        return bool(until and until())
+
+    def sums(self, patience_s):
+        """Has all memory of all guests verified. Returns what they said."""
+        for console in self.consoles.values():
+            console.ask_at = None
+        self.run(patience_s, lambda: not any(console.asked for console in self.consoles.values()))
+        said = {}
+        for name, console in self.consoles.items():
+            console.send("sums")
+            found = []
+            if not self.run(patience_s, lambda c=console, f=found: f.extend(filter(None, [c.find(r"^sums (\d+) (\d+)")])) or f):
+                raise Broken(f"{name} does not say whether its memory is right")
+            if found[0][2] != "0":
+                raise Broken(f"{name}: {found[0][2]} pages are not what was written")
+            said[name] = found[0]
+        return said

@@ -1,6 +1,6 @@
 """Six Debian guests under one pagodad on 600 MiB, and a load that moves from one to the next: what the scenario host-moving-load checks.
 
-  moving_load.py INITRD SWAP_DIRECTORY
+  moving_load.py SWAP_DIRECTORY
 
 Runs in the scenario's directory. It starts the daemon and the guests, asks each guest on its serial console every second for an answer
 (guest-load.c), samples `list` and `host` of the API twice as often, and moves the load: first with the daemon alive, then while it is
@@ -19,14 +19,13 @@ import os
 import pathlib
 import random
 import re
-import selectors
 import signal
 import subprocess
 import sys
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "bench/arbiter"))
-from many_guests import COMPLAINTS, Api, Broken, Console, now, percentile, spread  # noqa: E402
+from many_guests import COMPLAINTS, Broken, Host, make_initrd, now, percentile, spread  # noqa: E402
 from record import Recorder  # noqa: E402
 
 IMAGES = pathlib.Path(os.environ["RIG_IMAGES"])
@@ -34,6 +33,7 @@ PATIENCE = int(os.environ.get("RIG_PATIENCE", "2"))
 MIB = 1 << 20
 
 NAMES = [f"g{i}" for i in range(6)]
+FILES = "/usr/bin/[a-m]* /usr/lib/x86_64-linux-gnu/lib[a-c]*"  # what a guest has cached, and could do without
 GUEST_MIB, BUDGET_MIB, MINIMUM_MIB = 256, 600, 48
 LOAD_MIB, SERVICE_MIB, KEPT_MIB = 64, 8, 32
 SYSTEM_MIB = 40  # of a guest's kernel and programs, that are in its memory whatever it does
@@ -46,15 +46,9 @@ ANSWER_S = 5  # a guest has to answer within; typical are milliseconds
 PING_S, SAMPLE_S = 1, 0.5
 
 
-class Storm:
-    def __init__(self, initrd, swap):
-        self.directory = pathlib.Path.cwd()
-        self.initrd = initrd
-        self.swap = swap
-        self.selector = selectors.DefaultSelector()
-        self.consoles = {}
-        self.api = None
-        self.daemon = None
+class Storm(Host):
+    def __init__(self, swap):
+        super().__init__(pathlib.Path.cwd(), swap, BUDGET_MIB, PATIENCE)
         self.started_at = now()
         self.asked = None  # (id of list, id of host, when)
         self.sample_at = now()
@@ -89,59 +83,17 @@ class Storm:
 
     # --- the daemon ---
 
-    def start_daemon(self):
-        base = self.directory
-        with open("daemon.log", "ab") as log:
-            self.daemon = subprocess.Popen(
-                [REPOSITORY / "build/pagodad", f"--run={base}/run", f"--definitions={base}/definitions", f"--logs={base}/logs",
-                 f"--swap={self.swap}", f"--budget={BUDGET_MIB}M", "--verbose"], stderr=log)
-        deadline = now() + 20 * PATIENCE
-        self.api = None
-        while not self.api:
-            try:
-                self.api = Api(f"{base}/run/api", self.selector)
-            except OSError:
-                if now() > deadline or self.daemon.poll() is not None:
-                    raise Broken("the daemon does not listen") from None
-                self.turn(0.02)
+    def start_daemon(self, *options):
         self.asked = None
+        super().start_daemon("--verbose", *options)
 
     def kill_daemon(self):
         self.daemon.send_signal(signal.SIGKILL)
         self.daemon.wait()
 
-    def ask(self, command, /, **arguments):
-        """Asks and waits; everything else goes on meanwhile."""
-        api = self.api
-        number = api.ask(command, **arguments)
-        deadline = now() + 30 * PATIENCE
-        while number not in api.answers:
-            if api.dead or now() > deadline:
-                raise Broken(f"the daemon does not answer {command} ({'it hung up' if api.dead else 'too late'})")
-            self.turn(0.1)
-        answer = api.answers.pop(number)
-        if "error" in answer:
-            raise Broken(f"{command} {arguments}: {answer['error']['desc']}")
-        return answer["return"]
-
-    # --- time passes ---
-
     def turn(self, seconds):
-        """Handles what comes within so many seconds, at most once."""
-        for key, _ in self.selector.select(min(seconds, 0.05)):
-            key.data.readable()
-        for console in self.consoles.values():
-            console.tick()
+        super().turn(seconds)
         self.sample()
-
-    def run(self, seconds, until=None):
-        """Returns whether it came to that."""
-        end = now() + seconds
-        while now() < end:
-            if until and until():
-                return True
-            self.turn(end - now())
-        return bool(until and until())
 
     # --- what is promised at every moment ---
 
@@ -198,20 +150,18 @@ class Storm:
     # --- steps ---
 
     def define(self):
+        make_initrd(self.directory / "initrd", IMAGES / "6.12/initrd", REPOSITORY / "build/tests/rig/guest-load", FILES)
         for i, name in enumerate(NAMES):
-            os.mkdir(name)
             definition = {
                 "name": name, "memory": GUEST_MIB * MIB, "minimum": MINIMUM_MIB * MIB, "shares": 1000, "merge-cpu": 1,
-                "kernel": str(IMAGES / "6.12/vmlinux"), "initrd": self.initrd,
+                "kernel": str(IMAGES / "6.12/vmlinux"), "initrd": str(self.directory / "initrd"),
                 "append": f"console=ttyS0 quiet panic=-1 mitigations=off init_on_alloc=0 seed={i + 1} service={SERVICE_MIB} kept={KEPT_MIB}",
                 "drives": [{"file": str(IMAGES / "debian.ext4"), "readonly": True}],
             }
             self.ask("define", definition=definition)
             pid = self.ask("start", guest=name)["pid"]
             self.ask("qmp", guest=name, command="set-memory", arguments={"sample-rate": SAMPLES})
-            console = Console(name, self.ask("console", guest=name)["path"], self.selector, ANSWER_S * PATIENCE, PING_S)
-            console.open()
-            self.consoles[name] = console
+            console = self.open_console(name, ANSWER_S * PATIENCE, PING_S)
             self.say(f"{name} started as {pid}")
             self.pids[name] = pid
             # One after the other: kernels that boot at once in emulation take longer together.
@@ -312,24 +262,6 @@ class Storm:
         self.must_follow(record)
         self.run(end - now())
 
-    def sums(self):
-        for console in self.consoles.values():
-            console.ask_at = None
-        self.run(10, lambda: not any(console.asked for console in self.consoles.values()))
-        for name, console in self.consoles.items():
-            console.send("sums")
-            found = None
-
-            def done(c=console):
-                nonlocal found
-                found = c.find(r"^sums (\d+) (\d+)")
-                return found
-            if not self.run(60 * PATIENCE, done):
-                raise Broken(f"{name}: cannot say whether its memory is right")
-            self.say(f"{name}: {found[0]}")
-            if found[2] != "0" or found[1] == "0":
-                raise Broken(f"{name}: {found[2]} pages are wrong after {found[1]} passes")
-
     def last_look(self):
         evicted = 0
         for name in NAMES:
@@ -381,7 +313,10 @@ class Storm:
         self.load(self.busy, 0)
         pathlib.Path("trace").write_text(self.recorder.text(
             f"{len(NAMES)} Debian guests in emulation, {LOAD_MIB} MiB of load that move every {STAY_S} s", BUDGET_MIB * MIB), encoding="utf-8")
-        self.sums()
+        for name, found in self.sums(60 * PATIENCE).items():
+            self.say(f"{name}: {found[0]}")
+            if found[1] == "0":
+                raise Broken(f"{name}: its load has never been through its memory")
         self.last_look()
         with open("figures", "w", encoding="utf-8") as file:
             self.table(file)
@@ -392,7 +327,7 @@ class Storm:
 
 
 def main():
-    storm = Storm(*sys.argv[1:3])
+    storm = Storm(sys.argv[1])
     try:
         storm.all()
     except Broken as reason:
