@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 
 #include "base/log.h"
+#include "memmgr/heat.h"
 #include "memmgr/memmgr_internal.h"
 #include "memmgr/os.h"
 #include "memmgr/uffd.h"
@@ -37,39 +38,6 @@ void bring_buffer_fini(struct bring_buffer *b)
 	if (b->pages)
 		munmap(b->pages, BRING_BATCH * GUEST_PAGE_SIZE);
 	b->pages = NULL;
-}
-
-/* --- arming --- */
-
-int chunk_arm(struct memmgr *mm, struct chunk *c)
-{
-	if (c->armed && !c->arm_again)
-		return 0;
-	uint64_t len = (uint64_t)(c->end - c->first) * GUEST_PAGE_SIZE, skip = (uint64_t)c->first * GUEST_PAGE_SIZE;
-	/* The limbo mapping is the target of moves, and must be registered for that; nobody touches what is missing there. */
-	int ret = uffd_register(mm->uffd, c->limbo + skip, len, UFFD_TRACK);
-	if (ret == 0)
-		ret = c->in_pool ? share_register_rest(mm, c) : uffd_register(mm->uffd, c->hva + skip, len, UFFD_TRACK_MISSING);
-	if (ret)
-		return ret;
-	if (!c->armed)
-		COUNT(mm, armed_chunks, 1);
-	c->armed = true;
-	c->arm_again = false;
-	return 0;
-}
-
-void chunk_disarm_if_whole(struct memmgr *mm, struct chunk *c)
-{
-	if (!c->armed || c->missing)
-		return;
-	uint64_t len = (uint64_t)(c->end - c->first) * GUEST_PAGE_SIZE, skip = (uint64_t)c->first * GUEST_PAGE_SIZE;
-	/* Who waits for a page that was never touched is woken by that, tries again, and the kernel fills it. */
-	if (uffd_unregister(mm->uffd, c->hva + skip, len) != 0)
-		return; /* stays armed, which is right, only slower */
-	c->armed = false;
-	COUNT(mm, armed_chunks, -1);
-	uffd_unregister(mm->uffd, c->limbo + skip, len);
 }
 
 /* --- one page --- */
@@ -147,6 +115,8 @@ static void note_brought(struct memmgr *mm, uint32_t page, page_entry e, enum br
 	if (page_store_ref(e))
 		store_drop(mm->store, page_store_ref(e));
 	atomic_fetch_sub_explicit(&mm->headroom, 1, memory_order_relaxed);
+	if (why == BRING_FAULT && page_state(e) == PAGE_LIMBO && !(e & PAGE_SAMPLED))
+		mm->pt.heat[page] = heat_more(mm->pt.heat[page]);
 	if (why == BRING_PREFETCH)
 		COUNT(mm, prefetched, 1);
 	if (why == BRING_PREFETCH && e & PAGE_SAMPLED)
@@ -173,6 +143,9 @@ int bring_page(struct memmgr *mm, struct bring_buffer *b, uint32_t page, enum br
 			ret = b->wake_later ? 0 : uffd_wake(mm->uffd, page_hva(&mm->pt, page), GUEST_PAGE_SIZE);
 		else if (ret == 0)
 			COUNT(mm, zero_filled, 1);
+		/* Where there is one hole, there are more. */
+		if (ret == 0)
+			chunk_disarm_if_whole(mm, page_chunk(&mm->pt, page));
 		/* The guest uses it, whatever it has said. */
 		if (ret == 0 && page_state(e) == PAGE_BALLOONED)
 			page_table_set(&mm->pt, page, (e & ~PAGE_STATE_MASK) | PAGE_RESIDENT);
@@ -220,7 +193,6 @@ bool bring_from_disk(struct memmgr *mm, struct bring_buffer *b, uint32_t page)
 		note_brought(mm, page, e, BRING_FAULT);
 		COUNT(mm, decompressed, 1);
 		COUNT(mm, swap_in, 1);
-		chunk_disarm_if_whole(mm, c);
 		served = true;
 	}
 	lock_release(&c->lock);
@@ -347,7 +319,6 @@ size_t bring_pages(struct memmgr *mm, struct bring_buffer *b, const struct store
 		struct chunk *c = page_chunk(&mm->pt, items[i].page_nr);
 		lock_take_soon(&c->lock);
 		brought += bring_run(mm, b, items + i, n);
-		chunk_disarm_if_whole(mm, c);
 		lock_release(&c->lock);
 		i += n;
 	}

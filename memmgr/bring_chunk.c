@@ -217,7 +217,6 @@ size_t bring_chunk(struct memmgr *mm, struct bring_stage *stage, uint32_t page)
 		if (gather_resident(&w) == 0 && assemble(&w) == 0)
 			placed = place(&w);
 		brought = settle(&w, placed);
-		chunk_disarm_if_whole(mm, w.c);
 		atomic_store(&w.c->whole, false);
 		/* Also those whose fault a handler left to us. */
 		uffd_wake(mm->uffd, w.c->hva, CHUNK_SIZE);

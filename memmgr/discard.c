@@ -71,7 +71,6 @@ static int drop(struct memmgr *mm, uint32_t first, uint32_t end, enum page_state
 		int dropped = spare_pinned && guest_ram_is_pinned(mm->ram, page_hva(&mm->pt, first)) ? -EBUSY : 0;
 		if (dropped == 0)
 			dropped = drop_run(mm, first, n, state);
-		chunk_disarm_if_whole(mm, c);
 		lock_release(&c->lock);
 		if (dropped && (ret == 0 || ret == -EBUSY))
 			ret = dropped;

@@ -20,6 +20,7 @@
 
 #include "base/log.h"
 #include "memmgr/compress.h"
+#include "memmgr/heat.h"
 #include "memmgr/memmgr_internal.h"
 #include "memmgr/os.h"
 #include "memmgr/page_scan.h"
@@ -131,8 +132,15 @@ static size_t page_out(struct memmgr *mm, uint32_t first, uint32_t nr, uint64_t 
 	return nr;
 }
 
-/* Whether the clock may take the page; a page that was touched is spared once. The chunk's lock is held. */
-static bool is_victim(struct memmgr *mm, uint32_t page, bool spare_touched)
+/* Which pages are taken of those that are there. */
+enum choice {
+	CHOOSE_ALL,
+	CHOOSE_UNUSED, /* not those that were touched since the hand passed: they are spared once */
+	CHOOSE_COLD,   /* nor hot ones (heat.h) */
+};
+
+/* The chunk's lock is held. */
+static bool is_victim(struct memmgr *mm, uint32_t page, enum choice choice)
 {
 	page_entry e = mm->pt.entries[page];
 	/* One that is there is in use, though the guest has given it up: it would never be taken otherwise. */
@@ -147,8 +155,10 @@ static bool is_victim(struct memmgr *mm, uint32_t page, bool spare_touched)
 		e = (e & ~PAGE_TIME_MASK) | PAGE_REFERENCED;
 		page_table_set(&mm->pt, page, e);
 	}
-	if (!spare_touched)
+	if (choice == CHOOSE_ALL)
 		return true;
+	if (choice == CHOOSE_COLD && heat_spares(mm->pt.heat[page], page, mm->evictor->rounds))
+		return false;
 	if (e & PAGE_REFERENCED || (e & (PAGE_PREFETCHED | PAGE_SPARED)) == PAGE_PREFETCHED) {
 		page_table_set(&mm->pt, page, (e & ~(uint64_t)PAGE_REFERENCED) | (e & PAGE_PREFETCHED ? PAGE_SPARED : 0));
 		return false;
@@ -157,7 +167,7 @@ static bool is_victim(struct memmgr *mm, uint32_t page, bool spare_touched)
 	return !(e & PAGE_INCOMPRESSIBLE) || mm->swap || (page + mm->evictor->rounds) % RETRY_ROUNDS == 0;
 }
 
-static size_t take(struct memmgr *mm, uint32_t first, uint32_t nr, bool spare_touched, bool sample)
+static size_t take(struct memmgr *mm, uint32_t first, uint32_t nr, enum choice choice, bool sample)
 {
 	struct evictor *ev = mm->evictor;
 	struct page_scan_run runs[CHUNK_PAGES / 2 + 1];
@@ -178,7 +188,7 @@ static size_t take(struct memmgr *mm, uint32_t first, uint32_t nr, bool spare_to
 		uint32_t at = first + runs[r].first, end = at + runs[r].nr;
 		while (at < end) {
 			uint32_t n = 0;
-			while (at + n < end && is_victim(mm, at + n, spare_touched))
+			while (at + n < end && is_victim(mm, at + n, choice))
 				n++;
 			if (n && limbo_queue_reserve(&ev->queue) == 0) {
 				uint64_t wasted = 0;
@@ -194,7 +204,6 @@ static size_t take(struct memmgr *mm, uint32_t first, uint32_t nr, bool spare_to
 		}
 	}
 	c->around = 0;
-	chunk_disarm_if_whole(mm, c);
 	lock_release(&c->lock);
 	COUNT(mm, evicted, taken);
 	return taken;
@@ -202,7 +211,7 @@ static size_t take(struct memmgr *mm, uint32_t first, uint32_t nr, bool spare_to
 
 size_t evict_run(struct memmgr *mm, uint32_t first, uint32_t nr, bool sample)
 {
-	return take(mm, first, nr, false, sample);
+	return take(mm, first, nr, CHOOSE_ALL, sample);
 }
 
 size_t evict_by_clock(struct memmgr *mm, size_t nr)
@@ -210,8 +219,9 @@ size_t evict_by_clock(struct memmgr *mm, size_t nr)
 	struct evictor *ev = mm->evictor;
 	uint32_t nr_pages = mm->pt.nr_chunks * CHUNK_PAGES;
 	size_t taken = 0;
-	/* The first round may only find pages that were touched, and spare them. */
-	for (uint64_t seen = 0; taken < nr && seen < 2ull * nr_pages;) {
+	/* The first round may only find pages that were touched, and spare them, and the second only hot ones. */
+	for (uint64_t seen = 0; taken < nr && seen < 3ull * nr_pages;) {
+		enum choice choice = seen < 2ull * nr_pages ? CHOOSE_COLD : CHOOSE_UNUSED;
 		uint32_t at = ev->hand;
 		struct chunk *c = page_chunk(&mm->pt, at);
 		uint32_t index = at % CHUNK_PAGES, end = c->end;
@@ -224,7 +234,7 @@ size_t evict_by_clock(struct memmgr *mm, size_t nr)
 		if (nr - taken < end - index && !whole)
 			end = index + (uint32_t)(nr - taken);
 		if (index < end)
-			taken += take(mm, at - at % CHUNK_PAGES + index, end - index, true, false);
+			taken += take(mm, at - at % CHUNK_PAGES + index, end - index, choice, false);
 		uint32_t next = end < c->end ? at - at % CHUNK_PAGES + end : at - at % CHUNK_PAGES + CHUNK_PAGES;
 		seen += next - at;
 		ev->hand = next < nr_pages ? next : 0;
@@ -290,6 +300,7 @@ static bool finish(struct memmgr *mm, const struct put *p, size_t *left)
 		return false;
 	}
 	page_entry kept = e & (PAGE_BUSY | PAGE_SAMPLED | PAGE_LOADING | PAGE_TIME_MASK);
+	mm->pt.heat[p->page] /= 2;
 	page_table_set(&mm->pt, p->page, (p->zero ? PAGE_ZERO : PAGE_COMPRESSED) | kept | p->ref << PAGE_REF_SHIFT);
 	*left += 1;
 	return true;
@@ -331,7 +342,6 @@ static size_t finish_slice(struct memmgr *mm, struct put *puts, size_t nr)
 			evict_drop_limbo(mm, first, n);
 		if (nr_back)
 			give_back(mm, back, nr_back);
-		chunk_disarm_if_whole(mm, c);
 		lock_release(&c->lock);
 	}
 	return left;

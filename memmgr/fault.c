@@ -81,13 +81,10 @@ static void serve(struct handler *h, const struct uffd_fault *fault, bool is_alo
 	h->buffer.wake_later = wake_later;
 	int ret = bring_page(mm, &h->buffer, page, BRING_FAULT, fault->is_write);
 	h->buffer.wake_later = false;
-	if (ret) {
+	if (ret)
 		page_table_set(&mm->pt, page, mm->pt.entries[page] | PAGE_LOADING);
-	} else {
-		if (page_state(e) == PAGE_LIMBO && !(e & PAGE_SAMPLED) && mm->prefetch)
-			bring_limbo_around(mm, page);
-		chunk_disarm_if_whole(mm, c);
-	}
+	else if (page_state(e) == PAGE_LIMBO && !(e & PAGE_SAMPLED) && mm->prefetch)
+		bring_limbo_around(mm, page);
 	lock_release(&c->lock);
 	if (wake_later && ret == 0)
 		uffd_wake(mm->uffd, page_hva(&mm->pt, page), GUEST_PAGE_SIZE);

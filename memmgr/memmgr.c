@@ -14,7 +14,7 @@
 #include "memmgr/page_scan.h"
 #include "memmgr/uffd.h"
 
-enum { DEFAULT_LIMBO_MS = 2000, DEFAULT_COLD_MS = 60000, DEFAULT_HANDLERS = 4 };
+enum { DEFAULT_LIMBO_MS = 2000, DEFAULT_COLD_MS = 60000, DEFAULT_HANDLERS = 4, CALM_MS = 5000 };
 
 const char *memmgr_failure_name(enum memmgr_failure failure)
 {
@@ -146,6 +146,7 @@ int memmgr_create(const struct memmgr_params *params, struct memmgr **out, struc
 	lock_init(&mm->lock, LOCK_MEMMGR);
 	lock_init(&mm->evict_lock, LOCK_MEMMGR_EVICT);
 	lock_init(&mm->fault_lock, LOCK_MEMMGR_FAULT);
+	mm->calm_ms = CALM_MS;
 	lock_init(&mm->sample_lock, LOCK_MEMMGR_SAMPLE);
 	lock_init(&mm->stats_lock, LOCK_MEMMGR_STATS);
 	pthread_cond_init(&mm->more_handlers, NULL);
@@ -312,5 +313,6 @@ ssize_t memmgr_evict_range(struct memmgr *mm, uint64_t gpa, uint64_t len, enum m
 		ret = evict_write(mm, UINT64_MAX);
 	}
 	lock_release(&mm->evict_lock);
+	reclaim_wake(mm); /* who looks whether all of it is back */
 	return ret < 0 ? (ssize_t)ret : (ssize_t)taken;
 }

@@ -106,6 +106,11 @@ struct memmgr {
 	pthread_t reclaimer;
 	bool reclaimer_started;
 
+	/* arming.c */
+	_Atomic uint64_t looked_ns; /* when somebody looked for equal pages, 0: never */
+	uint64_t next_calm_ns;      /* used by the reclaimer */
+	_Atomic unsigned calm_ms;   /* between two looks at chunks that are whole again */
+
 	struct lock sample_lock; /* guards working_set */
 	struct working_set *working_set;
 	struct bring_buffer sample_buffer; /* the reclaimer's, for samples that go back */
@@ -163,9 +168,16 @@ void bring_end_quietly(struct memmgr *mm, struct bring_buffer *b);
  * twice as many at each next. The chunk's lock is held.
  */
 void bring_limbo_around(struct memmgr *mm, uint32_t page);
-/* Nothing of the chunk is missing any more, or something is for the first time. The chunk's lock is held. */
+
+/* --- arming.c: when missing pages are told of; the chunk's lock is held --- */
+
+/* Before pages are taken. Returns 0 or -errno. */
 int chunk_arm(struct memmgr *mm, struct chunk *c);
 void chunk_disarm_if_whole(struct memmgr *mm, struct chunk *c);
+/* At a look: if it was whole at the last one, too. */
+void chunk_disarm_if_calm(struct memmgr *mm, struct chunk *c);
+/* All chunks, if it is time to; takes the locks itself. Returns whether it is to be called again, after mm->calm_ms. */
+bool chunks_disarm_calm(struct memmgr *mm, uint64_t now_ns);
 
 /* --- fault.c: the threads that serve faults --- */
 
@@ -208,7 +220,7 @@ void pager_forget_failed(struct memmgr *mm);
 int evictor_create(struct memmgr *mm, struct evictor **e);
 void evictor_destroy(struct evictor *e);
 /* Functions of the evictor want evict_lock. */
-/* Takes up to nr pages at the clock's hand into limbo. Returns pages taken, 0 after two rounds without a victim. */
+/* Takes up to nr pages at the clock's hand into limbo. Returns pages taken, 0 after three rounds without a victim. */
 size_t evict_by_clock(struct memmgr *mm, size_t nr);
 /* Takes resident pages first to first + nr - 1 of one chunk, whether referenced or not; sample: as samples. Returns pages taken. */
 size_t evict_run(struct memmgr *mm, uint32_t first, uint32_t nr, bool sample);

@@ -31,7 +31,7 @@
 	X(balloon_pages, GAUGE, "given up by the guest")                                                    \
 	X(metadata_bytes, GAUGE, "page table of states and other tables")                                   \
 	X(active_pages, GAUGE, "estimate of the working set, 0: not sampled")                               \
-	X(armed_chunks, GAUGE, "chunks of 2 MiB with something missing")                                    \
+	X(armed_chunks, GAUGE, "chunks of 2 MiB that miss something, or lately did")                        \
 	X(evicted, COUNT, "pages taken into limbo")                                                         \
 	X(copied_from_limbo, COUNT, "touched in limbo and moved back")                                      \
 	X(compressed, COUNT, "pages compressed")                                                            \

@@ -71,7 +71,8 @@ int page_table_create(const struct guest_ram *ram, struct page_table *pt, struct
 	pt->chunks = mem_calloc(nr_chunks, sizeof(*pt->chunks));
 	pt->entries = mem_calloc(nr_chunks * CHUNK_PAGES, sizeof(*pt->entries));
 	pt->order = mem_calloc(nr_chunks * CHUNK_PAGES, sizeof(*pt->order));
-	if (!pt->chunks || !pt->entries || !pt->order)
+	pt->heat = mem_calloc(nr_chunks * CHUNK_PAGES, sizeof(*pt->heat));
+	if (!pt->chunks || !pt->entries || !pt->order || !pt->heat)
 		goto no_memory;
 	for (size_t i = 0; i < pt->nr_regions; i++) {
 		struct page_table_region *r = &pt->regions[i];
@@ -100,12 +101,14 @@ void page_table_destroy(struct page_table *pt)
 	mem_free(pt->chunks);
 	mem_free(pt->entries);
 	mem_free(pt->order);
+	mem_free(pt->heat);
 	memset(pt, 0, sizeof(*pt));
 }
 
 uint64_t page_table_bytes(const struct page_table *pt)
 {
-	return pt->nr_chunks * (sizeof(*pt->chunks) + CHUNK_PAGES * (sizeof(*pt->entries) + sizeof(*pt->order)));
+	return pt->nr_chunks *
+	       (sizeof(*pt->chunks) + CHUNK_PAGES * (sizeof(*pt->entries) + sizeof(*pt->order) + sizeof(*pt->heat)));
 }
 
 /* A ballooned page is one that the kernel fills when it is touched, as one that never was. */

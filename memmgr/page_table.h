@@ -3,8 +3,8 @@
  *
  * Pages are numbered over all regions of RAM. Numbers are given so that 512 pages with one quotient lie in one 2 MiB chunk of the
  * host's address space, which is the unit of arming and of locking; where a region starts or ends within a chunk, numbers of pages
- * that do not exist are left out. An entry is 8 bytes, a page's place in the recorded order 4; with the chunks it makes 12.3 bytes
- * a page.
+ * that do not exist are left out. An entry is 8 bytes, a page's place in the recorded order 4, its heat 1; with the chunks it makes
+ * 13.3 bytes a page.
  *
  *   RESIDENT --evict--> LIMBO --evict_compress--> COMPRESSED (in RAM, on disk or both: where its cluster lies, see store.h)
  *      ^                  |  \------------------> ZERO
@@ -112,6 +112,7 @@ struct chunk {
 	bool limbo_huge;    /* its limbo mapping may hold a huge page */
 	_Atomic bool whole; /* it is being brought back as a whole: whoever waits for a page of it is woken then */
 	bool armed;         /* userfaultfd tells of missing pages; */
+	bool calm;          /* nothing was missing when it was looked at, nor was taken since (arming.c) */
 	bool merged;        /* pages of it came to map slots, or were dropped as zero, since it was last looked at */
 	bool arm_again;     /* not of all that was mapped since: nothing more may be taken before it does */
 };
@@ -121,6 +122,7 @@ struct page_table {
 	uint32_t nr_chunks;
 	uint32_t nr_pages;   /* that exist */
 	page_entry *entries; /* of nr_chunks * CHUNK_PAGES pages */
+	uint8_t *heat;       /* how often each page came back soon after it was taken (heat.h). Guarded by the chunk's lock */
 	uint32_t *
 		order; /* when the page was last brought back, as a number that grows with each; 0: never. Guarded by the chunk's lock */
 	_Atomic uint64_t counts[PAGE_NR_STATES]; /* pages in each state */

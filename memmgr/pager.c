@@ -82,8 +82,6 @@ static int bring_waited(struct pager *p, uint32_t page, store_ref *ref)
 		ret = bring_page(mm, &p->buffer, page, BRING_FAULT, false);
 		if (ret)
 			page_table_set(&mm->pt, page, mm->pt.entries[page] | PAGE_LOADING);
-		else
-			chunk_disarm_if_whole(mm, c);
 	}
 	lock_release(&c->lock);
 	return ret;

@@ -21,6 +21,8 @@
 
 _Static_assert(QUIET_PAGES == CHUNK_PAGES, "a chunk is a chunk");
 
+enum { APART = 16 }; /* pages: a step costs about what it costs a guest to fault one in again */
+
 uint32_t quiet_chunks(const struct memmgr *mm)
 {
 	return mm->pt.nr_chunks;
@@ -39,30 +41,34 @@ static int is_huge(struct memmgr *mm, struct chunk *c)
 	return page_scan(mm->pagemap, c->hva, CHUNK_PAGES, PAGE_SCAN_HUGE, &run, 1);
 }
 
-/* Of nr pages from at on; runs are numbered from the chunk's start. Registers what is not. Returns how many, or -errno. */
-static int harvest(struct memmgr *mm, struct chunk *c, uint32_t at, uint32_t nr, struct write_run *runs, bool *is_anew)
+/* Writes down what was written of nr pages from at on, and protects them again. runs: room. Returns 0 or -errno. */
+static int harvest(struct memmgr *mm, struct chunk *c, uint32_t at, uint32_t nr, struct write_run *runs,
+		   uint64_t written[QUIET_WORDS])
 {
-	uint8_t *hva = c->hva + (uint64_t)at * GUEST_PAGE_SIZE;
 	uint64_t from = 0;
-	int found = 0;
-	if (c->merged && c->in_pool) {
-		/* There are new mappings, of pages that are shared; all others keep what is known of them. */
-		found = uffd_register(mm->uffd, hva, (uint64_t)nr * GUEST_PAGE_SIZE, UFFD_TRACK);
-	} else {
-		/* To look costs less than to protect, of which KVM is told, and mostly there is nothing; and it loses nothing when it fails. */
-		found = write_track_peek(mm->pagemap, hva, nr, &from, runs, nr);
-		if (found == 0)
-			return 0;
-		*is_anew |= found == -EPERM;
-		if (found == -EPERM)
-			found = uffd_register(mm->uffd, hva, (uint64_t)nr * GUEST_PAGE_SIZE, UFFD_TRACK);
-	}
-	from = 0;
-	if (found >= 0)
-		found = write_track_harvest(mm->pagemap, hva, nr, &from, runs, nr);
+	int found = write_track_harvest(mm->pagemap, c->hva + (uint64_t)at * GUEST_PAGE_SIZE, nr, &from, runs, nr);
 	for (int i = 0; i < found; i++)
-		runs[i].first += at;
-	return found;
+		set_run(written, at + runs[i].first, runs[i].nr);
+	return found < 0 ? found : 0;
+}
+
+/*
+ * The same after a look that found nr_seen runs. Those that lie apart are protected apart: of all that is protected in one step KVM drops
+ * what it has mapped, and the guest faults it in again, also what it only reads.
+ */
+static int harvest_seen(struct memmgr *mm, struct chunk *c, uint32_t at, const struct write_run *seen, int nr_seen,
+			uint64_t written[QUIET_WORDS])
+{
+	struct write_run runs[CHUNK_PAGES];
+	for (int i = 0; i < nr_seen;) {
+		uint64_t first = seen[i].first, end = first + seen[i].nr;
+		for (i++; i < nr_seen && seen[i].first - end < APART; i++)
+			end = seen[i].first + seen[i].nr;
+		int ret = harvest(mm, c, at + (uint32_t)first, (uint32_t)(end - first), runs, written);
+		if (ret)
+			return ret;
+	}
+	return 0;
 }
 
 /*
@@ -75,16 +81,25 @@ static uint32_t next_tracked(const struct memmgr *mm, const struct chunk *c, con
 	return all ? CHUNK_PAGES - *at : share_next_run(mm, c, false, at);
 }
 
-/* What was written of the chunk. */
+/* What was written of the chunk. What is not registered is. */
 static int find_written(struct memmgr *mm, struct chunk *c, struct quiet_chunk *seen)
 {
 	struct write_run runs[CHUNK_PAGES];
 	for (uint32_t at = 0, n; (n = next_tracked(mm, c, seen, &at)) > 0; at += n) {
-		int nr = harvest(mm, c, at, n, runs, &seen->is_anew);
-		if (nr < 0)
-			return nr;
-		for (int i = 0; i < nr; i++)
-			set_run(seen->written, runs[i].first, runs[i].nr);
+		uint8_t *hva = c->hva + (uint64_t)at * GUEST_PAGE_SIZE;
+		uint64_t from = 0;
+		/* Where pages were merged there are new mappings, of pages that are shared; all others keep what is known of them. */
+		int ret = c->merged && c->in_pool ? -EPERM : write_track_peek(mm->pagemap, hva, n, &from, runs, n);
+		if (ret > 0) {
+			ret = harvest_seen(mm, c, at, runs, ret, seen->written);
+		} else if (ret == -EPERM) {
+			seen->is_anew |= !(c->merged && c->in_pool);
+			ret = uffd_register(mm->uffd, hva, (uint64_t)n * GUEST_PAGE_SIZE, UFFD_TRACK);
+			if (ret == 0)
+				ret = harvest(mm, c, at, n, runs, seen->written);
+		}
+		if (ret)
+			return ret;
 	}
 	return 0;
 }
@@ -95,27 +110,23 @@ static int find_written_again(struct memmgr *mm, struct chunk *c, struct quiet_c
 	struct write_run runs[CHUNK_PAGES];
 	uint32_t end = c->written + c->nr_written;
 	for (uint32_t at = c->written, n; at < end && (n = next_tracked(mm, c, seen, &at)) > 0 && at < end; at += n) {
-		uint64_t from = 0;
 		n = n < end - at ? n : end - at;
-		int nr = write_track_harvest(mm->pagemap, c->hva + (uint64_t)at * GUEST_PAGE_SIZE, n, &from, runs, n);
-		if (nr < 0) {
+		if (harvest(mm, c, at, n, runs, seen->written) != 0) {
 			/* Something is not registered; what was protected before it was found is not told. */
 			set_run(seen->written, c->written, c->nr_written);
 			return find_written(mm, c, seen);
 		}
-		for (int i = 0; i < nr; i++)
-			set_run(seen->written, at + runs[i].first, runs[i].nr);
 	}
 	return 0;
 }
 
 /*
- * A chunk that was armed for merging has come to rest: nothing of it is missing, and new pages need not be told of. The kernel forgets
- * what it tracked with that; what is written between the look before and the new beginning is not found until it is written again.
+ * Disarms a chunk that has come to rest (arming.c). The kernel forgets what it tracked with that; what is written between the look
+ * before and the new beginning is not found until it is written again.
  */
 static void disarm(struct memmgr *mm, struct chunk *c, const struct quiet_chunk *seen)
 {
-	chunk_disarm_if_whole(mm, c);
+	chunk_disarm_if_calm(mm, c);
 	if (c->armed)
 		return;
 	/* Nothing lies there: the kernel gives its page table back. */
@@ -134,6 +145,7 @@ int quiet_look(struct memmgr *mm, uint32_t chunk, enum quiet_huge huge, struct q
 	*found = (struct quiet_chunk){.nr_in_pool = 0};
 	if (!c->hva || c->first != 0 || c->end != CHUNK_PAGES)
 		return -ENXIO;
+	atomic_store(&mm->looked_ns, clock_now_ns());
 	lock_take(&c->lock);
 	int ret = c->in_pool || c->missing ? 0 : is_huge(mm, c);
 	found->is_huge = ret > 0;

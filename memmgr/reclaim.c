@@ -3,7 +3,8 @@
  *
  * Each tick it measures what the guest takes of the host (reclaim_process_anon), asks the policy what to do about it
  * (reclaim_policy.h, pure), and does it: pages into limbo, from limbo into the store, clusters to disk, holes closed. It also sends
- * samples of the working set out, and writes the statistics page. Without a target and without sampling it sleeps.
+ * samples of the working set out, disarms chunks that have come to rest, and writes the statistics page. Where there is nothing of all
+ * that to do, it sleeps.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -230,6 +231,8 @@ static void *reclaimer_main(void *arg)
 			if (!next_ms || next_ms > SAMPLE_MS)
 				next_ms = SAMPLE_MS;
 		}
+		if (chunks_disarm_calm(mm, clock_now_ns()) && (!next_ms || next_ms > mm->calm_ms))
+			next_ms = mm->calm_ms;
 		if (node_binding_step(mm, MOVE_MS) && (!next_ms || next_ms > MOVE_MS))
 			next_ms = MOVE_MS;
 		publish(mm, clock_now_ns());

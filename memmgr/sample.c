@@ -44,9 +44,8 @@ static void end_sample(struct memmgr *mm, uint32_t page, bool keep_evicted)
 	page_entry e = mm->pt.entries[page];
 	if (e & PAGE_SAMPLED) {
 		page_table_set(&mm->pt, page, e & ~(uint64_t)PAGE_SAMPLED);
-		if (page_state(e) == PAGE_LIMBO && !keep_evicted &&
-		    bring_page(mm, &mm->sample_buffer, page, BRING_PREFETCH, false) == 0)
-			chunk_disarm_if_whole(mm, c);
+		if (page_state(e) == PAGE_LIMBO && !keep_evicted)
+			(void)bring_page(mm, &mm->sample_buffer, page, BRING_PREFETCH, false); /* else the next touch brings it */
 	}
 	lock_release(&c->lock);
 }

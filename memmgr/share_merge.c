@@ -244,7 +244,7 @@ static uint32_t merge_in_chunk(struct memmgr *mm, struct chunk *c, const struct 
 		r.nr = tried;
 		if (at + tried == nr) {
 			share_count_mappings(mm, c);
-			c->merged = true; /* there may be more to come: it stays armed until the next look (quiet.h) */
+			c->merged = true; /* there may be more to come: it stays armed until a look after the next (quiet.h) */
 		}
 		lock_release(&c->lock);
 	}

@@ -187,7 +187,6 @@ static int restore_chunk(struct restore *r)
 		ret = mem_move_over(r->stage.chunk, CHUNK_SIZE, r->c->hva);
 	if (ret) {
 		undo(r);
-		chunk_disarm_if_whole(mm, r->c);
 		return ret == -ENOMEM ? ret : -EAGAIN;
 	}
 	r->moved = true;

@@ -2,6 +2,7 @@
  * The whole memory manager with threads in the guest's place: what pages go through, what stands in their way, and that no byte is
  * ever wrong.
  */
+#include "memmgr/heat.h"
 #include "tests/unit/memmgr_world.h"
 
 #include <fcntl.h>
@@ -391,6 +392,61 @@ START_TEST(a_chunk_is_disarmed_when_all_of_it_is_back)
 }
 END_TEST
 
+START_TEST(a_chunk_that_is_whole_stays_armed_until_a_hole_of_it_is_touched)
+{
+	world.mm->calm_ms = 1000000;
+	fill_all();
+	evict(10, 5, MEMMGR_TIER_LIMBO);
+	for (uint32_t page = 10; page < 15; page++)
+		check_page(page);
+	ck_assert_int_eq(memmgr_drop(world.mm, 20 * PAGE, 2 * PAGE, false), 0);
+	memset(world.contents + 20, 0, 2 * sizeof(*world.contents));
+	ck_assert_uint_eq(stats_now().armed_chunks, 1);
+	check_page(20);
+	wait_until_disarmed();
+	uint64_t faults = stats_now().faults;
+	check_page(21);
+	check_all();
+	ck_assert_uint_eq(stats_now().faults, faults);
+}
+END_TEST
+
+/* --- who is taken --- */
+
+START_TEST(pages_that_came_back_each_time_are_tried_less_often)
+{
+	enum { HOT = 64, TIMES = 4 };
+	struct page_table *pt = &world.mm->pt;
+	unsigned tried = 0, taken;
+	world.mm->prefetch = false; /* a neighbour that comes along is not known to be touched */
+	fill_all();
+	for (unsigned i = 0; i < TIMES; i++) {
+		evict(0, HOT, MEMMGR_TIER_LIMBO);
+		for (uint32_t page = 0; page < HOT; page++)
+			check_page(page);
+	}
+	/* As the hand leaves those that nobody has touched since. */
+	lock_take(&pt->chunks[0].lock);
+	for (uint32_t page = 0; page < HOT; page++)
+		page_table_set(pt, page, pt->entries[page] & ~(uint64_t)(PAGE_REFERENCED | PAGE_PREFETCHED));
+	lock_release(&pt->chunks[0].lock);
+	lock_take(&world.mm->evict_lock);
+	taken = (unsigned)evict_by_clock(world.mm, REGION_PAGES / 2);
+	lock_release(&world.mm->evict_lock);
+	for (uint32_t page = 0; page < HOT; page++)
+		tried += page_state(pt->entries[page]) != PAGE_RESIDENT;
+	ck_assert_uint_ge(taken, REGION_PAGES / 2);
+	ck_assert_uint_lt(tried, HOT / 4); /* an eighth */
+	/* Where there is nothing else, they go, too. */
+	lock_take(&world.mm->evict_lock);
+	evict_by_clock(world.mm, REGION_PAGES);
+	lock_release(&world.mm->evict_lock);
+	for (uint32_t page = 0; page < HOT; page++)
+		ck_assert(pt->heat[page] < HEAT_MOST || page_state(pt->entries[page]) != PAGE_RESIDENT);
+	check_all();
+}
+END_TEST
+
 /* --- what comes ahead --- */
 
 START_TEST(prewarming_brings_back_what_was_evicted)
@@ -627,6 +683,8 @@ int main(void)
 
 	tests = add_case(suite, "prefetch");
 	add_test(tests, a_chunk_is_disarmed_when_all_of_it_is_back, 3);
+	add_test(tests, pages_that_came_back_each_time_are_tried_less_often, 1);
+	add_test(tests, a_chunk_that_is_whole_stays_armed_until_a_hole_of_it_is_touched, 1);
 	add_test(tests, prewarming_brings_back_what_was_evicted, 2);
 	add_test(tests, a_walk_through_memory_faults_less_than_it_touches, 3);
 	add_test(tests, without_prefetch_each_page_comes_alone, 3);
