@@ -9,7 +9,8 @@
  *                                 not resumed: the pool is new: slots mapped before stay as they are and are nobody's business
  *       -> DEDUP_ANSWERS          a verdict for each page of an offer or of contents: a slot is the caller's to release
  *       -> DEDUP_TWINS            pages offered earlier that have a slot now, likewise
- *       -> DEDUP_CLAIMS           slots that were claimed; those with PROTOCOL_GONE must be unmapped at once
+ *       -> DEDUP_CLAIMS           slots that were claimed; those with PROTOCOL_GONE must be unmapped at once, and are not to
+ *                                 be released; none of them: all claims are answered
  *     dedup_client_offer, _send   while there is room for one more question
  *     dedup_client_release        never fails: what cannot be said is made up for by the claims of the next connection
  *
@@ -80,7 +81,7 @@ unsigned dedup_client_room(const struct dedup_client *c);
 /* Return 0, -EAGAIN without room for one more question, or -errno when the connection is over. Contents are copied here. */
 int dedup_client_offer(struct dedup_client *c, const struct protocol_offer offers[], size_t nr);
 int dedup_client_send(struct dedup_client *c, const uint32_t pages[], const void *const contents[], size_t nr);
-/* References given back, of one page or several of one slot. Between READY and dedup_client_claimed() only such as were claimed. */
+/* References given back, of one page or several of one slot. While claims are not all answered, only of slots that are known not to be gone. */
 void dedup_client_release(struct dedup_client *c, uint32_t slot, uint16_t nr, enum protocol_reason reason);
 /* Nothing is to be sent for a while: gives the staging memory back to the kernel. */
 void dedup_client_rest(struct dedup_client *c);

@@ -113,7 +113,11 @@ int claims_send(struct scanner *s)
 	}
 	if (ret == 0)
 		ret = dedup_client_claimed(s->client);
-	return ret == 0 ? 1 : ret == -EAGAIN ? 0 : ret;
+	if (ret == 0) {
+		free(s->held);
+		s->held = NULL;
+	}
+	return ret == -EAGAIN ? 0 : ret;
 }
 
 /* --- slots that are gone --- */

@@ -114,6 +114,8 @@ static void set_trouble(struct scanner *s, const char *text)
 static void drop_connection(struct scanner *s)
 {
 	s->ready = false;
+	free(s->held);
+	s->held = NULL;
 	s->pass.active = false;
 	s->offers.nr = 0;
 	s->to_send.nr = 0;
@@ -156,8 +158,6 @@ static void connect_to_daemon(struct scanner *s)
 
 static void be_ready(struct scanner *s)
 {
-	free(s->held);
-	s->held = NULL;
 	s->ready = true;
 	s->counts.connections++;
 	s->pass_ms = s->now.pass_ms;
@@ -192,6 +192,8 @@ static void take_event(struct scanner *s, const struct dedup_event *event)
 		ret = claims_answered(s, event);
 		if (ret)
 			hang_up(s, ret);
+		else if (event->nr == 0) /* the answer to claimed: nothing that is gone can be released now */
+			be_ready(s);
 		break;
 	case DEDUP_NOTHING:
 		break;
@@ -242,8 +244,6 @@ static uint64_t work(struct scanner *s)
 	ret = s->held ? claims_send(s) : 0;
 	if (ret < 0)
 		lost(s, ret, "");
-	else if (ret > 0)
-		be_ready(s);
 	if (!s->ready)
 		return dedup_client_fd(s->client) < 0 ? 1 : FOR_THE_DAEMON;
 	if (merge_gathered(s, &gathered_ns))

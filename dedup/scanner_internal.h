@@ -87,7 +87,7 @@ struct scanner {
 	uint64_t retry_ns;                /* when to look for the daemon again */
 	uint32_t most_mappings;
 	bool rests;              /* nothing was found since what sharing needs for a moment only was given back */
-	bool ready;              /* the daemon answers, and all claims are made */
+	bool ready;              /* the daemon answers, and has answered all claims: what is held is known */
 	bool pool_is_new;        /* a daemon gave us one that is not mapped yet, nor is what is held marked as of another */
 	uint32_t nr_gone;        /* chunks that are, */
 	uint64_t gone_ns;        /* when they are tried again, */
@@ -105,7 +105,7 @@ struct scanner {
 
 /* A daemon welcomes us. Returns 0: there is nothing to claim, 1: claims are to be sent, or -errno. */
 int claims_begin(struct scanner *s, bool resumed);
-/* Sends claims, while there is room. Returns 1 when all were sent, 0 when it has to wait, or -errno. */
+/* Sends claims, while there is room. Returns 0 when all were sent (`held` is NULL then) or it has to wait, or -errno. */
 int claims_send(struct scanner *s);
 /* What the daemon says to them. Returns 0 or -ENOMEM: then all is to be claimed again. */
 int claims_answered(struct scanner *s, const struct dedup_event *event);

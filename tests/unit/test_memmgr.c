@@ -433,16 +433,20 @@ START_TEST(pages_that_came_back_each_time_are_tried_less_often)
 	lock_take(&world.mm->evict_lock);
 	taken = (unsigned)evict_by_clock(world.mm, REGION_PAGES / 2);
 	lock_release(&world.mm->evict_lock);
+	lock_take(&pt->chunks[0].lock);
 	for (uint32_t page = 0; page < HOT; page++)
 		tried += page_state(pt->entries[page]) != PAGE_RESIDENT;
+	lock_release(&pt->chunks[0].lock);
 	ck_assert_uint_ge(taken, REGION_PAGES / 2);
 	ck_assert_uint_lt(tried, HOT / 4); /* an eighth */
 	/* Where there is nothing else, they go, too. */
 	lock_take(&world.mm->evict_lock);
 	evict_by_clock(world.mm, REGION_PAGES);
 	lock_release(&world.mm->evict_lock);
+	lock_take(&pt->chunks[0].lock);
 	for (uint32_t page = 0; page < HOT; page++)
 		ck_assert(pt->heat[page] < HEAT_MOST || page_state(pt->entries[page]) != PAGE_RESIDENT);
+	lock_release(&pt->chunks[0].lock);
 	check_all();
 }
 END_TEST
