@@ -65,7 +65,7 @@ static double use_of(const char *guest, const char *member)
 static void wait_use(const char *guest, const char *member, double from, double to)
 {
 	double value = -1;
-	for (unsigned tries = 0; tries < 150; tries++) {
+	for (unsigned tries = 0; tries < 600; tries++) {
 		value = use_of(guest, member);
 		if (value >= from && value <= to)
 			return;
