@@ -15,17 +15,17 @@ say = $(if $(V),,@echo "  $(1)	$@")
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wvla -Wundef -Werror
 # libev and the devices view one structure as another that begins with it: no type-based aliasing.
-BASE_CFLAGS := -std=gnu11 -D_GNU_SOURCE -I. -fno-strict-aliasing -pthread -fPIE $(WARN)
+BASE_CFLAGS := -std=gnu11 -D_GNU_SOURCE -I. -isystem /usr/include/libxml2 -fno-strict-aliasing -pthread -fPIE $(WARN)
 HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2
 SAN_CFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer -DDEBUG,$(HARDEN))
 ALL_CFLAGS := $(BASE_CFLAGS) $(CFLAGS) $(SAN_CFLAGS)
-LDLIBS := -lev -luring -ljansson -lncursesw -ltinfo -l:liblz4.a -lzstd -lsodium -ldl -lm
+LDLIBS := -lev -luring -ljansson -lncursesw -ltinfo -lxml2 -l:liblz4.a -lzstd -lsodium -ldl -lm
 ALL_LDFLAGS := -pie -Wl,-z,relro -Wl,--as-needed $(LDFLAGS)
 
 # Layers, lowest first; what each may include is in scripts/layers.txt.
 LAYERS := base hv memmgr virtio balloon dedup vmm
 # The daemon and the admin's command are two more programs on the lower ones.
-SRCS := $(sort $(wildcard $(LAYERS:%=%/*.c) host/*.c cli/*.c))
+SRCS := $(sort $(wildcard $(LAYERS:%=%/*.c) host/*.c libvirt/*.c cli/*.c))
 OBJS := $(SRCS:%.c=$(BUILD)/%.o) $(BUILD)/vmm/dsdt_table.o
 MAINS := vmm/main.o host/main.o cli/main.o
 # All but main, for tests; programs take from it what they use of dedup/. An archive, so that a test with a fake of its own
