@@ -27,6 +27,7 @@ enum kind {
 	KIND_DRIVES,
 	KIND_NETDEVS,
 	KIND_WORDS,
+	KIND_XML,
 };
 
 struct member {
@@ -68,6 +69,7 @@ static const struct member members[] = {
 	{.name = "restart", .kind = KIND_WORD, .change = LIVE, .words = "never|on-crash|always", .offset = AT(restart)},
 	{.name = "stop-timeout", .kind = KIND_SECONDS, .change = LIVE, .fallback = 60, .offset = AT(stop_timeout)},
 	{.name = "words", .kind = KIND_WORDS, .change = START},
+	{.name = "xml", .kind = KIND_XML, .change = LIVE},
 };
 /* clang-format on */
 #define NR_MEMBERS (sizeof(members) / sizeof(members[0]))
@@ -215,6 +217,8 @@ static int set(const struct member *m, json_t *value, struct definition *d, stru
 		return definition_check_drives(value, err);
 	case KIND_NETDEVS:
 		return definition_check_netdevs(value, err);
+	case KIND_XML:
+		return definition_check_lines(m->name, value, DEFINITION_XML_BYTES, err);
 	case KIND_WORDS:
 	default:
 		return definition_check_words(value, err);
@@ -274,6 +278,7 @@ static int make_default(const struct member *m, const struct definition *d, json
 		break;
 	case KIND_PATH:
 	case KIND_APPEND:
+	case KIND_XML:
 	default:
 		*value = NULL;
 		return 0;

@@ -16,6 +16,7 @@
 #define DEFINITION_DOMAIN_BYTES 64
 #define DEFINITION_UUID_BYTES 37
 #define DEFINITION_MOST_NODES 64
+#define DEFINITION_XML_BYTES (256 << 10)
 
 enum definition_restart {
 	DEFINITION_RESTART_NEVER,
@@ -75,6 +76,8 @@ int definition_check_netdevs(json_t *netdevs, struct error *err);
 int definition_check_words(const json_t *words, struct error *err);
 /* A string without control characters, of least to most bytes. what: how the member is called in the sentence. */
 int definition_check_text(const char *what, const json_t *value, size_t least, size_t most, struct error *err);
+/* The same of up to most bytes, with line ends and tabs. */
+int definition_check_lines(const char *what, const json_t *value, size_t most, struct error *err);
 int definition_check_path(const char *what, const json_t *value, struct error *err);
 
 #endif

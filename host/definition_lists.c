@@ -14,7 +14,7 @@
 #define MOST_PATH 1024
 #define MOST_WORD 4096
 
-int definition_check_text(const char *what, const json_t *value, size_t least, size_t most, struct error *err)
+static int check_bytes(const char *what, const json_t *value, size_t least, size_t most, const char *controls, struct error *err)
 {
 	const char *text = json_string_value(value);
 	size_t len = json_string_length(value);
@@ -23,9 +23,19 @@ int definition_check_text(const char *what, const json_t *value, size_t least, s
 	if (len < least || len > most)
 		return error_set(err, EINVAL, "%s: must have %zu to %zu bytes", what, least, most);
 	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+		if (((unsigned char)text[i] < 0x20 && (!text[i] || !strchr(controls, text[i]))) || text[i] == 0x7f)
 			return error_set(err, EINVAL, "%s: has a control character", what);
 	return 0;
+}
+
+int definition_check_text(const char *what, const json_t *value, size_t least, size_t most, struct error *err)
+{
+	return check_bytes(what, value, least, most, "", err);
+}
+
+int definition_check_lines(const char *what, const json_t *value, size_t most, struct error *err)
+{
+	return check_bytes(what, value, 0, most, "\n\r\t", err);
 }
 
 int definition_check_path(const char *what, const json_t *value, struct error *err)

@@ -1,0 +1,312 @@
+/*
+ * See domain_rules.h. One table of paths below <domain>. Whoever asks for something must either get it or be told that he does not: so
+ * what is not in the table is refused, too, and what is KEEP has been found to change nothing that a guest or its owner could miss.
+ */
+#include "libvirt/domain_rules.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NO_HOTPLUG \
+	"memory cannot be plugged into a guest here: give it in <memory>, and what it is to begin with in <currentMemory>"
+#define NO_PINS "vCPUs are not pinned to CPUs here: leave it out; <numatune> keeps a guest to NUMA nodes"
+#define NO_SHARES "CPU time is not divided by libvirt's elements here: leave it out"
+#define NO_FIRMWARE "there is no firmware here: the guest's kernel is started at once, by <os><kernel>; leave it out"
+#define NO_SUCH_DEVICE "there is no such device here: leave it out"
+#define NO_LIMITS "there is no limit on the rate of disks and networks here: leave it out"
+#define NO_TABLES "there is no such table for guests here: leave it out"
+#define NO_PASSING "devices of the host are not passed to guests here: leave it out"
+#define FILTER "the host's own network has to do this: leave it out"
+
+enum how {
+	ENTER, /* attributes are those listed, children have rows of their own */
+	KEEP,  /* with all below it */
+	REFUSE,
+};
+
+struct rule {
+	const char *path;
+	enum how how;
+	const char *text; /* ENTER: attributes, "a|b". REFUSE: the sentence */
+};
+
+/* clang-format off */
+static const struct rule rules[] = {
+	{"name", ENTER, ""},
+	{"uuid", ENTER, ""},
+	{"title", KEEP, NULL},
+	{"description", KEEP, NULL},
+	{"metadata", KEEP, NULL},
+	{"genid", REFUSE, NO_TABLES},
+
+	{"memory", ENTER, "unit|dumpCore"},
+	{"currentMemory", ENTER, "unit"},
+	{"maxMemory", ENTER, "unit|slots"},
+	{"memtune", ENTER, ""},
+	{"memtune/hard_limit", ENTER, "unit"},
+	{"memtune/min_guarantee", ENTER, "unit"},
+	{"memtune/swap_hard_limit", ENTER, "unit"},
+	{"memtune/soft_limit", ENTER, "unit"},
+	{"memoryBacking", ENTER, ""},
+	{"memoryBacking/nosharepages", ENTER, ""},
+	{"memoryBacking/locked", ENTER, ""},
+	{"memoryBacking/discard", KEEP, NULL},
+	{"memoryBacking/source", ENTER, "type"},
+	{"memoryBacking/access", ENTER, "mode"},
+	{"memoryBacking/allocation", ENTER, "mode|threads"},
+	{"memoryBacking/hugepages", REFUSE, "memory is not set aside in huge pages here; the kernel gives them by itself where there is memory enough: leave it out"},
+	{"numatune", ENTER, ""},
+	{"numatune/memory", ENTER, "mode|nodeset|placement"},
+	{"numatune/memnode", REFUSE, "the daemon itself decides which node of the guest lies where: leave it out, or use <memory> for all of the guest"},
+
+	{"vcpu", ENTER, "placement|cpuset|current"},
+	{"vcpus", ENTER, ""},
+	{"vcpus/vcpu", ENTER, "id|enabled|hotpluggable|order"},
+	{"cputune", ENTER, ""},
+	{"cputune/vcpupin", REFUSE, NO_PINS},
+	{"cputune/emulatorpin", REFUSE, NO_PINS},
+	{"cputune/iothreadpin", REFUSE, NO_PINS},
+	{"cputune/vcpusched", REFUSE, NO_SHARES},
+	{"cputune/emulatorsched", REFUSE, NO_SHARES},
+	{"cputune/iothreadsched", REFUSE, NO_SHARES},
+	{"cputune/shares", REFUSE, NO_SHARES " (shares of memory are in Pagoda's own <metadata>)"},
+	{"cputune/period", REFUSE, NO_SHARES},
+	{"cputune/quota", REFUSE, NO_SHARES},
+	{"cputune/global_period", REFUSE, NO_SHARES},
+	{"cputune/global_quota", REFUSE, NO_SHARES},
+	{"cputune/emulator_period", REFUSE, NO_SHARES},
+	{"cputune/emulator_quota", REFUSE, NO_SHARES},
+	{"cputune/iothread_period", REFUSE, NO_SHARES},
+	{"cputune/iothread_quota", REFUSE, NO_SHARES},
+	{"cputune/cachetune", REFUSE, NO_SHARES},
+	{"cputune/memorytune", REFUSE, NO_SHARES},
+	{"iothreads", KEEP, NULL},
+	{"iothreadids", KEEP, NULL},
+	{"defaultiothread", KEEP, NULL},
+	{"blkiotune", REFUSE, NO_LIMITS},
+	{"resource", KEEP, NULL},
+
+	{"cpu", ENTER, "mode|match|check|migratable|deprecated_features"},
+	{"cpu/model", ENTER, "fallback|vendor_id"},
+	{"cpu/vendor", KEEP, NULL},
+	{"cpu/feature", ENTER, "policy|name"},
+	{"cpu/topology", ENTER, "sockets|dies|clusters|cores|threads"},
+	{"cpu/cache", ENTER, "mode|level"},
+	{"cpu/maxphysaddr", ENTER, "mode|bits|limit"},
+	{"cpu/numa", ENTER, ""},
+	{"cpu/numa/cell", ENTER, "id|cpus|memory|unit|memAccess|discard"},
+	{"cpu/numa/interconnects", REFUSE, NO_TABLES},
+	{"cpu/numa/cell/distances", REFUSE, NO_TABLES},
+	{"cpu/numa/cell/cache", REFUSE, NO_TABLES},
+
+	{"os", ENTER, "firmware"},
+	{"os/type", ENTER, "arch|machine"},
+	{"os/kernel", ENTER, ""},
+	{"os/initrd", ENTER, ""},
+	{"os/cmdline", ENTER, ""},
+	{"os/boot", KEEP, NULL},
+	{"os/bootmenu", KEEP, NULL},
+	{"os/bios", KEEP, NULL},
+	{"os/loader", REFUSE, NO_FIRMWARE},
+	{"os/nvram", REFUSE, NO_FIRMWARE},
+	{"os/firmware", REFUSE, NO_FIRMWARE},
+	{"os/dtb", REFUSE, NO_TABLES},
+	{"os/acpi", REFUSE, NO_TABLES},
+	{"os/smbios", REFUSE, NO_TABLES},
+	{"sysinfo", REFUSE, NO_TABLES},
+	{"bootloader", REFUSE, NO_FIRMWARE},
+	{"bootloader_args", REFUSE, NO_FIRMWARE},
+	{"features", KEEP, NULL},
+	{"clock", ENTER, "offset|adjustment|basis|timezone|start"},
+	{"clock/timer", KEEP, NULL},
+	{"pm", KEEP, NULL},
+	{"on_poweroff", ENTER, ""},
+	{"on_reboot", ENTER, ""},
+	{"on_crash", ENTER, ""},
+	{"on_lockfailure", KEEP, NULL},
+	{"seclabel", ENTER, "type|model|relabel"},
+	{"launchSecurity", REFUSE, "there are no encrypted guests here: leave it out"},
+	{"keywrap", REFUSE, "there are no encrypted guests here: leave it out"},
+	{"idmap", REFUSE, "this is for containers: leave it out"},
+	{"perf", REFUSE, "libvirt's performance events are not counted here: leave it out"},
+
+	{"devices", ENTER, ""},
+	{"devices/emulator", KEEP, NULL},
+	{"devices/controller", KEEP, NULL},
+	{"devices/input", KEEP, NULL},
+	{"devices/hub", KEEP, NULL},
+	{"devices/video", KEEP, NULL},
+	{"devices/audio", KEEP, NULL},
+	{"devices/sound", KEEP, NULL},
+	{"devices/redirdev", KEEP, NULL},
+	{"devices/redirfilter", KEEP, NULL},
+	{"devices/panic", KEEP, NULL},
+	{"devices/graphics", REFUSE, "guests have no display here, only a serial console: leave it out (virt-install: --graphics none)"},
+
+	{"devices/disk", ENTER, "type|device|model|snapshot|sgio|rawio"},
+	{"devices/disk/driver", ENTER, "name|type|cache|io|discard|detect_zeroes|discard_no_unref|iothread|queues|queue_size|error_policy|rerror_policy|"
+					"ioeventfd|event_idx|copy_on_read|packed|ats|iommu|page_per_vq"},
+	{"devices/disk/driver/metadata_cache", KEEP, NULL},
+	{"devices/disk/source", ENTER, "file|dev|protocol|name|index|startupPolicy"},
+	{"devices/disk/source/host", ENTER, "name|port|transport|socket"},
+	{"devices/disk/source/seclabel", KEEP, NULL},
+	{"devices/disk/source/encryption", REFUSE, "images are taken as they are: serve this one by qemu-nbd, and give its NBD address"},
+	{"devices/disk/source/slices", REFUSE, "images are taken whole: serve this one by qemu-nbd, and give its NBD address"},
+	{"devices/disk/source/auth", REFUSE, "NBD servers are not asked for with a password here: leave it out"},
+	{"devices/disk/source/reservations", REFUSE, NO_SUCH_DEVICE},
+	{"devices/disk/target", ENTER, "dev|bus|removable|rotation_rate|tray"},
+	{"devices/disk/readonly", ENTER, ""},
+	{"devices/disk/shareable", ENTER, ""},
+	{"devices/disk/serial", ENTER, ""},
+	{"devices/disk/boot", KEEP, NULL},
+	{"devices/disk/alias", KEEP, NULL},
+	{"devices/disk/address", KEEP, NULL},
+	{"devices/disk/backingStore", KEEP, NULL},
+	{"devices/disk/transient", REFUSE, "what a guest writes stays written: give it a copy of the image, or <readonly/>"},
+	{"devices/disk/iotune", REFUSE, NO_LIMITS},
+	{"devices/disk/blockio", REFUSE, "block sizes of disks are set by \"-device virtio-blk-pci\" in Pagoda's own <metadata> alone: leave it out"},
+	{"devices/disk/geometry", REFUSE, NO_SUCH_DEVICE},
+	{"devices/disk/encryption", REFUSE, "images are taken as they are: serve this one by qemu-nbd, and give its NBD address"},
+	{"devices/disk/auth", REFUSE, "NBD servers are not asked for with a password here: leave it out"},
+	{"devices/disk/mirror", REFUSE, "disks are not copied while a guest runs here: leave it out"},
+	{"devices/disk/wwn", REFUSE, "virtio disks have a <serial>, and no name of that kind: leave it out"},
+	{"devices/disk/vendor", REFUSE, NO_SUCH_DEVICE},
+	{"devices/disk/product", REFUSE, NO_SUCH_DEVICE},
+
+	{"devices/interface", ENTER, "type|managed|trustGuestRxFilters"},
+	{"devices/interface/mac", ENTER, "address|type|check"},
+	{"devices/interface/source", ENTER, "network|portgroup|bridge|dev|mode|path|type|address|port"},
+	{"devices/interface/target", ENTER, "dev|managed"},
+	{"devices/interface/model", ENTER, "type"},
+	{"devices/interface/driver", KEEP, NULL},
+	{"devices/interface/backend", ENTER, "type|logFile"},
+	{"devices/interface/portForward", ENTER, "proto|address"},
+	{"devices/interface/portForward/range", ENTER, "start|end|to"},
+	{"devices/interface/link", ENTER, "state"},
+	{"devices/interface/boot", KEEP, NULL},
+	{"devices/interface/rom", KEEP, NULL},
+	{"devices/interface/alias", KEEP, NULL},
+	{"devices/interface/address", KEEP, NULL},
+	{"devices/interface/acpi", KEEP, NULL},
+	{"devices/interface/mtu", REFUSE, "the guest takes the usual MTU of 1500 here: leave it out"},
+	{"devices/interface/bandwidth", REFUSE, NO_LIMITS},
+	{"devices/interface/filterref", REFUSE, FILTER},
+	{"devices/interface/vlan", REFUSE, FILTER},
+	{"devices/interface/virtualport", REFUSE, FILTER},
+	{"devices/interface/port", REFUSE, FILTER},
+	{"devices/interface/script", REFUSE, "scripts are never run: make the tap beforehand, and leave it out"},
+	{"devices/interface/downscript", REFUSE, "scripts are never run: make the tap beforehand, and leave it out"},
+	{"devices/interface/ip", REFUSE, FILTER},
+	{"devices/interface/route", REFUSE, FILTER},
+	{"devices/interface/guest", REFUSE, FILTER},
+	{"devices/interface/tune", REFUSE, NO_LIMITS},
+	{"devices/interface/coalesce", REFUSE, FILTER},
+	{"devices/interface/teaming", REFUSE, NO_PASSING},
+
+	{"devices/serial", ENTER, "type|tty"},
+	{"devices/serial/source", ENTER, "path"},
+	{"devices/serial/target", KEEP, NULL},
+	{"devices/serial/alias", KEEP, NULL},
+	{"devices/serial/address", KEEP, NULL},
+	{"devices/console", ENTER, "type|tty"},
+	{"devices/console/source", ENTER, "path"},
+	{"devices/console/target", ENTER, "type|port"},
+	{"devices/console/alias", KEEP, NULL},
+	{"devices/console/address", KEEP, NULL},
+	{"devices/channel", ENTER, "type|tty"},
+	{"devices/channel/source", KEEP, NULL},
+	{"devices/channel/target", KEEP, NULL},
+	{"devices/channel/clipboard", KEEP, NULL},
+	{"devices/channel/mouse", KEEP, NULL},
+	{"devices/channel/alias", KEEP, NULL},
+	{"devices/channel/address", KEEP, NULL},
+
+	{"devices/memballoon", ENTER, "model|autodeflate|freePageReporting"},
+	{"devices/memballoon/stats", KEEP, NULL},
+	{"devices/memballoon/driver", KEEP, NULL},
+	{"devices/memballoon/alias", KEEP, NULL},
+	{"devices/memballoon/address", KEEP, NULL},
+	{"devices/rng", ENTER, "model"},
+	{"devices/rng/backend", ENTER, "model"},
+	{"devices/rng/backend/source", ENTER, "mode|host|service"},
+	{"devices/rng/driver", KEEP, NULL},
+	{"devices/rng/alias", KEEP, NULL},
+	{"devices/rng/address", KEEP, NULL},
+	{"devices/rng/rate", REFUSE, "random numbers are not rationed here: leave it out"},
+	{"devices/watchdog", REFUSE, NO_SUCH_DEVICE},
+
+	{"devices/hostdev", REFUSE, NO_PASSING},
+	{"devices/memory", REFUSE, NO_HOTPLUG},
+	{"devices/filesystem", REFUSE, "directories of the host are not shared with guests here: give an image, or a network file system"},
+	{"devices/vsock", REFUSE, "vsock has other settings here: give the words -device and virtio-vsock-pci,guest-cid=N,uds=PATH in Pagoda's own <metadata>"},
+	{"devices/tpm", REFUSE, NO_SUCH_DEVICE},
+	{"devices/shmem", REFUSE, NO_SUCH_DEVICE},
+	{"devices/smartcard", REFUSE, NO_SUCH_DEVICE},
+	{"devices/parallel", REFUSE, NO_SUCH_DEVICE},
+	{"devices/iommu", REFUSE, NO_SUCH_DEVICE},
+	{"devices/nvram", REFUSE, NO_FIRMWARE},
+	{"devices/lease", REFUSE, NO_SUCH_DEVICE},
+	{"devices/crypto", REFUSE, NO_SUCH_DEVICE},
+	{"devices/pstore", REFUSE, NO_SUCH_DEVICE},
+};
+/* clang-format on */
+
+static const struct rule *find(const char *path)
+{
+	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
+		if (!strcmp(rules[i].path, path))
+			return &rules[i];
+	return NULL;
+}
+
+static bool is_listed(const char *name, const char *list)
+{
+	size_t len = strlen(name);
+	while (*list) {
+		size_t one = strcspn(list, "|");
+		if (one == len && !memcmp(list, name, len))
+			return true;
+		list += list[one] ? one + 1 : one;
+	}
+	return false;
+}
+
+static int check_attributes(const xmlNode *node, const char *list, struct error *err)
+{
+	for (const xmlAttr *a = node->properties; a; a = a->next)
+		if (a->ns || !is_listed((const char *)a->name, list))
+			return xml_refuse(node, err, "the attribute \"%.40s\" is not known here: leave it out",
+					  (const char *)a->name);
+	return 0;
+}
+
+/* path: of node, below <domain>; "" for the domain itself. Goes only as deep as the table. */
+static int check_children(const xmlNode *node, const char *path, struct error *err)
+{
+	char below[128];
+	int ret = 0;
+	for (const xmlNode *child = xml_child(node, NULL); ret == 0 && child; child = xml_next(child, NULL)) {
+		snprintf(below, sizeof(below), "%s%s%.60s", path, *path ? "/" : "", (const char *)child->name);
+		const struct rule *rule = child->ns ? NULL : find(below);
+		if (!rule && child->ns && !strcmp((const char *)child->ns->href, "http://libvirt.org/schemas/domain/qemu/1.0"))
+			ret = xml_refuse(child, err,
+					 "words for QEMU are not taken: words for pagoda-vmm are in Pagoda's own <metadata>");
+		else if (!rule)
+			ret = xml_refuse(child, err,
+					 "this element is not known here, nor what the guest would miss without it: leave it out");
+		else if (rule->how == REFUSE)
+			ret = xml_refuse(child, err, "%s", rule->text);
+		else if (rule->how == ENTER)
+			ret = check_attributes(child, rule->text, err);
+		if (ret == 0 && rule->how == ENTER)
+			ret = check_children(child, below, err);
+	}
+	return ret;
+}
+
+int domain_rules_check(const xmlNode *domain, struct error *err)
+{
+	int ret = check_attributes(domain, "type|id", err);
+	return ret ? ret : check_children(domain, "", err);
+}

@@ -1,0 +1,10 @@
+/* What domain XML may have: which elements are understood, which make no difference, and which are refused, in what words. */
+#ifndef LIBVIRT_DOMAIN_RULES_H
+#define LIBVIRT_DOMAIN_RULES_H
+
+#include "libvirt/xml_tree.h"
+
+/* Looks at every element and attribute of a domain. Returns 0, or -EINVAL with a sentence for the first that is refused. */
+int domain_rules_check(const xmlNode *domain, struct error *err);
+
+#endif

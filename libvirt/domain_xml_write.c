@@ -1,0 +1,66 @@
+/*
+ * See domain_xml_write.h. The text that the user wrote is read again, which says what it means; where the definition says something
+ * else by now, the text is changed there, and nowhere else.
+ */
+#include "libvirt/domain_xml_write.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "libvirt/domain_parts.h"
+#include "libvirt/domain_xml_read.h"
+
+/* The tree that the user wrote, and what it means; else an empty one. Returns 0 or -ENOMEM. */
+static int open_tree(const struct definition *now, struct xml_tree *tree, struct definition **was)
+{
+	const char *xml = domain_string(now, "xml");
+	json_t *members;
+	*was = NULL;
+	if (xml && domain_xml_read(xml, strlen(xml), &members, NULL) == 0) {
+		int ret = definition_parse(members, was, NULL);
+		json_decref(members);
+		if (ret == 0)
+			ret = xml_tree_parse(xml, strlen(xml), "domain", tree, NULL);
+		if (ret)
+			definition_free(*was);
+		return ret;
+	}
+	return xml_tree_make("domain", tree);
+}
+
+static void write_state(struct xml_tree *tree, const struct domain_xml_state *state)
+{
+	char text[24];
+	snprintf(text, sizeof(text), "%d", state->id);
+	xml_set_attribute(tree, tree->root, "id", text);
+	if (!state->current_bytes)
+		return;
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)(state->current_bytes >> 10));
+	xml_set_text(tree, xml_need(tree, tree->root, "currentMemory"), text);
+}
+
+char *domain_xml_write(const json_t *definition, const struct domain_xml_state *state)
+{
+	struct definition *now, *was;
+	struct xml_tree tree;
+	if (definition_parse(definition, &now, NULL) < 0)
+		return NULL;
+	if (open_tree(now, &tree, &was) < 0) {
+		definition_free(now);
+		return NULL;
+	}
+	/* In the order in which a new text has them. */
+	domain_general_write(&tree, was, now);
+	domain_metadata_write(&tree, was, now);
+	domain_memory_write(&tree, was, now);
+	domain_disks_write(&tree, was, now);
+	domain_interfaces_write(&tree, was, now);
+	domain_devices_write(&tree);
+	if (state)
+		write_state(&tree, state);
+	char *text = xml_tree_text(&tree);
+	xml_tree_free(&tree);
+	definition_free(was);
+	definition_free(now);
+	return text;
+}
