@@ -253,20 +253,25 @@ static void add_cpu_modes(struct xml_tree *tree)
 	}
 }
 
+/* In the order of libvirt's schema. */
 static void add_devices(struct xml_tree *tree)
 {
 	static const char models[] = "virtio|virtio-transitional|virtio-non-transitional";
-	static const char *const none[] = {"graphics", "video", "hostdev", "filesystem", "tpm", "redirdev", "channel"};
+	static const char *const names[] = {"disk",       "graphics", "video",    "hostdev", "rng",
+					    "filesystem", "tpm",      "redirdev", "channel"};
 	xmlNode *devices = xml_add(tree, tree->root, "devices", NULL);
-	xmlNode *disk = add_support(tree, devices, "disk", true);
-	add_enum(tree, disk, "diskDevice", "disk");
-	add_enum(tree, disk, "bus", "virtio");
-	add_enum(tree, disk, "model", models);
-	xmlNode *rng = add_support(tree, devices, "rng", true);
-	add_enum(tree, rng, "model", models);
-	add_enum(tree, rng, "backendModel", "random|builtin");
-	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
-		add_support(tree, devices, none[i], false);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		bool disk = !strcmp(names[i], "disk"), rng = !strcmp(names[i], "rng");
+		xmlNode *device = add_support(tree, devices, names[i], disk || rng);
+		if (disk) {
+			add_enum(tree, device, "diskDevice", "disk");
+			add_enum(tree, device, "bus", "virtio");
+		}
+		if (disk || rng)
+			add_enum(tree, device, "model", models);
+		if (rng)
+			add_enum(tree, device, "backendModel", "random|builtin");
+	}
 }
 
 char *domain_capabilities_xml(const struct capabilities_host *host)
