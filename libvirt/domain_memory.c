@@ -212,7 +212,7 @@ static void write_sizes(struct xml_tree *tree, const struct definition *was, con
 	/* What it says of swap depends on both limits; the metadata say it from then on. */
 	if (tune && (domain_differs(was, now, "swap") || domain_differs(was, now, "maximum") || domain_differs(was, now, "memory")))
 		xml_remove(xml_child(tune, "swap_hard_limit"));
-	if (domain_differs(was, now, "minimum"))
+	if (domain_differs(was, now, "minimum") && (now->minimum || xml_at(domain, "memtune/min_guarantee")))
 		set_size(tree, xml_need(tree, xml_need(tree, domain, "memtune"), "min_guarantee"), now->minimum);
 	tune = xml_child(domain, "memtune");
 	if (tune && !xml_child(tune, NULL))

@@ -128,7 +128,8 @@ static int read_netdev(const xmlNode *node, const json_t *members, struct error 
 			  !strcasecmp(xml_attribute(other, "mac"), mac);
 	json_t *netdev = find_netdev(members, mac, before);
 	/* The card may have been taken away by somebody who does not know of this element. */
-	if (!netdev)
+	const xmlNode *forward = our_child(node, "hostfwd");
+	if (!netdev || (!path && !forward))
 		return 0;
 	if (strcmp(json_string_value(json_object_get(netdev, "kind")), "user") != 0)
 		return xml_refuse(node, err, "the <interface> with this address must have type=\"user\"");
@@ -137,9 +138,8 @@ static int read_netdev(const xmlNode *node, const json_t *members, struct error 
 		if (ret == 0)
 			ret = domain_put(netdev, "path", json_string(path), err);
 	}
-	const xmlNode *forward = ret == 0 ? our_child(node, "hostfwd") : NULL;
-	json_t *forwards = forward ? json_array() : NULL;
-	if (forward)
+	json_t *forwards = ret == 0 && forward ? json_array() : NULL;
+	if (ret == 0 && forward)
 		ret = domain_put(netdev, "hostfwd", forwards, err);
 	for (; ret == 0 && forward; forward = our_next(forward, "hostfwd")) {
 		char *text = xml_word(forward);
@@ -261,14 +261,22 @@ static void write_words(struct xml_tree *tree, const struct definition *was, con
 	if (!same) {
 		nr_others = 0;
 		xml_remove(xml_child(tree->root, "cpu"));
-		xml_remove(xml_at(tree->root, "on_reboot"));
+		xml_remove(xml_child(tree->root, "on_reboot"));
 		xml_remove(xml_at(tree->root, "devices/rng"));
 	}
+	bool has_model = false;
 	json_array_foreach(words, i, word)
 	{
+		has_model = has_model || !strcmp(json_string_value(word), "-cpu");
 		if (i >= nr_others)
 			add_ours(tree, need_guest(tree), "word", json_string_value(word));
 	}
+	/* What a guest has by itself, and clients like to know. */
+	xmlNode *cpu = has_model ? xml_child(tree->root, "cpu") : xml_need(tree, tree->root, "cpu");
+	if (cpu && !cpu->properties && !cpu->children && has_model)
+		xml_remove(cpu);
+	else if (cpu && !cpu->properties && !cpu->children)
+		xml_set_attribute(tree, cpu, "mode", "host-passthrough");
 }
 
 static bool has_twin(const json_t *netdevs, const json_t *netdev)

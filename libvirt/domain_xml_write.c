@@ -28,6 +28,14 @@ static int open_tree(const struct definition *now, struct xml_tree *tree, struct
 	return xml_tree_make("domain", tree);
 }
 
+/* The order in which people know them from libvirt. */
+static void order_new(struct xml_tree *tree)
+{
+	static const char *const names[] = {"name", "uuid", "metadata", "memory", "currentMemory", "vcpu", "os", "cpu", "clock"};
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		xml_add(tree, tree->root, names[i], NULL);
+}
+
 static void write_state(struct xml_tree *tree, const struct domain_xml_state *state)
 {
 	char text[24];
@@ -49,13 +57,14 @@ char *domain_xml_write(const json_t *definition, const struct domain_xml_state *
 		definition_free(now);
 		return NULL;
 	}
-	/* In the order in which a new text has them. */
+	if (!was)
+		order_new(&tree);
 	domain_general_write(&tree, was, now);
-	domain_metadata_write(&tree, was, now);
-	domain_memory_write(&tree, was, now);
 	domain_disks_write(&tree, was, now);
 	domain_interfaces_write(&tree, was, now);
 	domain_devices_write(&tree);
+	domain_memory_write(&tree, was, now);
+	domain_metadata_write(&tree, was, now);
 	if (state)
 		write_state(&tree, state);
 	char *text = xml_tree_text(&tree);

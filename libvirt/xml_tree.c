@@ -13,6 +13,14 @@
 #define BAD(text) ((const xmlChar *)(text))
 #define TEXT(text) ((const char *)(text))
 
+/* What is said may quote anything: only what any terminal shows is left of it. */
+static void plain(struct error *err)
+{
+	for (char *c = err ? err->text : NULL; c && *c; c++)
+		if ((unsigned char)*c - 0x20u >= 0x5f)
+			*c = '?';
+}
+
 /* --- reading --- */
 
 /* What the parser calls for <!DOCTYPE ...>, before any of it was looked at: entities are defined only there, and nowhere used here. */
@@ -24,6 +32,22 @@ static void refuse_document_type(void *data, const xmlChar *name, const xmlChar 
 	error_set(err, EINVAL, "line %d: a document type (<!DOCTYPE ...>) is not taken: leave it out",
 		  parser->input ? parser->input->line : 0);
 	xmlStopParser(parser);
+}
+
+/* The first error says most: what follows comes of it. */
+static void note_error(void *data, xmlError *error)
+{
+	xmlParserCtxt *parser = data;
+	struct error *err = parser->_private;
+	int len = error->message ? (int)strcspn(error->message, "\n") : 0;
+	if (err->code || error->level < XML_ERR_ERROR)
+		return;
+	if (error->code == XML_ERR_NO_MEMORY)
+		error_set(err, ENOMEM, "out of memory");
+	else
+		error_set(err, EINVAL, "line %d: this is no XML: %.*s", error->line, len < 120 ? len : 120,
+			  error->message ? error->message : "");
+	plain(err);
 }
 
 static bool is_blank(const xmlNode *node)
@@ -61,6 +85,8 @@ static int tidy(xmlNode *node, int depth, bool foreign, struct error *err)
 int xml_tree_parse(const char *text, size_t nr_bytes, const char *root, struct xml_tree *tree, struct error *err)
 {
 	struct error why = {.code = 0};
+	if (!nr_bytes)
+		return error_set(err, EINVAL, "the XML is empty");
 	if (nr_bytes > XML_TREE_MOST_BYTES)
 		return error_set(err, EINVAL, "the XML has %zu bytes, and at most %d are taken", nr_bytes, XML_TREE_MOST_BYTES);
 	xmlParserCtxt *parser = xmlNewParserCtxt();
@@ -68,23 +94,14 @@ int xml_tree_parse(const char *text, size_t nr_bytes, const char *root, struct x
 		return error_set(err, ENOMEM, "out of memory");
 	parser->_private = &why;
 	parser->sax->internalSubset = refuse_document_type;
+	parser->sax->serror = note_error;
 	xmlDoc *doc = xmlCtxtReadMemory(parser, text, (int)nr_bytes, NULL, NULL,
 					XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
-	const xmlError *last = xmlCtxtGetLastError(parser);
 	int ret = 0;
-	if (why.code) {
+	if (why.code)
 		ret = error_set(err, why.code, "%s", why.text);
-	} else if (!doc && last && last->code != XML_ERR_NO_MEMORY) {
-		int len = last->message ? (int)strcspn(last->message, "\n") : 0;
-		ret = error_set(err, EINVAL, "line %d: this is no XML: %.*s", last->line, len < 120 ? len : 120,
-				last->message ? last->message : "");
-		/* A name of the text may be in it, in whatever bytes. */
-		for (char *c = err ? err->text : NULL; c && *c; c++)
-			if ((unsigned char)*c - 0x20u >= 0x5f)
-				*c = '?';
-	} else if (!doc) {
-		ret = nr_bytes ? error_set(err, ENOMEM, "out of memory") : error_set(err, EINVAL, "the XML is empty");
-	}
+	else if (!doc)
+		ret = error_set(err, ENOMEM, "out of memory");
 	xmlNode *top = doc ? xmlDocGetRootElement(doc) : NULL;
 	if (ret == 0 && !top)
 		ret = error_set(err, EINVAL, "there is no element in the XML");
@@ -256,9 +273,7 @@ int xml_refuse(const xmlNode *node, struct error *err, const char *fmt, ...)
 	va_end(args);
 	write_path(node, path, sizeof(path));
 	error_set(err, EINVAL, "%s (line %ld): %s", path, xmlGetLineNo(node), text);
-	for (char *c = err ? err->text : NULL; c && *c; c++)
-		if ((unsigned char)*c - 0x20u >= 0x5f)
-			*c = '?';
+	plain(err);
 	return -EINVAL;
 }
 
