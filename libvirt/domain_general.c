@@ -232,7 +232,11 @@ void domain_general_write(struct xml_tree *tree, const struct definition *was, c
 		xml_set_text(tree, vcpu, number);
 		xml_set_attribute(tree, vcpu, "current", NULL);
 		xml_remove(xml_child(domain, "vcpus"));
+		xml_remove(xml_at(domain, "cpu/topology"));
 	}
+	/* The one cell that there may be has all of both. */
+	if (domain_differs(was, now, "vcpus") || domain_differs(was, now, "memory"))
+		xml_remove(xml_at(domain, "cpu/numa"));
 	xmlNode *os = xml_need(tree, domain, "os"), *type = xml_need(tree, os, "type");
 	if (type && !xml_attribute(type, "arch"))
 		xml_set_attribute(tree, type, "arch", "x86_64");

@@ -192,8 +192,11 @@ static void set_size(struct xml_tree *tree, xmlNode *node, uint64_t bytes)
 static void keep_size(struct xml_tree *tree, xmlNode *node)
 {
 	uint64_t bytes;
-	if (node && xml_size(node, &bytes, NULL) == 0)
+	int ret = node ? xml_size(node, &bytes, NULL) : -EINVAL;
+	if (ret == 0)
 		set_size(tree, node, bytes > UINT64_MAX - 1023 ? bytes : bytes + 1023);
+	else if (ret == -ENOMEM)
+		tree->failed = true;
 }
 
 static void write_sizes(struct xml_tree *tree, const struct definition *was, const struct definition *now)

@@ -56,27 +56,36 @@ static xmlNode *our_next(const xmlNode *node, const char *name)
 
 /* --- reading --- */
 
-static json_t *value_of(const char *text, enum kind kind)
+/* Returns 0, -EINVAL, or -ENOMEM. */
+static int value_of(const char *text, enum kind kind, json_t **value)
 {
 	uint64_t number;
-	json_error_t unused;
-	json_t *value;
+	json_error_t error;
 	switch (kind) {
 	case KIND_INTEGER:
-		return xml_number_parse(text, INT64_MAX, &number) == 0 ? json_integer((json_int_t)number) : NULL;
+		if (xml_number_parse(text, INT64_MAX, &number) < 0)
+			return -EINVAL;
+		*value = json_integer((json_int_t)number);
+		break;
 	case KIND_NUMBER:
-		value = json_loads(text, JSON_DECODE_ANY, &unused);
-		if (value && !json_is_number(value)) {
-			json_decref(value);
-			value = NULL;
+		*value = json_loads(text, JSON_DECODE_ANY, &error);
+		if (!*value && json_error_code(&error) != json_error_out_of_memory)
+			return -EINVAL;
+		if (*value && !json_is_number(*value)) {
+			json_decref(*value);
+			return -EINVAL;
 		}
-		return value;
+		break;
 	case KIND_BOOLEAN:
-		return !strcmp(text, "yes") ? json_true() : !strcmp(text, "no") ? json_false() : NULL;
+		if (strcmp(text, "yes") != 0 && strcmp(text, "no") != 0)
+			return -EINVAL;
+		*value = json_boolean(!strcmp(text, "yes"));
+		break;
 	case KIND_TEXT:
 	default:
-		return json_string(text);
+		*value = json_string(text);
 	}
+	return *value ? 0 : -ENOMEM;
 }
 
 static int read_scalar(const xmlNode *node, size_t at, json_t *members, struct error *err)
@@ -85,19 +94,20 @@ static int read_scalar(const xmlNode *node, size_t at, json_t *members, struct e
 	const char *name = scalars[at].name;
 	if (our_next(node, name))
 		return xml_refuse(our_next(node, name), err, "it is there twice");
+	json_t *value = NULL;
 	char *text = xml_word(node);
-	json_t *value = text ? value_of(text, scalars[at].kind) : NULL;
+	int ret = text ? value_of(text, scalars[at].kind, &value) : -ENOMEM;
 	const char *other = json_string_value(json_object_get(members, name));
-	int ret;
-	if (!text)
-		ret = error_set(err, ENOMEM, "out of memory");
-	else if (!value)
-		ret = xml_refuse(node, err, "\"%.40s\" must be %s", text, wants[scalars[at].kind]);
-	else if (other && strcmp(other, text) != 0)
+	if (ret == -ENOMEM) {
+		error_set(err, ENOMEM, "out of memory");
+	} else if (ret) {
+		xml_refuse(node, err, "\"%.40s\" must be %s", text, wants[scalars[at].kind]);
+	} else if (other && strcmp(other, text) != 0) {
+		json_decref(value);
 		ret = xml_refuse(node, err, "\"%.20s\" contradicts <memoryBacking><nosharepages/>: leave one of them out", text);
-	else
-		ret = domain_put(members, name, json_incref(value), err);
-	json_decref(value);
+	} else {
+		ret = domain_put(members, name, value, err);
+	}
 	free(text);
 	return ret;
 }
@@ -207,19 +217,24 @@ static xmlNode *add_ours(struct xml_tree *tree, xmlNode *parent, const char *nam
 
 static void write_scalar(struct xml_tree *tree, const char *name, const json_t *value)
 {
-	char *number = json_is_number(value) ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
-	const char *text = json_is_string(value)  ? json_string_value(value)
-			   : json_is_true(value)  ? "yes"
-			   : json_is_false(value) ? "no"
-						  : number;
+	char number[40];
+	const char *text = number;
+	if (json_is_string(value))
+		text = json_string_value(value);
+	else if (json_is_boolean(value))
+		text = json_is_true(value) ? "yes" : "no";
+	else if (json_is_integer(value))
+		snprintf(number, sizeof(number), "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+	else
+		snprintf(number, sizeof(number), "%.17g", json_real_value(value));
+	/* A real number stays one. */
+	if (json_is_real(value) && !strpbrk(number, ".e"))
+		strcat(number, ".0");
 	xmlNode *guest = need_guest(tree), *node = our_child(guest, name);
-	if (!text)
-		tree->failed = true;
-	else if (node)
+	if (node)
 		xml_set_text(tree, node, text);
 	else
 		add_ours(tree, guest, name, text);
-	free(number);
 }
 
 static void write_scalars(struct xml_tree *tree, const struct definition *was, const struct definition *now)

@@ -20,24 +20,26 @@
 #define FILTER "the host's own network has to do this: leave it out"
 
 enum how {
-	ENTER, /* attributes are those listed, children have rows of their own */
-	KEEP,  /* with all below it */
+	ENTER, /* once; attributes are those listed, children have rows of their own */
+	MANY,  /* the same, any number of times */
+	KEEP,  /* with all below it, any number of times */
+	ONE,   /* the same, once */
 	REFUSE,
 };
 
 struct rule {
 	const char *path;
 	enum how how;
-	const char *text; /* ENTER: attributes, "a|b". REFUSE: the sentence */
+	const char *text; /* ENTER, MANY: attributes, "a|b". REFUSE: the sentence */
 };
 
 /* clang-format off */
 static const struct rule rules[] = {
 	{"name", ENTER, ""},
 	{"uuid", ENTER, ""},
-	{"title", KEEP, NULL},
-	{"description", KEEP, NULL},
-	{"metadata", KEEP, NULL},
+	{"title", ONE, NULL},
+	{"description", ONE, NULL},
+	{"metadata", ONE, NULL},
 	{"genid", REFUSE, NO_TABLES},
 
 	{"memory", ENTER, "unit|dumpCore"},
@@ -62,7 +64,7 @@ static const struct rule rules[] = {
 
 	{"vcpu", ENTER, "placement|cpuset|current"},
 	{"vcpus", ENTER, ""},
-	{"vcpus/vcpu", ENTER, "id|enabled|hotpluggable|order"},
+	{"vcpus/vcpu", MANY, "id|enabled|hotpluggable|order"},
 	{"cputune", ENTER, ""},
 	{"cputune/vcpupin", REFUSE, NO_PINS},
 	{"cputune/emulatorpin", REFUSE, NO_PINS},
@@ -90,12 +92,12 @@ static const struct rule rules[] = {
 	{"cpu", ENTER, "mode|match|check|migratable|deprecated_features"},
 	{"cpu/model", ENTER, "fallback|vendor_id"},
 	{"cpu/vendor", KEEP, NULL},
-	{"cpu/feature", ENTER, "policy|name"},
+	{"cpu/feature", MANY, "policy|name"},
 	{"cpu/topology", ENTER, "sockets|dies|clusters|cores|threads"},
 	{"cpu/cache", ENTER, "mode|level"},
 	{"cpu/maxphysaddr", ENTER, "mode|bits|limit"},
 	{"cpu/numa", ENTER, ""},
-	{"cpu/numa/cell", ENTER, "id|cpus|memory|unit|memAccess|discard"},
+	{"cpu/numa/cell", MANY, "id|cpus|memory|unit|memAccess|discard"},
 	{"cpu/numa/interconnects", REFUSE, NO_TABLES},
 	{"cpu/numa/cell/distances", REFUSE, NO_TABLES},
 	{"cpu/numa/cell/cache", REFUSE, NO_TABLES},
@@ -125,7 +127,7 @@ static const struct rule rules[] = {
 	{"on_reboot", ENTER, ""},
 	{"on_crash", ENTER, ""},
 	{"on_lockfailure", KEEP, NULL},
-	{"seclabel", ENTER, "type|model|relabel"},
+	{"seclabel", MANY, "type|model|relabel"},
 	{"launchSecurity", REFUSE, "there are no encrypted guests here: leave it out"},
 	{"keywrap", REFUSE, "there are no encrypted guests here: leave it out"},
 	{"idmap", REFUSE, "this is for containers: leave it out"},
@@ -144,12 +146,12 @@ static const struct rule rules[] = {
 	{"devices/panic", KEEP, NULL},
 	{"devices/graphics", REFUSE, "guests have no display here, only a serial console: leave it out (virt-install: --graphics none)"},
 
-	{"devices/disk", ENTER, "type|device|model|snapshot|sgio|rawio"},
+	{"devices/disk", MANY, "type|device|model|snapshot|sgio|rawio"},
 	{"devices/disk/driver", ENTER, "name|type|cache|io|discard|detect_zeroes|discard_no_unref|iothread|queues|queue_size|error_policy|rerror_policy|"
 					"ioeventfd|event_idx|copy_on_read|packed|ats|iommu|page_per_vq"},
 	{"devices/disk/driver/metadata_cache", KEEP, NULL},
 	{"devices/disk/source", ENTER, "file|dev|protocol|name|index|startupPolicy"},
-	{"devices/disk/source/host", ENTER, "name|port|transport|socket"},
+	{"devices/disk/source/host", MANY, "name|port|transport|socket"},
 	{"devices/disk/source/seclabel", KEEP, NULL},
 	{"devices/disk/source/encryption", REFUSE, "images are taken as they are: serve this one by qemu-nbd, and give its NBD address"},
 	{"devices/disk/source/slices", REFUSE, "images are taken whole: serve this one by qemu-nbd, and give its NBD address"},
@@ -174,15 +176,15 @@ static const struct rule rules[] = {
 	{"devices/disk/vendor", REFUSE, NO_SUCH_DEVICE},
 	{"devices/disk/product", REFUSE, NO_SUCH_DEVICE},
 
-	{"devices/interface", ENTER, "type|managed|trustGuestRxFilters"},
+	{"devices/interface", MANY, "type|managed|trustGuestRxFilters"},
 	{"devices/interface/mac", ENTER, "address|type|check"},
 	{"devices/interface/source", ENTER, "network|portgroup|bridge|dev|mode|path|type|address|port"},
 	{"devices/interface/target", ENTER, "dev|managed"},
 	{"devices/interface/model", ENTER, "type"},
 	{"devices/interface/driver", KEEP, NULL},
 	{"devices/interface/backend", ENTER, "type|logFile"},
-	{"devices/interface/portForward", ENTER, "proto|address"},
-	{"devices/interface/portForward/range", ENTER, "start|end|to"},
+	{"devices/interface/portForward", MANY, "proto|address"},
+	{"devices/interface/portForward/range", MANY, "start|end|to"},
 	{"devices/interface/link", ENTER, "state"},
 	{"devices/interface/boot", KEEP, NULL},
 	{"devices/interface/rom", KEEP, NULL},
@@ -204,17 +206,17 @@ static const struct rule rules[] = {
 	{"devices/interface/coalesce", REFUSE, FILTER},
 	{"devices/interface/teaming", REFUSE, NO_PASSING},
 
-	{"devices/serial", ENTER, "type|tty"},
+	{"devices/serial", MANY, "type|tty"},
 	{"devices/serial/source", ENTER, "path"},
 	{"devices/serial/target", KEEP, NULL},
 	{"devices/serial/alias", KEEP, NULL},
 	{"devices/serial/address", KEEP, NULL},
-	{"devices/console", ENTER, "type|tty"},
+	{"devices/console", MANY, "type|tty"},
 	{"devices/console/source", ENTER, "path"},
 	{"devices/console/target", ENTER, "type|port"},
 	{"devices/console/alias", KEEP, NULL},
 	{"devices/console/address", KEEP, NULL},
-	{"devices/channel", ENTER, "type|tty"},
+	{"devices/channel", MANY, "type|tty"},
 	{"devices/channel/source", KEEP, NULL},
 	{"devices/channel/target", KEEP, NULL},
 	{"devices/channel/clipboard", KEEP, NULL},
@@ -222,12 +224,12 @@ static const struct rule rules[] = {
 	{"devices/channel/alias", KEEP, NULL},
 	{"devices/channel/address", KEEP, NULL},
 
-	{"devices/memballoon", ENTER, "model|autodeflate|freePageReporting"},
+	{"devices/memballoon", MANY, "model|autodeflate|freePageReporting"},
 	{"devices/memballoon/stats", KEEP, NULL},
 	{"devices/memballoon/driver", KEEP, NULL},
 	{"devices/memballoon/alias", KEEP, NULL},
 	{"devices/memballoon/address", KEEP, NULL},
-	{"devices/rng", ENTER, "model"},
+	{"devices/rng", MANY, "model"},
 	{"devices/rng/backend", ENTER, "model"},
 	{"devices/rng/backend/source", ENTER, "mode|host|service"},
 	{"devices/rng/driver", KEEP, NULL},
@@ -281,6 +283,26 @@ static int check_attributes(const xmlNode *node, const char *list, struct error 
 	return 0;
 }
 
+static bool is_second(const xmlNode *node)
+{
+	const xmlNode *first = xml_child(node->parent, (const char *)node->name);
+	return first != node;
+}
+
+static int check_one(const xmlNode *node, const struct rule *rule, struct error *err)
+{
+	if (!rule && node->ns && !strcmp((const char *)node->ns->href, "http://libvirt.org/schemas/domain/qemu/1.0"))
+		return xml_refuse(node, err, "words for QEMU are not taken: words for pagoda-vmm are in Pagoda's own <metadata>");
+	if (!rule)
+		return xml_refuse(node, err,
+				  "this element is not known here, nor what the guest would miss without it: leave it out");
+	if (rule->how == REFUSE)
+		return xml_refuse(node, err, "%s", rule->text);
+	if ((rule->how == ENTER || rule->how == ONE) && is_second(node))
+		return xml_refuse(node, err, "it is there twice: leave one of them out");
+	return rule->how == ENTER || rule->how == MANY ? check_attributes(node, rule->text, err) : 0;
+}
+
 /* path: of node, below <domain>; "" for the domain itself. Goes only as deep as the table. */
 static int check_children(const xmlNode *node, const char *path, struct error *err)
 {
@@ -289,17 +311,8 @@ static int check_children(const xmlNode *node, const char *path, struct error *e
 	for (const xmlNode *child = xml_child(node, NULL); ret == 0 && child; child = xml_next(child, NULL)) {
 		snprintf(below, sizeof(below), "%s%s%.60s", path, *path ? "/" : "", (const char *)child->name);
 		const struct rule *rule = child->ns ? NULL : find(below);
-		if (!rule && child->ns && !strcmp((const char *)child->ns->href, "http://libvirt.org/schemas/domain/qemu/1.0"))
-			ret = xml_refuse(child, err,
-					 "words for QEMU are not taken: words for pagoda-vmm are in Pagoda's own <metadata>");
-		else if (!rule)
-			ret = xml_refuse(child, err,
-					 "this element is not known here, nor what the guest would miss without it: leave it out");
-		else if (rule->how == REFUSE)
-			ret = xml_refuse(child, err, "%s", rule->text);
-		else if (rule->how == ENTER)
-			ret = check_attributes(child, rule->text, err);
-		if (ret == 0 && rule->how == ENTER)
+		ret = check_one(child, rule, err);
+		if (ret == 0 && (rule->how == ENTER || rule->how == MANY))
 			ret = check_children(child, below, err);
 	}
 	return ret;

@@ -4,6 +4,7 @@
  */
 #include "libvirt/domain_xml_write.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,8 +17,9 @@ static int open_tree(const struct definition *now, struct xml_tree *tree, struct
 	const char *xml = domain_string(now, "xml");
 	json_t *members;
 	*was = NULL;
-	if (xml && domain_xml_read(xml, strlen(xml), &members, NULL) == 0) {
-		int ret = definition_parse(members, was, NULL);
+	int ret = xml ? domain_xml_read(xml, strlen(xml), &members, NULL) : -EINVAL;
+	if (ret == 0) {
+		ret = definition_parse(members, was, NULL);
 		json_decref(members);
 		if (ret == 0)
 			ret = xml_tree_parse(xml, strlen(xml), "domain", tree, NULL);
@@ -25,6 +27,8 @@ static int open_tree(const struct definition *now, struct xml_tree *tree, struct
 			definition_free(*was);
 		return ret;
 	}
+	if (ret == -ENOMEM)
+		return ret;
 	return xml_tree_make("domain", tree);
 }
 

@@ -50,6 +50,12 @@ static void note_error(void *data, xmlError *error)
 	plain(err);
 }
 
+/* What libxml2 has to say where there is no parser: of memory, which is told by what it returns. By itself it would print that. */
+static void drop_error(void *data, xmlError *error)
+{
+	(void)data, (void)error;
+}
+
 static bool is_blank(const xmlNode *node)
 {
 	if (node->type != XML_TEXT_NODE)
@@ -89,14 +95,18 @@ int xml_tree_parse(const char *text, size_t nr_bytes, const char *root, struct x
 		return error_set(err, EINVAL, "the XML is empty");
 	if (nr_bytes > XML_TREE_MOST_BYTES)
 		return error_set(err, EINVAL, "the XML has %zu bytes, and at most %d are taken", nr_bytes, XML_TREE_MOST_BYTES);
+	xmlSetStructuredErrorFunc(NULL, drop_error);
 	xmlParserCtxt *parser = xmlNewParserCtxt();
-	if (!parser)
+	if (!parser) {
+		xmlResetLastError();
 		return error_set(err, ENOMEM, "out of memory");
+	}
 	parser->_private = &why;
 	parser->sax->internalSubset = refuse_document_type;
 	parser->sax->serror = note_error;
-	xmlDoc *doc = xmlCtxtReadMemory(parser, text, (int)nr_bytes, NULL, NULL,
-					XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+	/* UTF-8, whatever it says of itself: converters of the C library are kept out. */
+	xmlDoc *doc = xmlCtxtReadMemory(parser, text, (int)nr_bytes, NULL, "UTF-8",
+					XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING | XML_PARSE_IGNORE_ENC);
 	int ret = 0;
 	if (why.code)
 		ret = error_set(err, why.code, "%s", why.text);
@@ -112,6 +122,7 @@ int xml_tree_parse(const char *text, size_t nr_bytes, const char *root, struct x
 	xmlFreeParserCtxt(parser);
 	if (ret) {
 		xmlFreeDoc(doc);
+		xmlResetLastError();
 		return ret;
 	}
 	*tree = (struct xml_tree){doc, top, false};
@@ -120,10 +131,12 @@ int xml_tree_parse(const char *text, size_t nr_bytes, const char *root, struct x
 
 int xml_tree_make(const char *root, struct xml_tree *tree)
 {
+	xmlSetStructuredErrorFunc(NULL, drop_error);
 	xmlDoc *doc = xmlNewDoc(BAD("1.0"));
 	xmlNode *top = doc ? xmlNewDocNode(doc, NULL, BAD(root), NULL) : NULL;
 	if (!top) {
 		xmlFreeDoc(doc);
+		xmlResetLastError();
 		return -ENOMEM;
 	}
 	xmlDocSetRootElement(doc, top);
@@ -134,6 +147,7 @@ int xml_tree_make(const char *root, struct xml_tree *tree)
 void xml_tree_free(struct xml_tree *tree)
 {
 	xmlFreeDoc(tree->doc);
+	xmlResetLastError();
 	tree->doc = NULL;
 }
 

@@ -389,7 +389,7 @@ START_TEST(vcpus_clocks_and_ends_are_understood)
 		 "domain/unheard (line 5): this element is not known here, nor what the guest would miss without it: leave it out"},
 		{M, "<q:commandline xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'/>", "",
 		 "domain/q:commandline (line 5): words for QEMU are not taken"},
-		{M, "<name>h</name>", "", "{}"},
+		{M, "<name>h</name>", "", "domain/name[2] (line 5): it is there twice: leave one of them out"},
 	};
 	check_meanings(table, sizeof(table) / sizeof(table[0]));
 }
