@@ -102,6 +102,10 @@ static void print_object(const char *title, const json_t *object)
 	printf("%s\n", title);
 	json_object_foreach((json_t *)object, name, value)
 	{
+		if (json_is_string(value) && strchr(json_string_value(value), '\n')) {
+			printf("  %-20s a text of %zu bytes\n", name, json_string_length(value));
+			continue;
+		}
 		char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY);
 		printf("  %-20s %s\n", name, json_is_string(value) ? json_string_value(value) : text ? text : "");
 		free(text);
