@@ -426,6 +426,8 @@ START_TEST(what_is_wrong_is_refused_and_named)
 		{"\"name\": \"g\", \"memory\": 67108864, \"kernel\": \"k\"", "kernel:"},
 		{"\"name\": \"g\", \"memory\": 67108864, \"kernel\": \"/k\\n\"", "kernel:"},
 		{LEAST ", \"kernels\": 1", "kernels:"},
+		{LEAST ", \"xml\": 1", "xml: must be a string"},
+		{LEAST ", \"xml\": \"<a>\\u0001</a>\"", "xml: has a control character"},
 		{LEAST ", \"vcpus\": 0", "vcpus:"},
 		{LEAST ", \"vcpus\": 256", "vcpus:"},
 		{LEAST ", \"uuid\": \"E3CD7187-ab1a-4709-9df4-aff23b6adbae\"", "uuid:"},
@@ -488,6 +490,21 @@ START_TEST(changes_keep_what_they_do_not_name)
 	json_decref(difference);
 	json_decref(set);
 	definition_free(changed);
+	/* Text with lines, of no more than what is taken. */
+	char *lines = malloc(DEFINITION_XML_BYTES + 2);
+	memset(lines, '\n', DEFINITION_XML_BYTES + 1);
+	lines[DEFINITION_XML_BYTES] = '\0';
+	set = json_pack("{s:s}", "xml", lines);
+	ck_assert_int_eq(definition_change(d, set, &changed, &err), 0);
+	definition_free(changed);
+	json_decref(set);
+	lines[DEFINITION_XML_BYTES] = '\t';
+	lines[DEFINITION_XML_BYTES + 1] = '\0';
+	set = json_pack("{s:s}", "xml", lines);
+	ck_assert_int_eq(definition_change(d, set, &changed, &err), -EINVAL);
+	ck_assert_str_eq(err.text, "xml: must have 0 to 262144 bytes");
+	json_decref(set);
+	free(lines);
 	set = json_loads("{\"name\": \"h\"}", 0, NULL);
 	ck_assert_int_eq(definition_change(d, set, &changed, &err), -EINVAL);
 	json_decref(set);
