@@ -76,7 +76,7 @@ static int read_uuid(const xmlNode *domain, json_t *members, struct error *err)
 static int read_vcpus(const xmlNode *domain, json_t *members, struct error *err)
 {
 	const xmlNode *node = xml_child(domain, "vcpu"), *list = xml_child(domain, "vcpus");
-	uint64_t vcpus, current;
+	uint64_t vcpus = 0, current = 0;
 	if (!node)
 		return 0;
 	int ret = xml_number(node, 255, &vcpus, err);
@@ -156,8 +156,7 @@ static int read_event(const xmlNode *domain, const char *event, const char *cons
 static int read_events(const xmlNode *domain, json_t *members, struct error *err)
 {
 	static const char *const ends[] = {"destroy", "restart"}, *const reboots[] = {"restart", "destroy"};
-	static const char *const policies[2][2] = {{"never", "on-crash"}, {NULL, "always"}};
-	size_t poweroff, crash, reboot;
+	size_t poweroff = 0, crash = 0, reboot = 0;
 	int ret = read_event(domain, "on_poweroff", ends, 2, &poweroff, err);
 	if (ret == 0)
 		ret = read_event(domain, "on_crash", ends, 2, &crash, err);
@@ -165,12 +164,12 @@ static int read_events(const xmlNode *domain, json_t *members, struct error *err
 		ret = read_event(domain, "on_reboot", reboots, 2, &reboot, err);
 	if (ret)
 		return ret;
-	if (!policies[poweroff][crash])
+	if (poweroff && !crash)
 		return xml_refuse(
 			xml_child(domain, "on_poweroff"), err,
 			"who is started again after powering off is so after a crash, too: give <on_crash>restart</on_crash>");
-	if (poweroff || crash)
-		ret = domain_put(members, "restart", json_string(policies[poweroff][crash]), err);
+	if (crash)
+		ret = domain_put(members, "restart", json_string(poweroff ? "always" : "on-crash"), err);
 	if (ret == 0 && reboot)
 		ret = domain_put_word(members, "-no-reboot", err);
 	return ret;

@@ -28,7 +28,7 @@ static int read_forward(const xmlNode *forward, json_t *forwards, struct error *
 	if (ret == 0 && address && (strlen(address) > 45 || address[strspn(address, "0123456789.")]))
 		ret = xml_refuse(forward, err, "address=\"%.50s\" is no IPv4 address of the host", address);
 	for (const xmlNode *range = xml_child(forward, "range"); ret == 0 && range; range = xml_next(range, "range")) {
-		uint64_t start, end, to;
+		uint64_t start = 0, end = 0, to = 0;
 		if (!xml_attribute(range, "start"))
 			ret = xml_refuse(range, err, "it has no \"start\", the first port");
 		if (ret == 0)

@@ -43,7 +43,7 @@ static int read_sizes(const xmlNode *domain, json_t *members, struct error *err)
 {
 	const xmlNode *node = xml_child(domain, "memory"), *now = xml_child(domain, "currentMemory"),
 		      *most = xml_child(domain, "maxMemory");
-	uint64_t memory, current, limit, soft, least, swap, room;
+	uint64_t memory = 0, current, limit = 0, soft = 0, least = 0, swap = 0, room;
 	if (!node)
 		return xml_refuse(domain, err, "there is no <memory>: say how much the guest has");
 	int ret = xml_size(node, &memory, err);

@@ -312,7 +312,7 @@ static int check_children(const xmlNode *node, const char *path, struct error *e
 		snprintf(below, sizeof(below), "%s%s%.60s", path, *path ? "/" : "", (const char *)child->name);
 		const struct rule *rule = child->ns ? NULL : find(below);
 		ret = check_one(child, rule, err);
-		if (ret == 0 && (rule->how == ENTER || rule->how == MANY))
+		if (ret == 0 && rule && (rule->how == ENTER || rule->how == MANY))
 			ret = check_children(child, below, err);
 	}
 	return ret;
