@@ -13,7 +13,7 @@
 #include "host/directory.h"
 #include "host/whole_file.h"
 
-#define MOST_BYTES (1u << 20)
+#define MOST_BYTES (2u << 20)
 #define MOST_ASIDE 1000
 #define SUFFIX ".json"
 

@@ -22,7 +22,7 @@
 #define MOST_FILES 65536
 #define OOM_SCORE "-300" /* behind everything that is not a daemon of the host's */
 #define LOCK_PATIENCE_MS 5000
-#define MOST_BYTES (1u << 20)
+#define MOST_BYTES (2u << 20)
 
 int guest_run_open(const char *parent, const char *name, struct guest_run *run, struct error *err)
 {

@@ -161,23 +161,29 @@ static bool is_empty_tray(const xmlNode *disk)
 	return device && (!strcmp(device, "cdrom") || !strcmp(device, "floppy")) && !xml_child(disk, "source");
 }
 
-static xmlNode *next_disk(xmlNode *disk)
+/* The first of this one and those behind it that is a drive. */
+static xmlNode *drive_from(xmlNode *disk)
 {
 	while (disk && is_empty_tray(disk))
 		disk = xml_next(disk, "disk");
 	return disk;
 }
 
-static xmlNode *first_disk(const xmlNode *domain)
+xmlNode *domain_disks_first(const xmlNode *domain)
 {
-	return next_disk(xml_at(domain, "devices/disk"));
+	return drive_from(xml_at(domain, "devices/disk"));
+}
+
+xmlNode *domain_disks_next(const xmlNode *disk)
+{
+	return drive_from(xml_next(disk, "disk"));
 }
 
 int domain_disks_read(const xmlNode *domain, json_t *members, struct error *err)
 {
 	json_t *drives = json_array();
 	int ret = domain_put(members, "drives", drives, err);
-	for (xmlNode *disk = first_disk(domain); ret == 0 && disk; disk = next_disk(xml_next(disk, "disk"))) {
+	for (xmlNode *disk = domain_disks_first(domain); ret == 0 && disk; disk = domain_disks_next(disk)) {
 		json_t *drive = json_object();
 		if (json_array_append_new(drives, drive) < 0)
 			ret = error_set(err, ENOMEM, "out of memory");
@@ -286,7 +292,7 @@ static void name_disk(struct xml_tree *tree, xmlNode *disk)
 
 void domain_disks_write(struct xml_tree *tree, const struct definition *was, const struct definition *now)
 {
-	xmlNode *devices = xml_need(tree, tree->root, "devices"), *disk = first_disk(tree->root);
+	xmlNode *devices = xml_need(tree, tree->root, "devices"), *disk = domain_disks_first(tree->root);
 	const json_t *old = was ? json_object_get(was->json, "drives") : NULL, *drive;
 	size_t i;
 	json_array_foreach(json_object_get(now->json, "drives"), i, drive)
@@ -299,10 +305,10 @@ void domain_disks_write(struct xml_tree *tree, const struct definition *was, con
 		} else if (!json_equal(before, drive)) {
 			write_disk(tree, disk, drive);
 		}
-		disk = disk ? next_disk(xml_next(disk, "disk")) : NULL;
+		disk = disk ? domain_disks_next(disk) : NULL;
 	}
 	while (disk) {
-		xmlNode *next = next_disk(xml_next(disk, "disk"));
+		xmlNode *next = domain_disks_next(disk);
 		xml_remove(disk);
 		disk = next;
 	}

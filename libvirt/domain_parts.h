@@ -38,7 +38,9 @@ int domain_cpu_read(const xmlNode *domain, json_t *members, struct error *err);
 int domain_devices_read(const xmlNode *domain, json_t *members, struct error *err);
 void domain_devices_write(struct xml_tree *tree);
 
-/* disk: domain_disks.c */
+/* disk: domain_disks.c. Those elements that are drives of the definition, in its order; NULL behind the last. */
+xmlNode *domain_disks_first(const xmlNode *domain);
+xmlNode *domain_disks_next(const xmlNode *disk);
 int domain_disks_read(const xmlNode *domain, json_t *members, struct error *err);
 void domain_disks_write(struct xml_tree *tree, const struct definition *was, const struct definition *now);
 

@@ -366,6 +366,39 @@ START_TEST(damaged_files_are_named_and_set_aside_and_others_load)
 }
 END_TEST
 
+START_TEST(the_largest_definition_there_can_be_is_loaded_again)
+{
+	struct definition_store store;
+	struct definition_cursor *cursor = NULL;
+	struct definition_damage damage;
+	struct definition *d, *again = NULL;
+	struct error err;
+	/* Quotes are two bytes each on disk. */
+	char *quotes = malloc(DEFINITION_XML_BYTES + 1);
+	memset(quotes, '"', DEFINITION_XML_BYTES);
+	quotes[DEFINITION_XML_BYTES] = '\0';
+	json_t *json = json_loads("{" LEAST "}", 0, NULL), *words = json_array();
+	json_object_set_new(json, "xml", json_string(quotes));
+	quotes[4096] = '\0';
+	for (int i = 0; i < 64; i++)
+		json_array_append_new(words, json_string(quotes));
+	json_object_set_new(json, "words", words);
+	json_object_set_new(json, "append", json_string(quotes));
+	ck_assert_int_eq(definition_parse(json, &d, &err), 0);
+	ck_assert_int_eq(definition_store_open(directory, &store, &err), 0);
+	ck_assert_int_eq(definition_store_save(&store, d, &err), 0);
+	ck_assert_int_eq(definition_store_next(&store, &cursor, &again, &damage, &err), 1);
+	ck_assert_ptr_nonnull(again);
+	ck_assert(json_equal(d->json, again->json));
+	definition_free(again);
+	ck_assert_int_eq(definition_store_next(&store, &cursor, &again, &damage, &err), 0);
+	definition_store_close(&store);
+	definition_free(d);
+	json_decref(json);
+	free(quotes);
+}
+END_TEST
+
 START_TEST(a_directory_that_others_may_write_is_refused)
 {
 	struct definition_store store;
@@ -582,6 +615,7 @@ int main(void)
 	tcase_add_checked_fixture(tests, set_up, tear_down);
 	tcase_add_test(tests, a_loss_of_power_at_any_moment_and_any_failing_call_leave_the_old_or_the_new);
 	tcase_add_test(tests, damaged_files_are_named_and_set_aside_and_others_load);
+	tcase_add_test(tests, the_largest_definition_there_can_be_is_loaded_again);
 	tcase_add_test(tests, a_directory_that_others_may_write_is_refused);
 	tcase_add_test(tests, defaults_are_filled_in_and_what_comes_out_goes_in_again);
 	tcase_add_test(tests, what_is_wrong_is_refused_and_named);
