@@ -22,6 +22,9 @@
 #include "libvirt/domain_parts.h"
 #include "libvirt/xml_values.h"
 
+/* Some may be of cards that were taken away. */
+#define MOST_NETDEVS 64
+
 enum kind {
 	KIND_INTEGER,
 	KIND_NUMBER,
@@ -130,12 +133,16 @@ static int read_netdev(const xmlNode *node, const json_t *members, struct error 
 {
 	const char *mac = xml_attribute(node, "mac"), *path = xml_attribute(node, "path");
 	unsigned before = 0;
-	int ret = 0;
+	int ret = 0, all = 0;
 	if (!mac)
 		return xml_refuse(node, err, "there is no \"mac\": give the address of the card");
-	for (const xmlNode *other = node->prev; other; other = other->prev)
+	for (const xmlNode *other = node->prev; other; other = other->prev) {
+		if (xml_is_ours(other, "netdev") && ++all == MOST_NETDEVS)
+			return xml_refuse(node, err, "there are more than %d of them: leave out those that no <interface> has",
+					  MOST_NETDEVS);
 		before += xml_is_ours(other, "netdev") && xml_attribute(other, "mac") &&
 			  !strcasecmp(xml_attribute(other, "mac"), mac);
+	}
 	json_t *netdev = find_netdev(members, mac, before);
 	/* The card may have been taken away by somebody who does not know of this element. */
 	const xmlNode *forward = our_child(node, "hostfwd");
