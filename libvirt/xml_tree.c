@@ -115,10 +115,10 @@ int xml_tree_parse(const char *text, size_t nr_bytes, const char *root, struct x
 	xmlNode *top = doc ? xmlDocGetRootElement(doc) : NULL;
 	if (ret == 0 && !top)
 		ret = error_set(err, EINVAL, "there is no element in the XML");
-	if (ret == 0 && top && !xml_is(top, root))
+	if (ret == 0 && top && root && !xml_is(top, root))
 		ret = xml_refuse(top, err, "the outermost element must be <%s>, without a namespace", root);
 	if (ret == 0 && top)
-		ret = tidy(top, 1, false, err);
+		ret = tidy(top, 1, !root, err);
 	xmlFreeParserCtxt(parser);
 	if (ret) {
 		xmlFreeDoc(doc);

@@ -26,7 +26,8 @@ struct xml_tree {
 	bool failed; /* memory was short while it was changed */
 };
 
-/* Returns 0; -EINVAL with a sentence and, where there is one, the line; -ENOMEM. root is the name that the outermost element must have. */
+/* Returns 0; -EINVAL with a sentence and, where there is one, the line; -ENOMEM. root is the name that the outermost element must have; NULL: any, and all
+ * white space stays. */
 int xml_tree_parse(const char *text, size_t nr_bytes, const char *root, struct xml_tree *tree, struct error *err);
 /* A tree of one element. Returns 0 or -ENOMEM. */
 int xml_tree_make(const char *root, struct xml_tree *tree);
