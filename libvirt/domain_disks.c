@@ -1,7 +1,7 @@
 /*
  * Disks. See domain_parts.h. <disk type="file"> and "block" are a path; "network" is an NBD server, whose parts become the address that the
  * definition has: "nbd://host:port/export" or "nbd+unix:///export?socket=path". An address that cannot be taken apart so is
- * the source's name, without a host. Only virtio disks are disks here; a drive for CDs is let through while it is empty.
+ * the source's name as it is, and the host says nothing. Only virtio disks are disks here; a drive for CDs is let through while it is empty.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -45,10 +45,12 @@ static int read_nbd(const xmlNode *source, char *address, size_t size, struct er
 			protocol ? protocol : "");
 	if (!name)
 		name = "";
-	if (!host) {
-		if (!is_verbatim(name))
-			return xml_refuse(source, err, "there is no <host> that serves it");
-		snprintf(address, size, "%s", name);
+	if (!host && !is_verbatim(name))
+		return xml_refuse(source, err, "there is no <host> that serves it");
+	if (is_verbatim(name)) {
+		if (strlen(name) >= size)
+			return xml_refuse(source, err, "its address is longer than %zu bytes", size - 1);
+		strcpy(address, name);
 		return 0;
 	}
 	const char *transport = xml_attribute(host, "transport"), *socket = xml_attribute(host, "socket");
@@ -233,7 +235,9 @@ static void write_nbd(struct xml_tree *tree, xmlNode *source, const char *addres
 			return;
 		}
 	}
+	/* libvirt's schema wants a host, which says nothing here. */
 	xml_set_attribute(tree, source, "name", address);
+	xml_set_attribute(tree, xml_add(tree, source, "host", NULL), "name", "localhost");
 }
 
 static void set_there(struct xml_tree *tree, xmlNode *disk, const char *name, bool there)

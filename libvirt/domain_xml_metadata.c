@@ -22,7 +22,11 @@ static const char *name_of(enum domain_xml_metadata kind)
 static int open_written(const json_t *definition, struct xml_tree *tree, struct error *err)
 {
 	char *text = domain_xml_write(definition, NULL);
-	int ret = text ? xml_tree_parse(text, strlen(text), "domain", tree, err) : error_set(err, ENOMEM, "out of memory");
+	if (!text) {
+		error_set(err, ENOMEM, "out of memory");
+		return -ENOMEM;
+	}
+	int ret = xml_tree_parse(text, strlen(text), "domain", tree, err);
 	free(text);
 	return ret;
 }

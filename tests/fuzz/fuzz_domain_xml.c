@@ -1,11 +1,13 @@
 /*
  * Fuzzes domain XML. What is accepted must be a definition, must be written, and what was written must be read as the same definition and not change any
- * more; the guest may have become another since. What is refused says why, in plain text.
+ * more; the guest may have become another since. What is refused says why, in plain text. The same bytes are given as another program's metadata, which must
+ * be there when they are accepted.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "host/definition.h"
+#include "libvirt/domain_xml_metadata.h"
 #include "libvirt/domain_xml_read.h"
 #include "libvirt/domain_xml_write.h"
 #include "tests/fuzz/fuzz_input.h"
@@ -45,9 +47,30 @@ static void write_and_read(const struct definition *d)
 	free(text);
 }
 
+static void set_metadata(const uint8_t *data, size_t size)
+{
+	struct error err = {.code = 0};
+	char *text = calloc(1, size + 1), *xml = NULL, *found = NULL;
+	fuzz_need(text != NULL);
+	memcpy(text, data, size);
+	json_t *json = json_pack("{s:s, s:i, s:s}", "name", "g", "memory", 1 << 20, "kernel", "/k");
+	int ret = domain_xml_metadata_set(json, DOMAIN_XML_ELEMENT, "k", "urn:k", text, &xml, &err);
+	fuzz_need(ret == 0 || (ret == -EINVAL && *err.text));
+	if (ret == 0) {
+		json_object_set_new(json, "xml", json_string(xml));
+		ret = domain_xml_metadata_get(json, DOMAIN_XML_ELEMENT, "urn:k", &found, &err);
+		fuzz_need(*text ? ret == 0 && *found == '<' : ret == -ENOENT);
+	}
+	json_decref(json);
+	free(found);
+	free(xml);
+	free(text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	json_t *members;
+	set_metadata(data, size);
 	struct error err = {.code = 0};
 	int ret = domain_xml_read((const char *)data, size, &members, &err);
 	fuzz_need(ret == 0 || (ret == -EINVAL && *err.text));

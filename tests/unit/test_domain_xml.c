@@ -414,6 +414,7 @@ START_TEST(disks_are_files_devices_and_nbd_servers)
 		{M, "", NBD("name='x'><host name='::1' port='2' transport='tcp'/>"), FILE_DISK("nbd://[::1]:2/x")},
 		{M, "", NBD("name='x'><host transport='unix' socket='/run/s'/>"), FILE_DISK("nbd+unix:///x?socket=/run/s")},
 		{M, "", NBD("name='nbd:unix:/s'>"), FILE_DISK("nbd:unix:/s")},
+		{M, "", NBD("name='nbd:unix:/s'><host name='localhost'/>"), FILE_DISK("nbd:unix:/s")},
 		{M, "", NBD("name='x'>"), "domain/devices/disk/source (line 6): there is no <host> that serves it"},
 		{M, "", NBD("name='x?y'><host name='h'/>"),
 		 "domain/devices/disk/source (line 6): name=\"x?y\": exports have letters"},

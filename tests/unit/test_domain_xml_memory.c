@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "libvirt/capabilities.h"
+#include "libvirt/domain_xml_metadata.h"
 #include "libvirt/domain_xml_read.h"
 #include "libvirt/domain_xml_write.h"
 #include "tests/unit/failing_malloc.h"
@@ -109,6 +110,27 @@ START_TEST(writing_without_memory_fails_cleanly)
 }
 END_TEST
 
+static int change_metadata(void)
+{
+	char *xml = NULL, *got = NULL;
+	int ret = domain_xml_metadata_set(kept, DOMAIN_XML_ELEMENT, "k", "urn:k", "<a>1</a>", &xml, NULL);
+	free(xml);
+	if (ret == 0)
+		ret = domain_xml_metadata_get(kept, DOMAIN_XML_ELEMENT, "urn:a", &got, NULL);
+	if (ret == 0 && strcmp(got, "<x>1</x>\n") != 0)
+		ret = -EILSEQ;
+	free(got);
+	return ret;
+}
+
+START_TEST(metadata_without_memory_fail_cleanly)
+{
+	ck_assert_int_eq(domain_xml_read(text, strlen(text), &kept, NULL), 0);
+	fail_each(change_metadata);
+	json_decref(kept);
+}
+END_TEST
+
 static struct topology topology;
 
 static int say_capabilities(void)
@@ -152,6 +174,7 @@ int main(void)
 	tcase_set_timeout(tests, 60);
 	tcase_add_test(tests, reading_without_memory_fails_cleanly);
 	tcase_add_test(tests, writing_without_memory_fails_cleanly);
+	tcase_add_test(tests, metadata_without_memory_fail_cleanly);
 	tcase_add_test(tests, capabilities_without_memory_fail_cleanly);
 	suite_add_tcase(suite, tests);
 	SRunner *runner = srunner_create(suite);
