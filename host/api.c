@@ -9,19 +9,17 @@
 #include "host/api.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/container_of.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "host/door.h"
 
 #define MOST_CLIENTS 64
 #define MOST_READ_ONLY 32
@@ -30,7 +28,6 @@
 #define MOST_OUT (4u << 20)
 #define READ_BYTES 16384
 #define OUT_STEP 16384
-#define BACKLOG 64
 #define ACCEPT_RETRY_SECONDS 1.
 
 struct api_client {
@@ -420,45 +417,24 @@ static void on_accept_again(struct ev_loop *loop, ev_timer *w, int events)
 
 /* --- life --- */
 
-static int group_of(const char *name, gid_t *gid, struct error *err)
-{
-	char buffer[16384];
-	struct group group, *found = NULL;
-	int ret = getgrnam_r(name, &group, buffer, sizeof(buffer), &found);
-	if (!found)
-		return error_set(err, ret ? ret : ENOENT, "--group %s: there is no such group; make it with groupadd", name);
-	*gid = group.gr_gid;
-	return 0;
-}
-
 static int open_door(struct api_door *door, const char *name, struct error *err)
 {
 	const struct host_options *options = door->api->options;
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	bool for_group = door->access == API_READ_WRITE && options->group;
-	gid_t gid = 0;
-	int ret = for_group ? group_of(options->group, &gid, err) : 0;
-	if (ret)
-		return ret;
-	int len = snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s", options->run, name);
-	if (len >= (int)sizeof(address.sun_path))
-		return error_set(err, ENAMETOOLONG, "--run %s: longer than a socket's path may be", options->run);
-	door->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (door->fd < 0)
-		return error_set(err, errno, "%s: %s", address.sun_path, strerror(errno));
-	unlink(address.sun_path); /* of a daemon before; that it is gone, the lock says */
-	mode_t before = umask(0177);
-	ret = bind(door->fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
-	umask(before);
-	if (ret == 0) {
-		door->path = strdup(address.sun_path);
-		ret = door->path ? 0 : -ENOMEM;
+	if (asprintf(&door->path, "%s/%s", options->run, name) < 0) {
+		door->path = NULL;
+		return error_set(err, ENOMEM, "out of memory");
 	}
-	mode_t mode = door->access == API_READ_ONLY ? 0666 : for_group ? 0660 : 0600;
-	if (ret == 0 && ((for_group && chown(address.sun_path, (uid_t)-1, gid) < 0) || chmod(address.sun_path, mode) < 0 ||
-			 listen(door->fd, BACKLOG) < 0))
-		ret = -errno;
-	return ret ? error_set(err, -ret, "%s: %s", address.sun_path, strerror(-ret)) : 0;
+	/* What a daemon before has left there may go: that it is gone, the lock says. */
+	int fd = door_open("--run", door->path,
+			   door->access == API_READ_ONLY ? 0666
+			   : for_group                   ? 0660
+							 : 0600,
+			   for_group ? options->group : NULL, err);
+	if (fd < 0)
+		return fd;
+	door->fd = fd;
+	return 0;
 }
 
 int api_create(struct ev_loop *loop, const struct host_options *options, struct guests *guests, struct dedup_server *dedup,
@@ -484,7 +460,7 @@ int api_create(struct ev_loop *loop, const struct host_options *options, struct 
 		api_destroy(api);
 		return ret;
 	}
-	guests->listener = &api->listener;
+	guests_listen(guests, &api->listener);
 	return 0;
 }
 

@@ -47,6 +47,24 @@ static void free_guest(struct guest *g)
 	free(g);
 }
 
+/* They are in the order of their names. */
+static void insert(struct guest *g)
+{
+	struct guest **at = &g->guests->first;
+	while (*at && strcmp((*at)->definition->name, g->definition->name) < 0)
+		at = &(*at)->next;
+	g->next = *at;
+	*at = g;
+}
+
+static void take_out(struct guest *g)
+{
+	struct guest **at = &g->guests->first;
+	while (*at != g)
+		at = &(*at)->next;
+	*at = g->next;
+}
+
 /* Takes the definition over, but not when it fails: then it returns NULL, with a sentence. */
 static struct guest *new_guest(struct guests *guests, struct definition *definition, struct error *err)
 {
@@ -64,21 +82,13 @@ static struct guest *new_guest(struct guests *guests, struct definition *definit
 	g->since = ev_time();
 	g->process.fd = g->executed_fd = -1;
 	g->qmp.fd = -1;
-	struct guest **at = &guests->first;
-	while (*at && strcmp((*at)->definition->name, definition->name) < 0)
-		at = &(*at)->next;
-	g->next = *at;
-	*at = g;
+	insert(g);
 	return g;
 }
 
 static void remove_guest(struct guest *g)
 {
-	for (struct guest **at = &g->guests->first; *at; at = &(*at)->next)
-		if (*at == g) {
-			*at = g->next;
-			break;
-		}
+	take_out(g);
 	free_guest(g);
 }
 
@@ -154,21 +164,84 @@ int guests_define(struct guests *guests, const json_t *json, bool may_replace, s
 	return 0;
 }
 
-int guest_undefine(struct guest *g, struct error *err)
+static void remove_run_files(struct guest_run *run)
 {
 	static const char *const names[] = {"ended", "started", "lock"};
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		guest_run_remove(run, names[i]);
+	rmdir(run->path);
+}
+
+int guest_undefine(struct guest *g, struct error *err)
+{
 	if (guest_has_vmm(g))
 		return error_set(err, EBADFD, "%s: is %s; stop it first", g->definition->name, guest_state_name(g->state));
 	int ret = definition_store_remove(&g->guests->store, g->definition->name, err);
 	if (ret)
 		return ret;
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		guest_run_remove(&g->run, names[i]);
-	rmdir(g->run.path);
+	remove_run_files(&g->run);
 	g->gone = true;
 	guest_announce(g, "guest-undefined", NULL);
 	remove_guest(g);
 	return 0;
+}
+
+static int renamed_definition(struct guest *g, const char *name, struct definition **d, struct error *err)
+{
+	const struct guest *other = g->guests->first;
+	json_t *json = json_copy(g->definition->json);
+	int ret = 0;
+	while (other && strcmp(other->definition->name, name) != 0 && strcmp(other->definition->uuid, name) != 0)
+		other = other->next;
+	if (other)
+		ret = error_set(err, EEXIST, "%.60s: is guest \"%s\"", name, other->definition->name);
+	else if (!json || json_object_set_new(json, "name", json_string(name)) < 0)
+		ret = error_set(err, EINVAL, "name: cannot be that");
+	if (ret == 0)
+		ret = definition_parse(json, d, err);
+	json_decref(json);
+	return ret;
+}
+
+/* The old definition goes last: a daemon that ends in between finds both, and says that they have one UUID. */
+int guest_rename(struct guest *g, const char *name, struct error *err)
+{
+	struct definition *d;
+	struct guest_run run;
+	if (guest_has_vmm(g))
+		return error_set(err, EBADFD, "%s: is %s; stop it first", g->definition->name, guest_state_name(g->state));
+	int ret = renamed_definition(g, name, &d, err);
+	if (ret)
+		return ret;
+	ret = guest_run_open(g->guests->run_directory, name, &run, err);
+	if (ret)
+		goto free_definition;
+	ret = definition_store_save(&g->guests->store, d, err);
+	if (ret)
+		goto close_run;
+	ret = definition_store_remove(&g->guests->store, g->definition->name, err);
+	if (ret)
+		goto remove_new;
+	g->gone = true;
+	guest_announce(g, "guest-undefined", NULL);
+	g->gone = false;
+	take_out(g);
+	remove_run_files(&g->run);
+	guest_run_close(&g->run);
+	definition_free(g->definition);
+	g->run = run;
+	g->definition = d;
+	insert(g);
+	guest_announce(g, "guest-defined", NULL);
+	return 0;
+remove_new:
+	definition_store_remove(&g->guests->store, name, NULL);
+close_run:
+	remove_run_files(&run);
+	guest_run_close(&run);
+free_definition:
+	definition_free(d);
+	return ret;
 }
 
 /* --- loading --- */
@@ -195,9 +268,7 @@ static void tell_damage(struct guests *guests, const struct definition_damage *d
 	json_t *data = json_pack("{s:s, s:s, s:s}", "file", damage->file, "set-aside", damage->set_aside, "reason", damage->reason);
 	log_error("%s/%s: %s; %s%s", guests->store.path, damage->file, damage->reason,
 		  *damage->set_aside ? "set aside as " : "left as it is", damage->set_aside);
-	if (data)
-		guests->listener->event(guests->listener, "definition-damaged", data);
-	json_decref(data);
+	guests_announce(guests, "definition-damaged", data);
 }
 
 static int load_defined(struct guests *guests, struct error *err)
@@ -318,12 +389,8 @@ int guests_create(struct ev_loop *loop, const struct host_options *options, stru
 		free(directory);
 		return ret;
 	}
-	*guests = (struct guests){.loop = loop,
-				  .options = options,
-				  .store = store,
-				  .run_directory = directory,
-				  .listener = guests->listener,
-				  .budget = options->budget};
+	*guests = (struct guests){
+		.loop = loop, .options = options, .store = store, .run_directory = directory, .budget = options->budget};
 	ev_timer_init(&guests->sampler, on_sample, SAMPLE_SECONDS, SAMPLE_SECONDS);
 	ev_timer_start(loop, &guests->sampler);
 	return 0;

@@ -80,6 +80,7 @@ struct guest {
 /* Hears what happens. data belongs to the caller. */
 struct guests_listener {
 	void (*event)(struct guests_listener *listener, const char *event, const json_t *data);
+	struct guests_listener *next;
 };
 
 struct guests {
@@ -88,7 +89,7 @@ struct guests {
 	struct definition_store store;
 	char *run_directory; /* RUN/guests */
 	struct guest *first;
-	struct guests_listener *listener;
+	struct guests_listener *listeners;
 	uint64_t last_vmm_id;
 	uint64_t budget; /* bytes */
 	/* Whether one more may be started: 0, or -EDQUOT with a sentence. The owner sets it before guests_load(). */
@@ -103,6 +104,8 @@ struct guests {
 int guests_create(struct ev_loop *loop, const struct host_options *options, struct guests *guests, struct error *err);
 /* Loads definitions, finds guests that run, starts those that are to be started with the daemon. Returns 0 or -errno with a sentence. */
 int guests_load(struct guests *guests, struct error *err);
+/* From now on, and as long as there are guests. */
+void guests_listen(struct guests *guests, struct guests_listener *listener);
 /* Lets go of all; VMMs go on. */
 void guests_destroy(struct guests *guests);
 
@@ -118,6 +121,8 @@ bool guest_has_vmm(const struct guest *guest);
  */
 int guests_define(struct guests *guests, const json_t *definition, bool replace, struct guest **guest, struct error *err);
 int guest_undefine(struct guest *guest, struct error *err);
+/* Gives a guest without a VMM another name. Its disks and its UUID stay. */
+int guest_rename(struct guest *guest, const char *name, struct error *err);
 /* For an administrator; policies start it otherwise. */
 int guest_start(struct guest *guest, bool paused, struct error *err);
 /* Presses the power button, and ends the VMM after timeout seconds; 0: at once. */

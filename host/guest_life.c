@@ -44,19 +44,25 @@ static void signal_vmm(struct guest *g, int number)
 
 /* --- states --- */
 
+void guests_listen(struct guests *guests, struct guests_listener *listener)
+{
+	listener->next = guests->listeners;
+	guests->listeners = listener;
+}
+
 void guest_announce(struct guest *g, const char *event, json_t *more)
 {
 	if (!more)
 		more = json_object();
 	if (more && json_object_set_new(more, "guest", json_string(g->definition->name)) == 0)
-		g->guests->listener->event(g->guests->listener, event, more);
+		guests_announce(g->guests, event, json_incref(more));
 	json_decref(more);
 }
 
 void guests_announce(struct guests *guests, const char *event, json_t *data)
 {
-	if (data)
-		guests->listener->event(guests->listener, event, data);
+	for (struct guests_listener *l = data ? guests->listeners : NULL; l; l = l->next)
+		l->event(l, event, data);
 	json_decref(data);
 }
 

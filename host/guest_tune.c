@@ -104,7 +104,8 @@ int guest_tune(struct guest *g, const json_t *set, bool live, bool persistent, j
 	}
 	json_decref(members);
 	json_t *names = names_of(set);
-	guest_announce(g, "guest-changed", names ? json_pack("{s:o}", "members", names) : NULL);
+	guest_announce(g, "guest-changed",
+		       names ? json_pack("{s:o, s:O}", "members", names, "live", json_object_get(lists, "live")) : NULL);
 	*result = lists;
 	return 0;
 }

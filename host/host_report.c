@@ -43,6 +43,7 @@ void host_sums(const struct guests *guests, const struct dedup_server *dedup, st
 	if (dedup)
 		dedup_server_status(dedup, &status);
 	sums->pool = (double)status.pages_shared * 4096;
+	sums->without_twin = (double)status.pages_unshared * 4096;
 	sums->saved = sums->shared > sums->pool ? sums->shared - sums->pool : 0;
 }
 

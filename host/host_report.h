@@ -12,6 +12,7 @@ struct dedup_server;
 struct host_sums {
 	double granted, shared, zero, compressed, compressed_memory, swapped, balloon, overhead, faults, stall;
 	double guest_memory, minimums, pool, saved;
+	double without_twin;            /* pages that were offered to be shared, and are like no other */
 	unsigned nr[GUEST_CRASHED + 1]; /* guests by state */
 };
 void host_sums(const struct guests *guests, const struct dedup_server *dedup, struct host_sums *sums);

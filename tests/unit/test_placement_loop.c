@@ -30,7 +30,7 @@ static void on_event(struct guests_listener *listener, const char *event, const 
 	strncat(events, event, sizeof(events) - strlen(events) - 2);
 	strcat(events, " ");
 }
-static struct guests_listener listener = {on_event};
+static struct guests_listener listener = {.event = on_event};
 
 static void create(const char *topology)
 {
@@ -49,7 +49,7 @@ static void set_up(void)
 	strcpy(directory, "/tmp/pagoda-placement-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(directory));
 	loop = ev_loop_new(0);
-	guests = (struct guests){.loop = loop, .listener = &listener};
+	guests = (struct guests){.loop = loop, .listeners = &listener};
 	nr_guests = 0;
 	*events = '\0';
 }
