@@ -25,7 +25,7 @@ ALL_LDFLAGS := -pie -Wl,-z,relro -Wl,--as-needed $(LDFLAGS)
 # Layers, lowest first; what each may include is in scripts/layers.txt.
 LAYERS := base hv memmgr virtio balloon dedup vmm
 # The daemon and the admin's command are two more programs on the lower ones.
-SRCS := $(sort $(wildcard $(LAYERS:%=%/*.c) host/*.c libvirt/*.c cli/*.c))
+SRCS := $(sort $(wildcard $(LAYERS:%=%/*.c) host/*.c rpc/*.c libvirt/*.c cli/*.c))
 OBJS := $(SRCS:%.c=$(BUILD)/%.o) $(BUILD)/vmm/dsdt_table.o
 MAINS := vmm/main.o host/main.o cli/main.o
 # All but main, for tests; programs take from it what they use of dedup/. An archive, so that a test with a fake of its own

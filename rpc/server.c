@@ -1,0 +1,433 @@
+/* See server.h. */
+#include "rpc/server.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/container_of.h"
+#include "base/log.h"
+
+#define MOST_OUT XDR_MOST_OUT
+#define FULL (256u << 10)
+#define READ_BYTES 16384
+#define ACCEPT_RETRY_SECONDS 1.
+#define PING 1
+#define PONG 2
+
+struct rpc_client {
+	struct rpc_server *server;
+	struct rpc_client *next;
+	bool read_only;           /* as it is treated */
+	bool counts_as_read_only; /* as it came */
+	int fd;
+	struct ucred who;
+	struct rpc_input in;
+	uint8_t *out;
+	size_t out_start, out_len, out_size; /* bytes that wait are those from start to len */
+	ev_io readable, writable;
+	struct rpc_call *calls;
+	unsigned nr_calls;
+	bool lost, busy; /* busy: its messages are being handled */
+	bool was_full;
+};
+
+/* --- clients --- */
+
+/* It is in no list any more. */
+static void free_client(struct rpc_client *c)
+{
+	struct rpc_server *s = c->server;
+	c->lost = true;
+	s->program->gone(c);
+	for (struct rpc_call *call = c->calls; call; call = call->next)
+		call->client = NULL;
+	s->nr_clients--;
+	s->nr_read_only -= c->counts_as_read_only;
+	ev_io_stop(s->loop, &c->readable);
+	ev_io_stop(s->loop, &c->writable);
+	close(c->fd);
+	rpc_input_free(&c->in);
+	free(c->out);
+	free(c);
+}
+
+static void settle(struct rpc_client *c)
+{
+	if (c->busy || !c->lost)
+		return;
+	struct rpc_client **at = &c->server->clients;
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	free_client(c);
+}
+
+/* From the loop, not from here: whoever calls has the client in hand (invariant 3). */
+static void lose(struct rpc_client *c)
+{
+	c->lost = true;
+	ev_feed_event(c->server->loop, &c->writable, EV_WRITE);
+}
+
+/* Puts bytes behind those that wait. Returns false when memory is short. */
+static bool append(struct rpc_client *c, const struct xdr_writer *message)
+{
+	size_t waiting = c->out_len - c->out_start;
+	if (message->len > c->out_size - c->out_len) {
+		memmove(c->out, c->out + c->out_start, waiting);
+		c->out_start = 0;
+		c->out_len = waiting;
+	}
+	if (message->len > c->out_size - c->out_len) {
+		size_t size = c->out_len + message->len + c->out_len / 2;
+		uint8_t *more = realloc(c->out, size);
+		if (!more)
+			return false;
+		c->out = more;
+		c->out_size = size;
+	}
+	memcpy(c->out + c->out_len, message->data, message->len);
+	c->out_len += message->len;
+	return true;
+}
+
+/* What is there is sent as it is. */
+static void adopt(struct rpc_client *c, struct xdr_writer *message)
+{
+	free(c->out);
+	c->out = message->data;
+	c->out_start = 0;
+	c->out_len = message->len;
+	c->out_size = message->size;
+	message->data = NULL;
+}
+
+/* Takes the bytes over. */
+static void send_message(struct rpc_client *c, struct xdr_writer *message)
+{
+	size_t waiting = c->out_len - c->out_start;
+	bool fits = !message->failed && message->len <= MOST_OUT - waiting;
+	if (!c->lost && !fits)
+		log_warning("a client of libvirt's protocol, process %d, does not read, and is hung up on", (int)c->who.pid);
+	if (fits && !c->lost && waiting)
+		fits = append(c, message);
+	else if (fits && !c->lost)
+		adopt(c, message);
+	xdr_writer_free(message);
+	if (c->lost)
+		return;
+	if (!fits) {
+		lose(c);
+		return;
+	}
+	ev_io_start(c->server->loop, &c->writable);
+	c->was_full = c->was_full || rpc_is_full(c);
+}
+
+bool rpc_is_full(const struct rpc_client *c)
+{
+	return c->out_len - c->out_start >= FULL;
+}
+
+void rpc_send_event(struct rpc_client *c, uint32_t procedure, struct xdr_writer *message)
+{
+	const struct rpc_header header = {RPC_PROGRAM, RPC_VERSION, procedure, RPC_EVENT, 0, RPC_OK};
+	rpc_end(message, &header);
+	send_message(c, message);
+}
+
+void rpc_send_stream(struct rpc_client *c, uint32_t procedure, uint32_t serial, enum rpc_status status, const void *data,
+		     size_t len)
+{
+	struct xdr_writer w = {.data = NULL};
+	const struct rpc_header header = {RPC_PROGRAM, RPC_VERSION, procedure, RPC_STREAM, serial, status};
+	rpc_begin(&w);
+	/* Its bytes are the only thing in the protocol that is not padded. */
+	size_t padding = (4 - len % 4) % 4;
+	xdr_put_fixed(&w, data, len);
+	w.len -= w.failed ? 0 : padding;
+	rpc_end(&w, &header);
+	send_message(c, &w);
+}
+
+void rpc_break_stream(struct rpc_client *c, uint32_t procedure, uint32_t serial, enum rpc_error code, const char *text)
+{
+	struct xdr_writer w = {.data = NULL};
+	const struct rpc_header header = {RPC_PROGRAM, RPC_VERSION, procedure, RPC_STREAM, serial, RPC_ERROR};
+	rpc_begin(&w);
+	rpc_put_error(&w, code, text);
+	rpc_end(&w, &header);
+	send_message(c, &w);
+}
+
+struct rpc_server *rpc_client_server(const struct rpc_client *c)
+{
+	return c->server;
+}
+
+bool rpc_is_read_only(const struct rpc_client *c)
+{
+	return c->read_only;
+}
+
+void rpc_make_read_only(struct rpc_client *c)
+{
+	c->read_only = true;
+}
+
+const struct ucred *rpc_client_who(const struct rpc_client *c)
+{
+	return &c->who;
+}
+
+/* --- calls --- */
+
+static void finish(struct rpc_call *call, enum rpc_status status)
+{
+	struct rpc_client *c = call->client;
+	if (c) {
+		const struct rpc_header header = {RPC_PROGRAM, RPC_VERSION,  call->procedure->number,
+						  RPC_REPLY,   call->serial, status};
+		struct rpc_call **at = &c->calls;
+		while (*at != call)
+			at = &(*at)->next;
+		*at = call->next;
+		rpc_end(&call->out, &header);
+		send_message(c, &call->out);
+		/* There may be messages that had to wait. */
+		if (c->nr_calls-- == RPC_MOST_CALLS && !c->busy)
+			ev_feed_event(c->server->loop, &c->readable, EV_CUSTOM);
+	}
+	xdr_writer_free(&call->out);
+	free(call);
+}
+
+void rpc_answer(struct rpc_call *call)
+{
+	if (call->out.failed)
+		rpc_refuse(call, RPC_NO_MEMORY, "the answer is too long, or memory is short");
+	else
+		finish(call, RPC_OK);
+}
+
+void rpc_refuse(struct rpc_call *call, enum rpc_error code, const char *text)
+{
+	rpc_begin(&call->out);
+	rpc_put_error(&call->out, code, text);
+	finish(call, RPC_ERROR);
+}
+
+/* To a message for which there is no call. */
+static void refuse_message(struct rpc_client *c, const struct rpc_header *h, enum rpc_error code, const char *text)
+{
+	struct xdr_writer w = {.data = NULL};
+	const struct rpc_header header = {h->program, h->version, h->procedure, RPC_REPLY, h->serial, RPC_ERROR};
+	rpc_begin(&w);
+	rpc_put_error(&w, code, text);
+	rpc_end(&w, &header);
+	send_message(c, &w);
+}
+
+static void begin_call(struct rpc_client *c, const struct rpc_header *h, const struct xdr_reader *payload)
+{
+	char text[120];
+	const struct rpc_procedure *procedure = c->server->program->find(h->procedure);
+	if (!procedure) {
+		snprintf(text, sizeof(text), "procedure %u of libvirt's protocol is not supported", h->procedure);
+		refuse_message(c, h, RPC_NO_SUPPORT, text);
+		return;
+	}
+	if (c->read_only && procedure->changes) {
+		snprintf(text, sizeof(text), "%s: changes something, which a read-only connection may not", procedure->name);
+		refuse_message(c, h, RPC_OPERATION_DENIED, text);
+		return;
+	}
+	struct rpc_call *call = calloc(1, c->server->program->call_bytes);
+	if (!call) {
+		refuse_message(c, h, RPC_NO_MEMORY, "out of memory");
+		return;
+	}
+	*call = (struct rpc_call){
+		.server = c->server, .client = c, .next = c->calls, .procedure = procedure, .serial = h->serial, .in = *payload};
+	rpc_begin(&call->out);
+	c->calls = call;
+	c->nr_calls++;
+	procedure->run(call);
+}
+
+static void answer_ping(struct rpc_client *c)
+{
+	struct xdr_writer w = {.data = NULL};
+	const struct rpc_header header = {RPC_KEEPALIVE_PROGRAM, RPC_VERSION, PONG, RPC_EVENT, 0, RPC_OK};
+	rpc_begin(&w);
+	rpc_end(&w, &header);
+	send_message(c, &w);
+}
+
+static void handle_message(struct rpc_client *c, const struct rpc_header *h, struct xdr_reader *payload)
+{
+	if (h->program == RPC_KEEPALIVE_PROGRAM && h->version == RPC_VERSION && h->type == RPC_EVENT) {
+		if (h->procedure == PING)
+			answer_ping(c);
+	} else if (h->program != RPC_PROGRAM || h->version != RPC_VERSION) {
+		refuse_message(c, h, RPC_BROKEN, "there is no such program here, or not in that version");
+	} else if (h->type == RPC_CALL && h->status == RPC_OK) {
+		begin_call(c, h, payload);
+	} else if (h->type == RPC_STREAM && h->status <= RPC_CONTINUE) {
+		c->server->program->stream(c, h, payload);
+	} else {
+		log_debug("a client of libvirt's protocol, process %d, breaks its rules, and is hung up on", (int)c->who.pid);
+		lose(c);
+	}
+}
+
+static void handle_messages(struct rpc_client *c)
+{
+	struct rpc_header header;
+	struct xdr_reader payload;
+	int more = 0;
+	c->busy = true;
+	while (!c->lost && c->nr_calls < RPC_MOST_CALLS && (more = rpc_input_next(&c->in, &header, &payload)) > 0)
+		handle_message(c, &header, &payload);
+	c->busy = false;
+	if (more < 0)
+		c->lost = true;
+	else if (c->nr_calls >= RPC_MOST_CALLS)
+		ev_io_stop(c->server->loop, &c->readable);
+	else if (!c->lost)
+		ev_io_start(c->server->loop, &c->readable);
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *w, int events)
+{
+	struct rpc_client *c = container_of(w, struct rpc_client, readable);
+	(void)loop;
+	if (events & EV_READ && c->nr_calls < RPC_MOST_CALLS && !c->lost) {
+		uint8_t *room = rpc_input_room(&c->in, READ_BYTES);
+		ssize_t got = room ? recv(c->fd, room, READ_BYTES, MSG_DONTWAIT) : -1;
+		if (got > 0)
+			rpc_input_add(&c->in, (size_t)got);
+		else if (got == 0 || !room || (errno != EAGAIN && errno != EINTR))
+			c->lost = true;
+	}
+	if (!c->lost)
+		handle_messages(c);
+	settle(c);
+}
+
+static void on_writable(struct ev_loop *loop, ev_io *w, int events)
+{
+	struct rpc_client *c = container_of(w, struct rpc_client, writable);
+	size_t waiting = c->out_len - c->out_start;
+	(void)events;
+	ssize_t put = waiting && !c->lost ? send(c->fd, c->out + c->out_start, waiting, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
+	if (put < 0 && errno != EAGAIN && errno != EINTR)
+		c->lost = true;
+	if (put > 0)
+		c->out_start += (size_t)put;
+	if (c->out_start == c->out_len) {
+		ev_io_stop(loop, w);
+		free(c->out);
+		c->out = NULL;
+		c->out_start = c->out_len = c->out_size = 0;
+	}
+	if (c->was_full && !c->lost && !rpc_is_full(c)) {
+		c->was_full = false;
+		c->busy = true;
+		c->server->program->drained(c);
+		c->busy = false;
+	}
+	settle(c);
+}
+
+/* --- doors --- */
+
+int rpc_server_take(struct rpc_server *s, int fd, enum rpc_access access)
+{
+	socklen_t len = sizeof(struct ucred);
+	bool read_only = access == RPC_READ_ONLY;
+	bool full = s->nr_clients >= RPC_MOST_CLIENTS || (read_only && s->nr_read_only >= RPC_MOST_READ_ONLY);
+	struct rpc_client *c = full ? NULL : calloc(1, sizeof(*c));
+	int ret = full ? -EBUSY : c ? 0 : -ENOMEM;
+	if (ret == 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c->who, &len) < 0)
+		ret = -errno;
+	if (ret) {
+		free(c);
+		close(fd);
+		return ret;
+	}
+	c->server = s;
+	c->read_only = c->counts_as_read_only = read_only;
+	c->fd = fd;
+	c->next = s->clients;
+	s->clients = c;
+	s->nr_clients++;
+	s->nr_read_only += read_only;
+	ev_io_init(&c->readable, on_readable, fd, EV_READ);
+	ev_io_init(&c->writable, on_writable, fd, EV_WRITE);
+	ev_io_start(s->loop, &c->readable);
+	return 0;
+}
+
+static void on_acceptable(struct ev_loop *loop, ev_io *w, int events)
+{
+	struct rpc_door *door = container_of(w, struct rpc_door, acceptor);
+	(void)events;
+	int fd = accept4(door->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0) {
+		int ret = rpc_server_take(door->server, fd, door->access);
+		if (ret)
+			log_debug("a client of libvirt's protocol is turned away: %s", strerror(-ret));
+	} else if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) {
+		/* Without descriptors who waits would keep the loop busy. */
+		log_warning("a client of libvirt's protocol cannot be accepted: %s", strerror(errno));
+		ev_io_stop(loop, w);
+		ev_timer_again(loop, &door->server->accept_again);
+	}
+}
+
+static void on_accept_again(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct rpc_server *s = container_of(w, struct rpc_server, accept_again);
+	(void)events;
+	ev_timer_stop(loop, w);
+	for (int i = 0; i < 2; i++)
+		if (s->doors[i].fd >= 0)
+			ev_io_start(loop, &s->doors[i].acceptor);
+}
+
+/* --- life --- */
+
+void rpc_server_create(struct ev_loop *loop, const struct rpc_program *program, const int fds[2], struct rpc_server *s)
+{
+	*s = (struct rpc_server){.loop = loop, .program = program};
+	ev_timer_init(&s->accept_again, on_accept_again, 0., ACCEPT_RETRY_SECONDS);
+	for (int i = 0; i < 2; i++) {
+		struct rpc_door *door = &s->doors[i];
+		*door = (struct rpc_door){.server = s, .access = (enum rpc_access)i, .fd = fds[i]};
+		ev_io_init(&door->acceptor, on_acceptable, fds[i], EV_READ);
+		if (door->fd >= 0)
+			ev_io_start(loop, &door->acceptor);
+	}
+}
+
+void rpc_server_destroy(struct rpc_server *s)
+{
+	if (!s->loop)
+		return;
+	while (s->clients) {
+		struct rpc_client *c = s->clients;
+		s->clients = c->next;
+		free_client(c);
+	}
+	ev_timer_stop(s->loop, &s->accept_again);
+	for (int i = 0; i < 2; i++)
+		if (s->doors[i].fd >= 0) {
+			ev_io_stop(s->loop, &s->doors[i].acceptor);
+			close(s->doors[i].fd);
+		}
+	s->loop = NULL;
+}
