@@ -24,10 +24,11 @@ ALL_LDFLAGS := -pie -Wl,-z,relro -Wl,--as-needed $(LDFLAGS)
 
 # Layers, lowest first; what each may include is in scripts/layers.txt.
 LAYERS := base hv memmgr virtio balloon dedup vmm
+VMM_LAYERS := base hv memmgr virtio balloon vmm
 # The daemon and the admin's command are two more programs on the lower ones.
-SRCS := $(sort $(wildcard $(LAYERS:%=%/*.c) host/*.c rpc/*.c libvirt/*.c cli/*.c))
+SRCS := $(sort $(wildcard $(LAYERS:%=%/*.c) host/*.c rpc/*.c libvirt/*.c daemon/*.c cli/*.c))
 OBJS := $(SRCS:%.c=$(BUILD)/%.o) $(BUILD)/vmm/dsdt_table.o
-MAINS := vmm/main.o host/main.o cli/main.o
+MAINS := vmm/main.o daemon/main.o cli/main.o
 # All but main, for tests; programs take from it what they use of dedup/. An archive, so that a test with a fake of its own
 # (tests/unit/fake_machine.h) leaves the real one out.
 PARTS := $(BUILD)/libparts.a
@@ -41,11 +42,11 @@ FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c
 
 all: $(BUILD)/pagoda-vmm $(BUILD)/pagodad $(BUILD)/pagoda ## build everything that is installed
 
-$(BUILD)/pagoda-vmm: $(filter-out $(BUILD)/dedup/% $(BUILD)/host/% $(BUILD)/cli/%,$(OBJS)) $(PARTS)
+$(BUILD)/pagoda-vmm: $(filter $(VMM_LAYERS:%=$(BUILD)/%/%),$(OBJS)) $(PARTS)
 	$(call say,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/pagodad: $(filter $(BUILD)/host/%,$(OBJS)) $(PARTS)
+$(BUILD)/pagodad: $(filter $(BUILD)/host/% $(BUILD)/rpc/% $(BUILD)/libvirt/% $(BUILD)/daemon/%,$(OBJS)) $(PARTS)
 	$(call say,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -189,7 +190,8 @@ install: all ## install below $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(UNITS)
 	sed 's|@PREFIX@|$(PREFIX)|' systemd/pagodad.service.in >$(DESTDIR)$(UNITS)/pagodad.service
 	install -m 644 systemd/pagodad.socket systemd/pagodad-ro.socket $(DESTDIR)$(UNITS)
-	install -D -m 644 docs/API.md $(DESTDIR)$(PREFIX)/share/doc/pagoda/API.md
+	install -d $(DESTDIR)$(PREFIX)/share/doc/pagoda
+	install -m 644 docs/API.md docs/LIBVIRT.md $(DESTDIR)$(PREFIX)/share/doc/pagoda
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/pagoda-vmm $(DESTDIR)$(PREFIX)/share/man/man1/pagoda-vmm.1 \
@@ -197,7 +199,7 @@ uninstall: ## remove what install put there
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/pagoda \
 		$(DESTDIR)$(PREFIX)/sbin/pagodad $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8 \
 		$(DESTDIR)$(UNITS)/pagodad.service $(DESTDIR)$(UNITS)/pagodad.socket $(DESTDIR)$(UNITS)/pagodad-ro.socket \
-		$(DESTDIR)$(PREFIX)/share/doc/pagoda/API.md
+		$(DESTDIR)$(PREFIX)/share/doc/pagoda/API.md $(DESTDIR)$(PREFIX)/share/doc/pagoda/LIBVIRT.md
 
 clean: ## remove build/
 	rm -rf build

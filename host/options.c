@@ -22,6 +22,9 @@ static const char help[] =
 	"  --vmm=FILE                the program (pagoda-vmm in ../bin or beside the daemon)\n"
 	"  --budget=SIZE             memory that guests may take together (the host's, less 1/16 and 512M)\n"
 	"  --group=NAME              a group that may use the API, as the daemon's user may\n"
+	"  --libvirt=DIRECTORY       sockets for virsh and its kin (RUN); none: nowhere\n"
+	"  --claim-qemu              name them as libvirt's own daemon for QEMU would\n"
+	"  --images=DIRECTORY        disk images that virsh and its kin are shown (/var/lib/pagoda/images)\n"
 	"  --metrics=ADDRESS:PORT    serve Prometheus there; the address must be a loopback one\n"
 	"  --socket=PATH             where VMMs connect for shared pages (RUN/dedup)\n"
 	"  --state=DIRECTORY         what shared pages need after a restart (RUN/state)\n"
@@ -43,6 +46,9 @@ enum {
 	VMM,
 	BUDGET,
 	GROUP,
+	LIBVIRT,
+	CLAIM_QEMU,
+	IMAGES,
 	METRICS,
 	SOCKET,
 	STATE,
@@ -64,6 +70,9 @@ static const struct option table[] = {
 	{"vmm", required_argument, NULL, VMM},
 	{"budget", required_argument, NULL, BUDGET},
 	{"group", required_argument, NULL, GROUP},
+	{"libvirt", required_argument, NULL, LIBVIRT},
+	{"claim-qemu", no_argument, NULL, CLAIM_QEMU},
+	{"images", required_argument, NULL, IMAGES},
 	{"metrics", required_argument, NULL, METRICS},
 	{"socket", required_argument, NULL, SOCKET},
 	{"state", required_argument, NULL, STATE},
@@ -138,6 +147,14 @@ static int parse_one(int option, const char *value, struct host_options *o, stru
 	case GROUP:
 		o->group = value;
 		return 0;
+	case LIBVIRT:
+		o->libvirt = NULL;
+		return strcmp(value, "none") != 0 ? parse_directory("libvirt", value, &o->libvirt, err) : 0;
+	case CLAIM_QEMU:
+		o->claim_qemu = true;
+		return 0;
+	case IMAGES:
+		return parse_directory("images", value, &o->images, err);
 	case METRICS:
 		o->metrics = value;
 		return 0;
@@ -172,6 +189,8 @@ int host_options_parse(int argc, char **argv, struct host_options *options, bool
 	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 	struct host_options o = {
 		.run = "/run/pagoda",
+		.libvirt = "", /* RUN */
+		.images = "/var/lib/pagoda/images",
 		.definitions = "/var/lib/pagoda/guests",
 		.logs = "/var/log/pagoda",
 		.swap = "/var/lib/pagoda/swap",
@@ -204,6 +223,8 @@ int host_options_parse(int argc, char **argv, struct host_options *options, bool
 	*options = o;
 	snprintf(options->paths[0], HOST_OPTIONS_PATH_BYTES, "%s/dedup", o.run);
 	snprintf(options->paths[1], HOST_OPTIONS_PATH_BYTES, "%s/state", o.run);
+	if (options->libvirt && !*options->libvirt)
+		options->libvirt = options->run;
 	find_vmm(options->paths[2], HOST_OPTIONS_PATH_BYTES);
 	if (!options->socket)
 		options->socket = options->paths[0];

@@ -12,6 +12,9 @@
 struct host_options {
 	const char *run, *definitions, *logs, *swap, *vmm;
 	const char *group;                             /* who may use the API besides the daemon's user; NULL: nobody */
+	const char *libvirt;                           /* directory of the sockets for libvirt's clients; NULL: none */
+	bool claim_qemu;                               /* under the names that libvirt's own daemon would have */
+	const char *images;                            /* directory of disk images that they are shown; NULL: none */
 	const char *metrics;                           /* "127.0.0.1:9090"; NULL: none */
 	uint64_t budget;                               /* bytes that guests may take together */
 	const char *topology;                          /* a file, see topology.h; NULL: the kernel's */

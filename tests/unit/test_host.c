@@ -192,6 +192,9 @@ START_TEST(options_are_read_or_refused_with_a_sentence)
 		"--pool-limit=9T",
 		"--guest-limit=99999999999999999999",
 		"--merge-across-nodes=maybe",
+		"--libvirt=here",
+		"--images=",
+		"--claim-qemu=yes",
 		"--nonsense",
 		"-x",
 		"stray",
@@ -210,6 +213,14 @@ START_TEST(options_are_read_or_refused_with_a_sentence)
 	ck_assert_int_eq(parse(&o, &done, &err, "--socket=/a/b", "--state=/c"), 0);
 	ck_assert_str_eq(o.socket, "/a/b");
 	ck_assert_str_eq(o.state, "/c");
+	ck_assert_int_eq(parse(&o, &done, &err, "--run=/a/b", NULL), 0);
+	ck_assert_str_eq(o.libvirt, "/a/b");
+	ck_assert(!o.claim_qemu);
+	ck_assert_int_eq(parse(&o, &done, &err, "--libvirt=/run/libvirt", "--claim-qemu"), 0);
+	ck_assert_str_eq(o.libvirt, "/run/libvirt");
+	ck_assert(o.claim_qemu);
+	ck_assert_int_eq(parse(&o, &done, &err, "--libvirt=none", NULL), 0);
+	ck_assert_ptr_null(o.libvirt);
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		err.text[0] = '\0';
 		ck_assert_int_eq(parse(&o, &done, &err, wrong[i], NULL), -EINVAL);

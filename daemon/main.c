@@ -20,6 +20,7 @@
 #include "host/options.h"
 #include "host/placement_loop.h"
 #include "host/service_manager.h"
+#include "libvirt/server.h"
 
 #define LOCK_PATIENCE_MS 1000
 
@@ -33,6 +34,7 @@ struct host {
 	struct arbiter_loop arbiter;
 	struct placement_loop placement;
 	struct metrics_server *metrics;
+	struct libvirt_server libvirt;
 };
 
 static void on_quit_signal(struct ev_loop *loop, ev_signal *w, int events)
@@ -108,11 +110,14 @@ static int start(struct host *h, const struct host_options *options, struct erro
 	}
 	if (ret == 0 && options->metrics)
 		ret = metrics_server_create(h->loop, options->metrics, &h->guests, h->dedup, &h->metrics, err);
+	if (ret == 0 && options->libvirt)
+		ret = libvirt_server_create(h->loop, options, &h->guests, h->dedup, &h->libvirt, err);
 	return ret ? ret : guests_load(&h->guests, err);
 }
 
 static void end(struct host *h)
 {
+	libvirt_server_destroy(&h->libvirt);
 	metrics_server_destroy(h->metrics);
 	api_destroy(&h->api);
 	guests_destroy(&h->guests);
