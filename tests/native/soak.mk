@@ -7,7 +7,7 @@ SOAK := $(BUILD)/tests/native/test_guest_soak
 # The doors are that VMM's, not the tests'.
 NATIVE_SHARED := $(filter-out $(FAULTY_DOORS),$(NATIVE_SHARED))
 
-$(FAULTY_VMM): $(filter-out $(BUILD)/dedup/% $(BUILD)/host/% $(BUILD)/cli/%,$(OBJS)) $(FAULTY_DOORS) $(PARTS)
+$(FAULTY_VMM): $(filter $(VMM_LAYERS:%=$(BUILD)/%/%),$(OBJS)) $(FAULTY_DOORS) $(PARTS)
 	$(call say,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 

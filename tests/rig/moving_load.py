@@ -11,7 +11,7 @@ need not be there before that: so what has to follow within FOLLOW_S is counted 
 that is, when its load has been through all of it once. The time from the command on is printed beside it.
 
 What costs the one emulated CPU most, the samples of six guests for their working sets, is set to 25 a second each, from 50.
-It has not passed yet (docs/ARBITER.md, "Real guests in emulation"), and so runs on request only. The figures go to the file `figures`, a recorded trace (bench/arbiter/record.py) to `trace`.
+It needs a machine that does nothing else, and eleven minutes (docs/ARBITER.md, "Real guests in emulation"), and so runs on request only. The figures go to the file `figures`, a recorded trace (bench/arbiter/record.py) to `trace`.
 
   STORM_SEED    of the random moments and choices (in the figures; by default another one each time)
 """

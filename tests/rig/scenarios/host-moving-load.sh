@@ -2,7 +2,7 @@
 # Six Debian guests on 600 MiB: a load moves from one to the next, targets follow it, all answer; pagodad is killed ten times, and nobody notices.
 # limit: 450
 # needs: python3
-# on request: targets do not follow loads in emulation yet; moving_load.py says what was seen
+# on request: eleven minutes of a quiet machine, with RIG_PATIENCE=3
 . "$rig_dir/memory.sh"
 needs_pagoda "a daemon"
 swap=$(mktemp -d "$memory_swap_directory/moving-load-XXXXXX")
