@@ -4,6 +4,7 @@
 # nodes: 2
 needs_pagoda "the daemon"
 . "$rig_dir/numa.sh"
+. "$rig_dir/daemon.sh"
 numa_host 2
 guest_script <<'GUEST'
 mkdir -p /mnt
@@ -13,39 +14,6 @@ say "filled"
 sleep 900
 GUEST
 initrd=$PWD/$(guest_initrd 6.12)
-export PAGODA_SOCKET=$PWD/run/api
-pagoda()
-{
-	"$rig_repo/build/pagoda" "$@" 2>>pagoda.log || fail "pagoda $*: $(tail -n 1 pagoda.log)"
-}
-
-daemon()
-{
-	"$rig_repo/build/pagodad" --run="$PWD/run" --definitions="$PWD/definitions" --logs="$PWD/logs" --swap=none --vmm="$rig_repo/build/pagoda-vmm" \
-		2>>daemon.log &
-	daemon_pid=$!
-	local limit=$((SECONDS + 30))
-	until "$rig_repo/build/pagoda" version >/dev/null 2>&1; do
-		((SECONDS < limit)) || fail "the daemon does not answer: $(tail -n 1 daemon.log)"
-		nap
-	done
-}
-
-# define NAME MIB [SETTING...]
-define()
-{
-	pagoda define "$1" memory="$2M" kernel="$RIG_IMAGES/6.12/vmlinuz" initrd="$initrd" append="console=ttyS0 quiet panic=-1" mem-merge=off \
-		"${@:3}" >/dev/null
-}
-
-# start NAME: starts it, and sets `pid` to its VMM's.
-start()
-{
-	pagoda start "$1" >/dev/null
-	[[ $(pagoda --json show "$1") =~ \"pid\":\ *([0-9]+) ]] || fail "$1 has no process"
-	pid=${BASH_REMATCH[1]}
-}
-
 # lies PID NODE LEAST: whether so many pages at least are in use, nearly all of them on that node.
 lies()
 {
@@ -55,17 +23,6 @@ lies()
 		all=$((all + n))
 	done
 	((all > $3 && ${node_pages[$2]:-0} * 100 >= all * 95))
-}
-
-# await WHAT SECONDS COMMAND...: until the command succeeds.
-await()
-{
-	local what=$1 limit=$((SECONDS + $2 * ${RIG_PATIENCE:-2}))
-	shift 2
-	until "$@"; do
-		((SECONDS < limit)) || fail "never: $what; $(tail -n 2 daemon.log | tr '\n' ' '); ${node_pages[*]:-} pages by node"
-		nap 1
-	done
 }
 
 # vcpu_on PID NODE: whether vCPU 0's thread may run on the node's CPUs alone.
