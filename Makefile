@@ -84,6 +84,7 @@ $(PARTS): $(filter-out $(MAINS:%=$(BUILD)/%),$(OBJS))
 include bench/memory/memory.mk
 include bench/dedup/dedup.mk
 include bench/arbiter/arbiter.mk
+include bench/libvirt/libvirt.mk
 include bench/density/density.mk
 
 $(UNIT_TESTS): $(BUILD)/%: $(BUILD)/%.o $(UNIT_SHARED) $(PARTS)
@@ -155,12 +156,12 @@ fuzz: fuzzers ## fuzz everything, FUZZ_SECONDS each (60); FUZZ='virtq options' p
 
 bench: ## run all benchmarks: JSON lines in build/bench/results.jsonl, plots and tables in build/bench/report.html
 	@scripts/setup build test bench rig
-	@$(MAKE) --no-print-directory all guests memory-benches dedup-benches arbiter-bench density-benches
+	@$(MAKE) --no-print-directory all guests memory-benches dedup-benches arbiter-bench libvirt-bench density-benches
 	@bench/run
 
 bench-%: ## run one benchmark: bench-boot, bench-blk, bench-net, bench-evict, bench-refault-set ... (bench/*.sh)
 	@scripts/setup build test bench rig
-	@$(MAKE) --no-print-directory all guests memory-benches dedup-benches arbiter-bench density-benches
+	@$(MAKE) --no-print-directory all guests memory-benches dedup-benches arbiter-bench libvirt-bench density-benches
 	@bench/run $*
 
 demo: ## install what is missing, build, and show Debian guests worth nearly three times the memory that they get
