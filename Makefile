@@ -201,12 +201,13 @@ uninstall: ## remove what install put there
 		$(DESTDIR)$(PREFIX)/sbin/pagodad $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8 \
 		$(DESTDIR)$(UNITS)/pagodad.service $(DESTDIR)$(UNITS)/pagodad.socket $(DESTDIR)$(UNITS)/pagodad-ro.socket \
 		$(DESTDIR)$(PREFIX)/share/doc/pagoda/API.md $(DESTDIR)$(PREFIX)/share/doc/pagoda/LIBVIRT.md
+	[ ! -d $(DESTDIR)$(PREFIX)/share/doc/pagoda ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PREFIX)/share/doc/pagoda
 
 clean: ## remove build/
 	rm -rf build
 
 help: ## list the targets
-	@sed -nE 's/^([a-z%-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile tests/native/soak.mk | expand -t 24
+	@sed -nE 's/^([a-z%-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile tests/guests/guests.mk tests/native/soak.mk | expand -t 24
 
 .PHONY: all unit-tests native-tests check check-unit check-native check-rig fuzzers fuzz bench demo setup lint format install uninstall clean help
 .SECONDARY:

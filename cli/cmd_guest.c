@@ -100,6 +100,8 @@ int cmd_run(struct cli *cli, int argc, char **argv)
 	if (ret == EXIT_OK) {
 		snprintf(text, sizeof(text), "%s runs", name);
 		ret = cli_do(cli, "start", about(name), console ? NULL : text);
+		if (ret)
+			fprintf(stderr, "pagoda: %s is defined all the same; try again with: pagoda start %s\n", name, name);
 	}
 	if (ret == EXIT_OK && console) {
 		char *words[] = {argv[0], name, NULL};

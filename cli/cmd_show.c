@@ -59,8 +59,14 @@ int cmd_list(struct cli *cli, int argc, char **argv)
 		table_add_size(&t, output_number(row, "memory"));
 		if (use) {
 			static const char *const members[] = {"granted", "target", "active", "shared", "compressed", "swapped"};
-			for (unsigned m = 0; m < COUNT_OF(members); m++)
-				table_add_size(&t, output_number(use, members[m]));
+			for (unsigned m = 0; m < COUNT_OF(members); m++) {
+				double value = output_number(use, members[m]);
+				/* Without a target it has no limit, rather than nothing. */
+				if (value == 0 && !strcmp(members[m], "target"))
+					table_add(&t, "-");
+				else
+					table_add_size(&t, value);
+			}
 			table_add(&t, "%.0f", output_number(use, "faults"));
 			table_add(&t, "%s", output_duration(output_number(row, "uptime"), text));
 		} else if (*output_string(row, "reason")) {

@@ -8,7 +8,7 @@
 #include "cli/output.h"
 
 const struct command commands[] = {
-	{"run", "NAME SETTING=VALUE... [--console]", "define a guest and start it", cmd_run},
+	{"run", "NAME SETTING=VALUE... [--console] [--replace]", "define a guest and start it", cmd_run},
 	{"define", "NAME SETTING=VALUE... | FILE.json  [--replace]", "define a guest, or change one", cmd_define},
 	{"undefine", "GUEST", "forget a guest's definition; its disks stay", cmd_undefine},
 	{"start", "GUEST... [--paused]", "start guests", cmd_start},

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "host/arbiter_internal.h"
 #include "host/arbiter_state.h"
@@ -53,6 +54,27 @@ static int check_guest(const struct arbiter_guest *guest, struct error *err)
 	return 0;
 }
 
+/* Says what is lacking, and what would help. */
+static int refuse(const struct arbiter_guest *guest, const struct admission *a, struct error *err)
+{
+	uint64_t overhead = admission_overhead_pages(guest->size_pages), room = arbiter_over(a->left_pages, overhead);
+	const char *what = guest->pinned                            ? "its pinned memory"
+			   : guest->min_pages > ARBITER_LEAST_PAGES ? "its minimum"
+								    : "the least that any guest is promised";
+	char advice[120] = "Raise the budget, end a guest, or lower the minimums of others";
+	if (room >= ARBITER_LEAST_PAGES)
+		snprintf(advice, sizeof(advice),
+			 "A minimum of at most %" PRIu64 " MiB would fit; or lower other minimums, or raise the budget",
+			 room / MIB_PAGES);
+	return error_set(err, ENOMEM,
+			 "the guest needs %" PRIu64 " MiB promised (%s, and %" PRIu64 " MiB for its VMM), and %" PRIu64
+			 " of %" PRIu64 " MiB are left: %" PRIu64 " MiB are promised, %" PRIu64
+			 " kept for shared pages that diverge, %" PRIu64 " kept free. %s",
+			 a->asked_pages / MIB_PAGES, what, overhead / MIB_PAGES, a->left_pages / MIB_PAGES,
+			 a->budget_pages / MIB_PAGES, a->promised_pages / MIB_PAGES, a->divergence_pages / MIB_PAGES,
+			 a->reserve_pages / MIB_PAGES, advice);
+}
+
 int admission_check(const struct arbiter_settings *settings, const struct arbiter_host *host, enum arbiter_state state,
 		    const struct arbiter_guest guests[], size_t nr, const struct arbiter_guest *guest, struct admission *admission,
 		    struct error *err)
@@ -71,17 +93,8 @@ int admission_check(const struct arbiter_settings *settings, const struct arbite
 	int rc = check_guest(guest, err);
 	if (rc)
 		return rc;
-	uint64_t overhead = admission_overhead_pages(guest->size_pages);
 	if (admission->asked_pages > admission->left_pages)
-		return error_set(err, ENOMEM,
-				 "the guest needs %" PRIu64 " MiB promised (%s, and %" PRIu64 " MiB for its VMM), and %" PRIu64
-				 " of %" PRIu64 " MiB are left: %" PRIu64 " MiB are promised, %" PRIu64
-				 " kept for shared pages that diverge, %" PRIu64 " kept free. A minimum of at most %" PRIu64
-				 " MiB would fit; or lower other minimums, or raise the budget",
-				 admission->asked_pages / MIB_PAGES, guest->pinned ? "its pinned memory" : "its minimum",
-				 overhead / MIB_PAGES, admission->left_pages / MIB_PAGES, admission->budget_pages / MIB_PAGES,
-				 admission->promised_pages / MIB_PAGES, admission->divergence_pages / MIB_PAGES,
-				 admission->reserve_pages / MIB_PAGES, arbiter_over(admission->left_pages, overhead) / MIB_PAGES);
+		return refuse(guest, admission, err);
 	if (state == ARBITER_LOW)
 		return error_set(err, EAGAIN,
 				 "memory is low at present: the guest would fit (%" PRIu64

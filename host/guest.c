@@ -141,7 +141,8 @@ int guests_define(struct guests *guests, const json_t *json, bool may_replace, s
 	if (g) {
 		definition_free(d);
 		if (!may_replace)
-			return error_set(err, EEXIST, "%s: is defined already; \"replace\" changes it", g->definition->name);
+			return error_set(err, EEXIST, "%s: is defined already; \"replace\" (define --replace) changes it",
+					 g->definition->name);
 		*out = g;
 		return replace(g, json, err);
 	}

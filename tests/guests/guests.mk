@@ -9,7 +9,7 @@ GUEST_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -nostdlib -fno-pic -fno-pie -mc
 GUEST_LDFLAGS := -nostdlib -static -Wl,-T,tests/guests/guest.ld -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
 	-Wl,--no-warn-rwx-segments
 
-guests: $(GUESTS)
+guests: $(GUESTS) ## build the micro-guests, which run on any /dev/kvm
 
 $(BUILD)/guests/%.o: tests/guests/%.c
 	@mkdir -p $(@D)

@@ -401,6 +401,18 @@ START_TEST(a_guest_whose_minimum_does_not_fit_is_refused_with_what_would)
 	guest.min_pages = 512 * MIB;
 	ck_assert_int_eq(admission_check(&s, &host, ARBITER_HIGH, &there, 1, &guest, &admission, &err), -ENOMEM);
 	ck_assert_ptr_nonnull(strstr(err.text, "would fit"));
+	/* With no minimum at all it is not the minimum that is too large. */
+	there.min_pages = 512 * MIB;
+	there.divergence_pages = 0;
+	host.budget_pages = 540 * MIB;
+	guest.min_pages = 0;
+	ck_assert_int_eq(admission_check(&s, &host, ARBITER_HIGH, &there, 1, &guest, &admission, &err), -ENOMEM);
+	ck_assert_ptr_nonnull(strstr(err.text, "the least that any guest is promised"));
+	ck_assert_ptr_null(strstr(err.text, "would fit"));
+	there.min_pages = 400 * MIB;
+	there.divergence_pages = 200 * MIB;
+	host.budget_pages = 1000 * MIB;
+	ck_assert_int_eq(admission_check(&s, &host, ARBITER_HIGH, &there, 1, &guest, &admission, &err), 0);
 	guest.min_pages = admission.left_pages - admission_overhead_pages(guest.size_pages);
 	ck_assert_int_eq(admission_check(&s, &host, ARBITER_HIGH, &there, 1, &guest, &admission, &err), 0);
 	guest.min_pages = 513 * MIB;
