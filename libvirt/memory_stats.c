@@ -45,7 +45,10 @@ unsigned libvirt_memory_stats(const struct guest *g, const json_t *balloon, stru
 	const json_t *last = json_object_get(balloon, "last-update");
 	struct guest_use use;
 	unsigned nr = 0;
-	uint64_t memory = json_is_integer(actual) ? (uint64_t)json_integer_value(actual) : guest_in_force(g)->memory;
+	/* What it may use: the balloon leaves it so much, and the host lets it have no more than its maximum. */
+	uint64_t memory = guest_in_force(g)->maximum;
+	if (json_is_integer(actual) && (uint64_t)json_integer_value(actual) < memory)
+		memory = (uint64_t)json_integer_value(actual);
 	out[nr++] = (struct libvirt_memory_stat){ACTUAL, memory >> 10};
 	if (guest_use(g, &use))
 		out[nr++] = (struct libvirt_memory_stat){RSS, (uint64_t)use.granted >> 10};
