@@ -43,8 +43,9 @@ static uint16_t *ring_word(uint32_t gpa)
 
 static void probe(uint64_t features, uint8_t enabled)
 {
-	memset(bytes + RINGS_GPA(0), 0, TABLE_GPA - RINGS_GPA(0));
+	/* Until it is reset the device may write that it has used something. */
 	virtio_device_set_status(dev, 0);
+	memset(bytes + RINGS_GPA(0), 0, TABLE_GPA - RINGS_GPA(0));
 	features &= dev->features_offered;
 	features |= 1ull << VIRTIO_F_VERSION_1;
 	virtio_device_ack_features(dev, 0, (uint32_t)features);
