@@ -89,7 +89,6 @@ int claims_begin(struct scanner *s, bool resumed)
 	s->pool_is_new = false;
 	if (!resumed)
 		return 0;
-	free(s->held);
 	s->held = list_held(s, &s->nr_held);
 	s->claimed = 0;
 	return s->held ? 1 : -ENOMEM;

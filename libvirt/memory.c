@@ -65,22 +65,27 @@ static void set_memory(struct rpc_call *call, struct guest *g, uint64_t kib, uin
 	libvirt_tune(call, g, json_pack("{s:I}", "maximum", bytes(kib)), flags & IMPACT);
 }
 
-static void run_set_max_memory(struct rpc_call *call)
+/* Arguments that are a guest and a size; NULL as with libvirt_find(). */
+static struct guest *find_and_size(struct rpc_call *call, uint64_t *kib)
 {
 	struct libvirt_domain d;
 	libvirt_get_domain(&call->in, &d);
-	uint64_t kib = xdr_get_u64(&call->in);
-	struct guest *g = libvirt_find(call, &d);
+	*kib = xdr_get_u64(&call->in);
+	return libvirt_find(call, &d);
+}
+
+static void run_set_max_memory(struct rpc_call *call)
+{
+	uint64_t kib;
+	struct guest *g = find_and_size(call, &kib);
 	if (g)
 		set_max_memory(call, g, kib, 0);
 }
 
 static void run_set_memory(struct rpc_call *call)
 {
-	struct libvirt_domain d;
-	libvirt_get_domain(&call->in, &d);
-	uint64_t kib = xdr_get_u64(&call->in);
-	struct guest *g = libvirt_find(call, &d);
+	uint64_t kib;
+	struct guest *g = find_and_size(call, &kib);
 	if (g)
 		set_memory(call, g, kib, 0);
 }

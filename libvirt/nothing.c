@@ -76,7 +76,8 @@ static void run_no_snapshots(struct rpc_call *call)
 	rpc_answer(call);
 }
 
-static void run_no_snapshot_names(struct rpc_call *call)
+/* Snapshots' names; and addresses, which only the guest itself knows. */
+static void run_guest_has_no_items(struct rpc_call *call)
 {
 	struct libvirt_domain d;
 	libvirt_get_domain(&call->in, &d);
@@ -148,7 +149,7 @@ static const struct rpc_procedure procedures[] = {
 	{.number = 163, .name = "job-info", .run = run_no_job},
 	{.number = 183, .name = "has-managed-save", .run = run_guest_has_none},
 	{.number = 187, .name = "num-of-snapshots", .run = run_guest_has_none},
-	{.number = 188, .name = "list-snapshots", .run = run_no_snapshot_names},
+	{.number = 188, .name = "list-snapshots", .run = run_guest_has_no_items},
 	{.number = 190, .name = "has-current-snapshot", .run = run_guest_has_none},
 	{.number = 274, .name = "list-all-snapshots", .run = run_no_snapshots},
 	{.number = 283, .name = "list-all-networks", .run = run_no_items},
@@ -159,6 +160,7 @@ static const struct rpc_procedure procedures[] = {
 	{.number = 298, .name = "job-stats", .run = run_no_job_parameters},
 	{.number = 313, .name = "register-network-event", .run = run_register},
 	{.number = 314, .name = "deregister-network-event", .run = run_deregister},
+	{.number = 353, .name = "interface-addresses", .run = run_guest_has_no_items},
 	{.number = 368, .name = "register-pool-event", .run = run_register},
 	{.number = 369, .name = "deregister-pool-event", .run = run_deregister},
 	{.number = 374, .name = "register-device-event", .run = run_register},

@@ -456,25 +456,11 @@ static void run_interface(struct rpc_call *call)
 	rpc_answer(call);
 }
 
-/* What addresses the guest has, only itself knows. */
-static void run_addresses(struct rpc_call *call)
-{
-	struct libvirt_domain d;
-	libvirt_get_domain(&call->in, &d);
-	(void)xdr_get_u32(&call->in);
-	(void)xdr_get_u32(&call->in);
-	if (!libvirt_find(call, &d))
-		return;
-	xdr_put_u32(&call->out, 0);
-	rpc_answer(call);
-}
-
 static const struct rpc_procedure procedures[] = {
 	{.number = 64, .name = "disk-statistics", .run = run_disk},
 	{.number = 65, .name = "interface-statistics", .run = run_interface},
 	{.number = 194, .name = "disk-info", .run = run_disk_info},
 	{.number = 243, .name = "disk-statistics", .run = run_disk_parameters},
 	{.number = 344, .name = "all-statistics", .run = run_all},
-	{.number = 353, .name = "interface-addresses", .run = run_addresses},
 };
 const struct libvirt_procedures libvirt_statistics_procedures = LIBVIRT_PROCEDURES(procedures);

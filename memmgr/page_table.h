@@ -122,7 +122,7 @@ struct page_table {
 	uint32_t nr_chunks;
 	uint32_t nr_pages;   /* that exist */
 	page_entry *entries; /* of nr_chunks * CHUNK_PAGES pages */
-	uint8_t *heat;       /* how often each page came back soon after it was taken (heat.h). Guarded by the chunk's lock */
+	uint8_t *heat;       /* how often each page came back from limbo (heat.h). Guarded by the chunk's lock */
 	uint32_t *
 		order; /* when the page was last brought back, as a number that grows with each; 0: never. Guarded by the chunk's lock */
 	_Atomic uint64_t counts[PAGE_NR_STATES]; /* pages in each state */

@@ -14,7 +14,7 @@
 
 enum { MIB = 1 << 20, SOON_MS = 30000, MOST_PIDS = 16 };
 
-static char guests_directory[400];
+static char guests_directory[VM_PROCESS_PATH_SIZE];
 
 /* VMMs of this test: those whose command line names its directory. */
 static unsigned find_vmms(const char *name, pid_t pids[])
@@ -39,17 +39,7 @@ static unsigned find_vmms(const char *name, pid_t pids[])
 
 static void set_up(void)
 {
-	char self[400];
-	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	const char *given = getenv("PAGODA_GUESTS");
-	ck_assert_int_gt(len, 0);
-	self[len] = '\0';
-	/* build/SAN/tests/native/X: guests lie in build/guests. */
-	char *build = strstr(self, "/build/");
-	ck_assert_ptr_nonnull(build);
-	snprintf(guests_directory, sizeof(guests_directory), "%.*s/build/guests", (int)(build - self), self);
-	if (given)
-		snprintf(guests_directory, sizeof(guests_directory), "%s", given);
+	vm_process_find_guests(guests_directory);
 	pagodad_set_up();
 	pagodad_start(NULL);
 }

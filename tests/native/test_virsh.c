@@ -13,7 +13,7 @@
 
 enum { MIB = 1 << 20, SOON_MS = 30000 };
 
-static char guests_directory[400], said[65536];
+static char guests_directory[VM_PROCESS_PATH_SIZE], said[65536];
 
 /* --- virsh --- */
 
@@ -60,17 +60,7 @@ __attribute__((format(printf, 3, 4))) static void virsh_fails(const char *socket
 
 static void set_up(void)
 {
-	char self[400];
-	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	const char *given = getenv("PAGODA_GUESTS");
-	ck_assert_int_gt(len, 0);
-	self[len] = '\0';
-	/* build/SAN/tests/native/X: guests lie in build/guests. */
-	char *build = strstr(self, "/build/");
-	ck_assert_ptr_nonnull(build);
-	snprintf(guests_directory, sizeof(guests_directory), "%.*s/build/guests", (int)(build - self), self);
-	if (given)
-		snprintf(guests_directory, sizeof(guests_directory), "%s", given);
+	vm_process_find_guests(guests_directory);
 	pagodad_set_up();
 	pagodad_start(NULL);
 }

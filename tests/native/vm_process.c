@@ -44,7 +44,7 @@ static uint64_t now_ms(void)
 }
 
 /* A path beside the test program, whose own is build/tests/native/NAME. */
-static const char *built(const char *variable, const char *rest, char path[512])
+static const char *built(const char *variable, const char *rest, char path[VM_PROCESS_PATH_SIZE])
 {
 	const char *value = getenv(variable);
 	char *slash;
@@ -52,7 +52,7 @@ static const char *built(const char *variable, const char *rest, char path[512])
 	int i;
 
 	if (value) {
-		snprintf(path, 512, "%s", value);
+		snprintf(path, VM_PROCESS_PATH_SIZE, "%s", value);
 		return path;
 	}
 	len = readlink("/proc/self/exe", path, 400);
@@ -66,6 +66,11 @@ static const char *built(const char *variable, const char *rest, char path[512])
 	strcat(path, "/");
 	strcat(path, rest);
 	return path;
+}
+
+void vm_process_find_guests(char path[VM_PROCESS_PATH_SIZE])
+{
+	built("PAGODA_GUESTS", "guests", path);
 }
 
 const char *vm_process_skip_reason(void)

@@ -14,6 +14,10 @@
 
 struct vm_process;
 
+#define VM_PROCESS_PATH_SIZE 512
+/* Where guests lie. */
+void vm_process_find_guests(char path[VM_PROCESS_PATH_SIZE]);
+
 /* Why guests cannot run here, in one line; NULL when they can. */
 const char *vm_process_skip_reason(void);
 
