@@ -469,7 +469,8 @@ static void put_in_slot(struct broker *b, uint16_t client, struct batch *batch, 
 static uint32_t compare(struct broker *b, uint16_t client, uint32_t slot, const uint8_t *bytes)
 {
 	const struct client *c = &b->clients[client];
-	if (memcmp(pool_page(b->pools[c->pool]->pool, slot), bytes, PAGE_HASH_BYTES) == 0)
+	uint8_t page[PAGE_HASH_BYTES];
+	if (pool_read(b->pools[c->pool]->pool, slot, page) == 0 && memcmp(page, bytes, PAGE_HASH_BYTES) == 0)
 		return grant(b, client, slot);
 	b->unlike++;
 	return PROTOCOL_UNLIKE;

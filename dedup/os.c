@@ -34,15 +34,15 @@ __attribute__((weak)) int dedup_set_size(int fd, off_t size)
 	return dedup_set_size_kernel(fd, size);
 }
 
-void *dedup_map_kernel(int fd, size_t len)
+void *dedup_map_kernel(int fd, size_t len, off_t at)
 {
-	void *at = mmap(NULL, len, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
-	return at == MAP_FAILED ? NULL : at;
+	void *start = mmap(NULL, len, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, at);
+	return start == MAP_FAILED ? NULL : start;
 }
 
-__attribute__((weak)) void *dedup_map(int fd, size_t len)
+__attribute__((weak)) void *dedup_map(int fd, size_t len, off_t at)
 {
-	return dedup_map_kernel(fd, len);
+	return dedup_map_kernel(fd, len, at);
 }
 
 int dedup_write_at_kernel(int fd, const void *data, size_t len, off_t at)
@@ -64,6 +64,27 @@ int dedup_write_at_kernel(int fd, const void *data, size_t len, off_t at)
 __attribute__((weak)) int dedup_write_at(int fd, const void *data, size_t len, off_t at)
 {
 	return dedup_write_at_kernel(fd, data, len, at);
+}
+
+int dedup_read_at_kernel(int fd, void *data, size_t len, off_t at)
+{
+	char *to = data;
+	while (len) {
+		ssize_t done = pread(fd, to, len, at);
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return done < 0 ? -errno : -EIO;
+		to += done;
+		at += done;
+		len -= (size_t)done;
+	}
+	return 0;
+}
+
+__attribute__((weak)) int dedup_read_at(int fd, void *data, size_t len, off_t at)
+{
+	return dedup_read_at_kernel(fd, data, len, at);
 }
 
 int dedup_reopen_kernel(int fd, int flags)

@@ -16,12 +16,15 @@ int dedup_memfd_kernel(const char *name);
 /* ftruncate(2). Returns 0 or -errno. */
 int dedup_set_size(int fd, off_t size);
 int dedup_set_size_kernel(int fd, off_t size);
-/* mmap(2) of the file's first len bytes, shared, for reading. NULL when the kernel refuses. */
-void *dedup_map(int fd, size_t len);
-void *dedup_map_kernel(int fd, size_t len);
+/* mmap(2) of len bytes of the file from at on, shared, for reading. NULL when the kernel refuses. */
+void *dedup_map(int fd, size_t len, off_t at);
+void *dedup_map_kernel(int fd, size_t len, off_t at);
 /* pwrite(2) of all bytes. Returns 0 or -errno. */
 int dedup_write_at(int fd, const void *data, size_t len, off_t at);
 int dedup_write_at_kernel(int fd, const void *data, size_t len, off_t at);
+/* pread(2) of all bytes. Returns 0 or -errno, -EIO when the file ends before. */
+int dedup_read_at(int fd, void *data, size_t len, off_t at);
+int dedup_read_at_kernel(int fd, void *data, size_t len, off_t at);
 /* Opens what fd refers to once more, O_RDONLY or O_RDWR. Returns the descriptor or -errno. */
 int dedup_reopen(int fd, int flags);
 int dedup_reopen_kernel(int fd, int flags);

@@ -19,6 +19,7 @@
 #include <linux/falloc.h>
 #include <linux/mempolicy.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/log.h"
 #include "dedup/os.h"
@@ -82,9 +83,9 @@ bool pool_hash(const struct pool *p, uint32_t slot, uint64_t *hash_high)
 	return true;
 }
 
-const void *pool_page(const struct pool *p, uint32_t slot)
+int pool_read(const struct pool *p, uint32_t slot, void *page)
 {
-	return p->file.map + (uint64_t)slot * PAGE_HASH_BYTES;
+	return dedup_read_at(p->file.fd, page, PAGE_HASH_BYTES, (off_t)slot * PAGE_HASH_BYTES);
 }
 
 /* --- holders --- */
@@ -228,7 +229,11 @@ uint32_t pool_held(const struct pool *p, uint32_t slot, uint16_t client)
 /* The pool works elsewhere, too, and slower: said once. */
 static void bind_slots(struct pool *p, uint64_t first, uint64_t nr)
 {
-	int ret = mem_mbind((void *)(p->file.map + first * PAGE_HASH_BYTES), nr * PAGE_HASH_BYTES, MPOL_PREFERRED, 1ull << p->node);
+	size_t bytes = nr * PAGE_HASH_BYTES;
+	void *at = dedup_map(p->file.fd, bytes, (off_t)(first * PAGE_HASH_BYTES)); /* for as long as it takes to say so */
+	int ret = at ? mem_mbind(at, bytes, MPOL_PREFERRED, 1ull << p->node) : -ENOMEM;
+	if (at)
+		munmap(at, bytes);
 	if (ret && ret != -ENOSYS && first == 0)
 		log_warning("pool of shared pages: cannot be bound to host node %d: %s; its memory comes from any node", p->node,
 			    strerror(-ret));
@@ -393,12 +398,15 @@ static int adopt(struct pool *p)
 size_t pool_take_back_step(struct pool *p, const struct page_hasher *hasher, uint32_t *cursor, size_t most, uint32_t slots[],
 			   struct page_hash hashes[])
 {
+	uint8_t page[PAGE_HASH_BYTES];
 	size_t nr = 0;
 	for (; *cursor < pool_end(p) && nr < most; (*cursor)++) {
 		struct slot *s = slot_at(p, *cursor);
 		if (s->state != SLOT_UNHASHED)
 			continue;
-		page_hash_run(hasher, pool_page(p, *cursor), 1, &hashes[nr]);
+		if (pool_read(p, *cursor, page))
+			continue; /* it stays with those who hold it, and nobody else gets it */
+		page_hash_run(hasher, page, 1, &hashes[nr]);
 		s->hash_high = hashes[nr].high;
 		s->state = SLOT_FILLED;
 		slots[nr++] = *cursor;

@@ -88,7 +88,8 @@ void pool_free(struct pool *pool, uint32_t slot);
  * freed.
  */
 bool pool_hash(const struct pool *pool, uint32_t slot, uint64_t *hash_high);
-const void *pool_page(const struct pool *pool, uint32_t slot);
+/* Reads its page, PAGE_HASH_BYTES. Returns 0 or -errno. */
+int pool_read(const struct pool *pool, uint32_t slot, void *page);
 
 /* Gives a client nr references (1 or more). Returns 0, -ENOENT if the slot holds nothing, -EOVERFLOW beyond POOL_MOST_REFERENCES, or -ENOMEM. */
 int pool_hold(struct pool *pool, uint32_t slot, uint16_t client, uint32_t nr);

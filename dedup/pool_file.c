@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -33,13 +32,9 @@ bool pool_identity_equal(const struct pool_identity *a, const struct pool_identi
 	return a->inode == b->inode && a->device == b->device && a->birth_ns == b->birth_ns;
 }
 
-static int map_and_share(struct pool_file *file, uint64_t most_bytes)
+static int share(struct pool_file *file, uint64_t most_bytes)
 {
-	file->map_bytes = most_bytes > file->size ? most_bytes : file->size;
-	file->map = dedup_map(file->fd, file->map_bytes);
-	if (!file->map)
-		return -ENOMEM;
-	madvise((void *)file->map, file->map_bytes, MADV_DONTDUMP);
+	file->most_bytes = most_bytes > file->size ? most_bytes : file->size;
 	file->readonly_fd = dedup_reopen(file->fd, O_RDONLY);
 	return file->readonly_fd < 0 ? file->readonly_fd : 0;
 }
@@ -55,7 +50,7 @@ int pool_file_create(uint64_t most_bytes, struct pool_file *file, struct error *
 	if (ret == 0)
 		ret = identify(made.fd, &made.identity, &st);
 	if (ret == 0)
-		ret = map_and_share(&made, most_bytes);
+		ret = share(&made, most_bytes);
 	if (ret < 0) {
 		pool_file_close(&made);
 		return error_set(err, -ret, "pool of shared pages: cannot make its memfd: %s", strerror(-ret));
@@ -96,7 +91,7 @@ int pool_file_take_back(int fd, const struct pool_identity *identity, uint64_t m
 		ret = found.fd = reopen_for_writing(fd);
 	}
 	if (ret >= 0)
-		ret = map_and_share(&found, most_bytes);
+		ret = share(&found, most_bytes);
 	if (ret < 0) {
 		pool_file_close(&found);
 		return error_set(err, -ret, "pool of shared pages: %s",
@@ -108,8 +103,6 @@ int pool_file_take_back(int fd, const struct pool_identity *identity, uint64_t m
 
 void pool_file_close(struct pool_file *file)
 {
-	if (file->map)
-		munmap((void *)file->map, file->map_bytes);
 	if (file->fd >= 0)
 		close(file->fd);
 	if (file->readonly_fd >= 0)
@@ -119,7 +112,7 @@ void pool_file_close(struct pool_file *file)
 
 int pool_file_grow(struct pool_file *file, uint64_t bytes)
 {
-	if (bytes > file->map_bytes)
+	if (bytes > file->most_bytes)
 		return -ENOSPC;
 	int ret = dedup_set_size(file->fd, (off_t)bytes);
 	if (ret == 0)

@@ -5,6 +5,8 @@
  * against shrinking, so that no mapping of it can end in SIGBUS; slots are freed by punching holes. F_SEAL_FUTURE_WRITE
  * would be stronger, but refuses holes, and a daemon that has been started again could never write to it.
  *
+ * The daemon reads and writes it by pread(2) and pwrite(2): mapped, all that is shared would be in its own memory, too.
+ *
  * A pool outlives the daemon in the descriptors of VMMs. The next one takes it back from them, but believes no VMM that a file is the pool: it knows
  * it by inode, device and time of birth, which the kernel gives and nobody can choose (statx(2): stx_btime), recorded by
  * the daemon before any VMM had it.
@@ -24,10 +26,9 @@ struct pool_identity {
 };
 
 struct pool_file {
-	int fd;             /* for writing */
-	int readonly_fd;    /* for VMMs */
-	const uint8_t *map; /* map_bytes for reading; up to size may be touched */
-	uint64_t map_bytes, size;
+	int fd;          /* for writing */
+	int readonly_fd; /* for VMMs */
+	uint64_t size, most_bytes;
 	struct pool_identity identity;
 };
 

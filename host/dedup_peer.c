@@ -313,7 +313,7 @@ static int map_staging(struct peer *p, int fd, uint32_t nr_pages)
 	if (nr_pages > MOST_STAGING || seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0 ||
 	    fs.f_type != TMPFS_MAGIC || (uint64_t)st.st_size < bytes)
 		return -EINVAL;
-	p->staging = dedup_map(fd, bytes);
+	p->staging = dedup_map(fd, bytes, 0);
 	return p->staging ? 0 : -ENOMEM;
 }
 

@@ -6,7 +6,7 @@ What a decision of the arbiter costs, and guest-seconds under pressure beside MO
   guest_seconds_under_pressure  for each trace, and "all" of them; theirs_zram: with compressed memory as the kernel's swap
   guest_seconds_under_pressure_varied   the same for 20 variations of each that the policy was not fitted to; ratio_median and ratio_worst: of single ones
   daemon_cpu_share              percent of a core that pagodad takes beside GUESTS (100) guests that do nothing; RUNS (5) samples of SECONDS (20)
-  daemon_kib                    its private memory (USS), less pages of the pool, which are guests' memory; uss_kib with them, pss_kib
+  daemon_kib                    its private memory (USS); pss_kib
 """
 import os
 import statistics
@@ -57,8 +57,8 @@ def watch(report):
             kib.append(pagodad.memory_kib())
         state = pagodad.call("host")["state"]
     report.add("daemon_cpu_share", "%", shares, guests=guests, state=state)
-    uss, pss, pool = ([sample[i] for sample in kib] for i in range(3))
-    report.add("daemon_kib", "KiB", [a - b for a, b in zip(uss, pool)], guests=guests, uss_kib=max(uss), pss_kib=max(pss), pool_kib=max(pool))
+    uss, pss = zip(*kib)
+    report.add("daemon_kib", "KiB", [*uss], guests=guests, pss_kib=max(pss))
 
 
 def add(report, trace, played, *variations):

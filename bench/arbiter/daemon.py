@@ -71,20 +71,13 @@ class Daemon:
         time.sleep(SETTLE_SECONDS)
 
     def memory_kib(self):
-        """What only the daemon has (USS), the same with its parts of what it has in common with others (PSS), and how much of the first is the pool."""
-        uss = pss = pool = 0
-        mapping = ""
-        for line in pathlib.Path(f"/proc/{self.process.pid}/smaps").read_text(encoding="utf-8").splitlines():
+        """What only the daemon has (USS), and the same with its parts of what it has in common with others (PSS)."""
+        found = {"Private_Clean": 0, "Private_Dirty": 0, "Pss": 0}
+        for line in pathlib.Path(f"/proc/{self.process.pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
             key, _, value = line.partition(":")
-            if not value.endswith("kB"):
-                mapping = line if "-" in key else mapping
-                continue
-            kib = int(value.split()[0])
-            private = kib if key in ("Private_Clean", "Private_Dirty") else 0
-            uss += private
-            pool += private if "memfd:pagoda-pool" in mapping else 0
-            pss += kib if key == "Pss" else 0
-        return uss, pss, pool
+            if key in found:
+                found[key] = int(value.split()[0])
+        return found["Private_Clean"] + found["Private_Dirty"], found["Pss"]
 
     def cpu_share(self, seconds):
         """Percent of a core."""

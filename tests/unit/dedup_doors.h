@@ -56,9 +56,14 @@ int dedup_set_size(int fd, off_t size)
 	return fails() ? -ENOMEM : dedup_set_size_kernel(fd, size);
 }
 
-void *dedup_map(int fd, size_t len)
+void *dedup_map(int fd, size_t len, off_t at)
 {
-	return fails() ? NULL : dedup_map_kernel(fd, len);
+	return fails() ? NULL : dedup_map_kernel(fd, len, at);
+}
+
+int dedup_read_at(int fd, void *data, size_t len, off_t at)
+{
+	return fails() ? -EIO : dedup_read_at_kernel(fd, data, len, at);
 }
 
 int dedup_write_at(int fd, const void *data, size_t len, off_t at)

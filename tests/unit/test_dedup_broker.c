@@ -66,9 +66,10 @@ static uint16_t join(struct broker *b, uint16_t pool, uint32_t nr_pages)
 
 static bool holds(const struct broker *b, uint16_t pool, uint32_t slot, uint64_t content)
 {
-	uint8_t page[PAGE];
+	uint8_t page[PAGE], found[PAGE];
 	make_page(page, content);
-	return memcmp(pool_page(broker_pool(b, pool), slot), page, PAGE) == 0;
+	int ret = dedup_read_at_kernel(pool_readonly_fd(broker_pool(b, pool)), found, PAGE, (off_t)slot * PAGE);
+	return ret == 0 && memcmp(found, page, PAGE) == 0;
 }
 
 static struct page_hash hash_of(const struct page_hasher *hasher, uint64_t content)

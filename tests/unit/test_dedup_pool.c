@@ -36,7 +36,7 @@ static uint64_t content_of(const struct pool *p, uint32_t slot)
 {
 	uint64_t quads[PAGE / 8];
 	unsigned wrong = 0; /* an assertion each would take its time */
-	memcpy(quads, pool_page(p, slot), PAGE);
+	ck_assert_int_eq(pool_read(p, slot, quads), 0);
 	for (unsigned i = 1; i < PAGE / 8; i++)
 		wrong += quads[i] != quads[0];
 	ck_assert_uint_eq(wrong, 0);
@@ -246,6 +246,7 @@ START_TEST(the_next_daemon_takes_the_pool_back_with_all_its_content)
 	static uint64_t model[MOST_SLOTS + 8192];
 	static uint32_t slots[512];
 	static struct page_hash hashes[512];
+	uint8_t page[PAGE];
 	struct pool_run run = {0};
 	struct pool_stats stats;
 	struct page_hasher hasher;
@@ -276,7 +277,8 @@ START_TEST(the_next_daemon_takes_the_pool_back_with_all_its_content)
 		got = pool_take_back_step(next, &hasher, &cursor, 512, slots, hashes);
 		for (size_t i = 0; i < got; i++) {
 			struct page_hash expected;
-			page_hash_run(&hasher, pool_page(next, slots[i]), 1, &expected);
+			ck_assert_int_eq(pool_read(next, slots[i], page), 0);
+			page_hash_run(&hasher, page, 1, &expected);
 			ck_assert(page_hash_equal(hashes[i], expected));
 			ck_assert(model[slots[i]] && content_of(next, slots[i]) == model[slots[i]]);
 		}
@@ -305,12 +307,48 @@ START_TEST(the_next_daemon_takes_the_pool_back_with_all_its_content)
 }
 END_TEST
 
-/* The policy of a page's next memory, as the kernel has it; -1: it has no NUMA, or does not tell. */
-static int policy_of(const void *page)
+START_TEST(a_slot_that_cannot_be_read_stays_with_its_holders_alone)
+{
+	uint32_t slots[4], cursor = 0;
+	struct page_hash hashes[4];
+	struct pool_run run = {0};
+	struct page_hasher hasher;
+	struct error err;
+	struct pool *p = make_pool(), *next;
+	uint64_t high, page[PAGE / 8];
+	page_hasher_init(&hasher, salt);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_uint_eq(fill_one(p, &run, true, i + 1), i);
+	struct pool_identity identity = *pool_identity(p);
+	int fd = dup(pool_readonly_fd(p));
+	pool_destroy(p);
+	ck_assert_int_eq(pool_take_back(fd, &identity, MOST_SLOTS, -1, &next, &err), 0);
+	fail_in = 1;
+	ck_assert_uint_eq(pool_take_back_step(next, &hasher, &cursor, 4, slots, hashes), 2);
+	ck_assert(fail_in < 0 && slots[0] == 0 && slots[1] == 2);
+	ck_assert(!pool_hash(next, 1, &high));
+	ck_assert_int_eq(pool_hold(next, 1, 3, 1), 0);
+	ck_assert_int_eq(pool_release(next, 1, 3, 1), 0);
+	pool_free(next, 1);
+	fail_in = 0;
+	ck_assert_int_eq(pool_read(next, 2, page), -EIO);
+	ck_assert_uint_eq(content_of(next, 2), 3);
+	pool_destroy(next);
+	close(fd);
+}
+END_TEST
+
+/* The policy of a slot's next memory, as the kernel has it; -1: it has no NUMA, or does not tell. */
+static int policy_of(const struct pool *p, uint32_t slot)
 {
 	int mode = -1;
 	unsigned long nodes[16] = {0};
-	return syscall(SYS_get_mempolicy, &mode, nodes, sizeof(nodes) * 8, page, MPOL_F_ADDR) == 0 ? mode : -1;
+	void *page = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, pool_readonly_fd(p), (off_t)slot * PAGE);
+	ck_assert(page != MAP_FAILED);
+	if (syscall(SYS_get_mempolicy, &mode, nodes, sizeof(nodes) * 8, page, MPOL_F_ADDR) < 0)
+		mode = -1;
+	munmap(page, PAGE);
+	return mode;
 }
 
 START_TEST(a_nodes_pool_is_bound_to_it_for_whoever_maps_it_and_after_a_restart)
@@ -320,7 +358,7 @@ START_TEST(a_nodes_pool_is_bound_to_it_for_whoever_maps_it_and_after_a_restart)
 	struct error err;
 	int node = __builtin_ctzll(mem_host_nodes());
 	uint32_t slot = fill_one(p, &run, false, 1);
-	int plain = policy_of(pool_page(p, slot));
+	int plain = policy_of(p, slot);
 	pool_destroy(p);
 	if (plain < 0) {
 		fprintf(stderr, "skipped: the kernel does not tell memory policies\n");
@@ -331,17 +369,13 @@ START_TEST(a_nodes_pool_is_bound_to_it_for_whoever_maps_it_and_after_a_restart)
 	/* Groups of slots, one after the other. */
 	for (unsigned i = 0; i < 10000; i++) {
 		slot = fill_one(p, &run, false, i + 1);
-		ck_assert_int_eq(policy_of(pool_page(p, slot)), MPOL_PREFERRED);
+		ck_assert_int_eq(policy_of(p, slot), MPOL_PREFERRED);
 	}
-	void *theirs = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, pool_readonly_fd(p), (off_t)slot * PAGE);
-	ck_assert(theirs != MAP_FAILED);
-	ck_assert_int_eq(policy_of(theirs), MPOL_PREFERRED);
-	munmap(theirs, PAGE);
 	int fd = dup(pool_readonly_fd(p));
 	struct pool_identity identity = *pool_identity(p);
 	pool_destroy(p);
 	ck_assert_msg(pool_take_back(fd, &identity, MOST_SLOTS, node, &next, &err) == 0, "%s", err.text);
-	ck_assert_int_eq(policy_of(pool_page(next, slot)), MPOL_PREFERRED);
+	ck_assert_int_eq(policy_of(next, slot), MPOL_PREFERRED);
 	pool_destroy(next);
 	close(fd);
 	/* A node that the host has not: it works without. */
@@ -534,6 +568,7 @@ int main(void)
 	tcase_add_test(tests, the_pool_ends_where_it_was_told_to);
 	tcase_add_test(tests, a_holder_of_the_descriptor_can_read_and_nothing_else);
 	tcase_add_test(tests, the_next_daemon_takes_the_pool_back_with_all_its_content);
+	tcase_add_test(tests, a_slot_that_cannot_be_read_stays_with_its_holders_alone);
 	tcase_add_test(tests, no_other_file_is_taken_for_the_pool);
 	tcase_add_test(tests, the_sharing_map_is_what_counting_all_pages_gives);
 	tcase_add_test(tests, a_nodes_pool_is_bound_to_it_for_whoever_maps_it_and_after_a_restart);
