@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/commands.h"
 #include "cli/members.h"
@@ -88,6 +89,21 @@ int cmd_define(struct cli *cli, int argc, char **argv)
 	return ret;
 }
 
+/* The guest is started, but does nothing before its console is ours: what a short one says would be lost. */
+static int start_at_console(struct cli *cli, const char *name)
+{
+	int fd, ret = cli_do(cli, "start", json_pack("{s:s, s:b}", "guest", name, "paused", 1), NULL);
+	if (ret)
+		return ret;
+	ret = console_open(cli, name, &fd);
+	int resumed = cli_do(cli, "resume", about(name), NULL);
+	if (ret == EXIT_OK && resumed == EXIT_OK)
+		console_join(name, fd);
+	else if (ret == EXIT_OK)
+		close(fd);
+	return ret ? ret : resumed;
+}
+
 int cmd_run(struct cli *cli, int argc, char **argv)
 {
 	bool console = false, replace = false;
@@ -99,13 +115,9 @@ int cmd_run(struct cli *cli, int argc, char **argv)
 	int ret = define(cli, nr, argv + 1, replace, &name);
 	if (ret == EXIT_OK) {
 		snprintf(text, sizeof(text), "%s runs", name);
-		ret = cli_do(cli, "start", about(name), console ? NULL : text);
+		ret = console && !cli->json ? start_at_console(cli, name) : cli_do(cli, "start", about(name), text);
 		if (ret)
 			fprintf(stderr, "pagoda: %s is defined all the same; try again with: pagoda start %s\n", name, name);
-	}
-	if (ret == EXIT_OK && console) {
-		char *words[] = {argv[0], name, NULL};
-		ret = cmd_console(cli, 2, words);
 	}
 	free(name);
 	return ret;

@@ -69,12 +69,16 @@ int cmd_list(struct cli *cli, int argc, char **argv)
 			}
 			table_add(&t, "%.0f", output_number(use, "faults"));
 			table_add(&t, "%s", output_duration(output_number(row, "uptime"), text));
-		} else if (*output_string(row, "reason")) {
-			table_add(&t, "%s", "");
 		}
 		table_end_row(&t);
 	}
 	table_print(&t, stdout);
+	json_array_foreach(rows, i, row)
+	{
+		const char *state = output_string(row, "state"), *reason = output_string(row, "reason");
+		if (*reason && (all || strcmp(state, "stopped") != 0))
+			printf("%s is %s: %s\n", output_string(row, "name"), state, reason);
+	}
 	if (left_out)
 		printf("%zu more %s not run: pagoda list --all\n", left_out, left_out == 1 ? "does" : "do");
 	json_decref(rows);

@@ -102,6 +102,21 @@ int cmd_explain(struct cli *cli, int argc, char **argv)
 	return EXIT_OK;
 }
 
+static void print_limit(const json_t *plan)
+{
+	const char *limit = output_string(plan, "limit");
+	char text[OUTPUT_SIZE + 400];
+	if (!strcmp(limit, "admission"))
+		snprintf(text, sizeof(text), "The next one would be refused: %s", output_string(plan, "refusal"));
+	else if (!strcmp(limit, "stall"))
+		snprintf(text, sizeof(text), "With one more, a guest would wait for memory for longer than that.");
+	else if (!strcmp(limit, "swap"))
+		snprintf(text, sizeof(text), "With one more, guests would need pages that have gone to disk.");
+	else
+		snprintf(text, sizeof(text), "More have not been tried.");
+	print_wrapped(text, "");
+}
+
 int cmd_plan(struct cli *cli, int argc, char **argv)
 {
 	static const char *const headers[] = {">GUESTS", ">GRANTED", ">STALL", ">FREE", ""};
@@ -137,8 +152,8 @@ int cmd_plan(struct cli *cli, int argc, char **argv)
 	if (!plan)
 		return status;
 	double fit = output_number(plan, "fit");
-	printf("%.0f more like %s fit, at a stall of at most %.1f %%; the next one would break: %s\n", fit, argv[1],
-	       output_number(plan, "risk") * 100, output_string(plan, "limit"));
+	printf("%.0f more like %s fit, at a stall of at most %.1f %%.\n", fit, argv[1], output_number(plan, "risk") * 100);
+	print_limit(plan);
 	table_init(&t, headers, COUNT_OF(headers));
 	json_array_foreach(json_object_get(plan, "points"), i, value)
 	{
@@ -149,7 +164,8 @@ int cmd_plan(struct cli *cli, int argc, char **argv)
 		table_add(&t, "%s", output_number(value, "guests") <= fit ? "fits" : "");
 		table_end_row(&t);
 	}
-	table_print(&t, stdout);
+	if (json_array_size(json_object_get(plan, "points")))
+		table_print(&t, stdout);
 	if (json_array_size(json_object_get(plan, "assumptions")))
 		puts("assumed:");
 	json_array_foreach(json_object_get(plan, "assumptions"), i, value)

@@ -64,8 +64,13 @@ int cmd_explain(struct cli *cli, int argc, char **argv);
 int cmd_plan(struct cli *cli, int argc, char **argv);
 int cmd_map(struct cli *cli, int argc, char **argv);
 
-int cmd_console(struct cli *cli, int argc, char **argv); /* console.c */
-int cmd_top(struct cli *cli, int argc, char **argv);     /* top.c */
-int cmd_doctor(struct cli *cli, int argc, char **argv);  /* cmd_doctor.c */
+/* --- console.c, top.c, cmd_doctor.c --- */
+int cmd_console(struct cli *cli, int argc, char **argv);
+int cmd_top(struct cli *cli, int argc, char **argv);
+int cmd_doctor(struct cli *cli, int argc, char **argv);
+/* Connects to a guest's serial port. Returns EXIT_OK and *fd, which the caller closes or gives to console_join(), or an exit status. */
+int console_open(struct cli *cli, const char *guest, int *fd);
+/* Joins it to this terminal until either ends, says why, and closes fd. */
+void console_join(const char *guest, int fd);
 
 #endif

@@ -75,28 +75,24 @@ static const char *join(int console, bool terminal)
 	}
 }
 
-int cmd_console(struct cli *cli, int argc, char **argv)
+int console_open(struct cli *cli, const char *guest, int *fd)
 {
-	struct termios before, raw;
 	struct error err = {0};
 	json_t *console;
-	if (argc != 2)
-		return cli_usage("console", "name one guest");
-	int ret = cli_ask(cli, "console", json_pack("{s:s}", "guest", argv[1]), &console);
+	int ret = cli_ask(cli, "console", json_pack("{s:s}", "guest", guest), &console);
 	if (ret)
 		return ret;
-	if (cli->json) {
-		ret = output_json(console) ? EXIT_REFUSED : EXIT_OK;
-		json_decref(console);
-		return ret;
-	}
-	int fd = connect_to(output_string(console, "path"), &err);
+	*fd = connect_to(output_string(console, "path"), &err);
 	json_decref(console);
-	if (fd < 0)
-		return cli_fail(&err);
+	return *fd < 0 ? cli_fail(&err) : EXIT_OK;
+}
+
+void console_join(const char *guest, int fd)
+{
+	struct termios before, raw;
 	bool terminal = tcgetattr(STDIN_FILENO, &before) == 0;
 	if (terminal) {
-		fprintf(stderr, "the console of %s; Ctrl-] leaves it\n", argv[1]);
+		fprintf(stderr, "the console of %s; Ctrl-] leaves it\n", guest);
 		raw = before;
 		cfmakeraw(&raw);
 		tcsetattr(STDIN_FILENO, TCSADRAIN, &raw);
@@ -106,5 +102,17 @@ int cmd_console(struct cli *cli, int argc, char **argv)
 		tcsetattr(STDIN_FILENO, TCSADRAIN, &before);
 	fprintf(stderr, "\n%s\n", why);
 	close(fd);
-	return EXIT_OK;
+}
+
+int cmd_console(struct cli *cli, int argc, char **argv)
+{
+	int fd;
+	if (argc != 2)
+		return cli_usage("console", "name one guest");
+	if (cli->json)
+		return cli_do(cli, "console", json_pack("{s:s}", "guest", argv[1]), NULL);
+	int ret = console_open(cli, argv[1], &fd);
+	if (ret == EXIT_OK)
+		console_join(argv[1], fd);
+	return ret;
 }

@@ -170,11 +170,12 @@ static void judge_swap(const struct doctor_facts *h, struct findings *f)
 static void judge_swap_files(const struct doctor_facts *h, struct findings *f)
 {
 	bool little = h->memory_total > 0 && h->swap_dir_free < h->memory_total / 100 * LEAST_SWAP_FREE_PERCENT;
-	bool warn = !h->swap_dir_exists || h->swap_dir_is_tmpfs;
-	struct doctor_finding *x = add(f, warn ? DOCTOR_WARNING : little ? DOCTOR_NOTE : DOCTOR_OK, "swap files");
-	if (!h->swap_dir_exists) {
+	bool missing = !h->swap_dir_exists;
+	enum doctor_grade grade = missing ? DOCTOR_NOTE : h->swap_dir_is_tmpfs ? DOCTOR_WARNING : little ? DOCTOR_NOTE : DOCTOR_OK;
+	struct doctor_finding *x = add(f, grade, "swap files");
+	if (missing) {
 		found(x, "%.100s is not there", h->swap_dir);
-		advise(x, "guests cannot be swapped to disk: mkdir -p %.200s, on a disk", h->swap_dir);
+		advise(x, "pagodad makes it when it starts, where guests are swapped to; for another disk: pagodad --swap=DIR");
 		return;
 	}
 	found(x, "%.80s has %.1f GiB free", h->swap_dir, (double)h->swap_dir_free / GIB);

@@ -40,7 +40,7 @@ const char *output_duration(double seconds, char text[OUTPUT_SIZE])
 
 int output_json(const json_t *value)
 {
-	char *text = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY);
+	char *text = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
 	int ret = text && printf("%s\n", text) >= 0 ? 0 : -EIO;
 	free(text);
 	return ret;

@@ -96,7 +96,7 @@ static void settle(struct api_client *c)
 
 static void send_json(struct api_client *c, const json_t *message)
 {
-	char *text = c->lost ? NULL : json_dumps(message, JSON_COMPACT);
+	char *text = c->lost ? NULL : json_dumps(message, JSON_COMPACT | JSON_REAL_PRECISION(15));
 	size_t len = text ? strlen(text) : 0;
 	if (!text || c->out_len + len + 1 > MOST_OUT) {
 		if (!c->lost)

@@ -21,7 +21,8 @@ static void run_explain(struct api_request *r, const json_t *arguments)
 	struct error err;
 	const struct guest *g = guests_find(r->api->guests, json_string_value(json_object_get(arguments, "guest")), &err);
 	if (g && (!r->api->arbiter || !arbiter_loop_seat(r->api->arbiter, g))) {
-		error_set(&err, EBADFD, "%s: is %s, and has no target", g->definition->name, guest_state_name(g->state));
+		error_set(&err, EBADFD, "%s: is %s; only a guest that runs has a target", g->definition->name,
+			  guest_state_name(g->state));
 		g = NULL;
 	}
 	if (!g) {
@@ -78,8 +79,8 @@ static json_t *plan_report(const struct plan *plan, double risk, const char *abo
 							(json_int_t)p->granted_pages * PAGE_BYTES, "stall", p->stall, "free",
 							(json_int_t)p->free_pages * PAGE_BYTES));
 	}
-	return json_pack("{s:i, s:f, s:s, s:o, s:[s, s, s]}", "fit", (int)plan->fit, "risk", risk, "limit",
-			 plan_limit_name(plan->limit), "points", points, "assumptions", about,
+	return json_pack("{s:i, s:f, s:s, s:s, s:o, s:[s, s, s]}", "fit", (int)plan->fit, "risk", risk, "limit",
+			 plan_limit_name(plan->limit), "refusal", plan->refusal.text, "points", points, "assumptions", about,
 			 "Guests that run go on as they do now.",
 			 "A fault takes as long as it did lately, or 100 us where none was seen.");
 }

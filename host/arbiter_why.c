@@ -84,11 +84,15 @@ static void say_share(struct text *t, const struct arbiter_settings *s, const st
 		    SIZE(gd->goal_pages));
 }
 
-static void say_rule(struct text *t, const struct arbiter_guest *guest, const struct arbiter_guest_decision *gd)
+static void say_rule(struct text *t, const struct arbiter_decision *d, const struct arbiter_guest *guest,
+		     const struct arbiter_guest_decision *gd)
 {
 	switch (gd->why) {
 	case ARBITER_PLENTY:
-		add(t, "Memory is not short: it may take up to %s.\n", SIZE(gd->target_pages));
+		add(t, "%s: it may take up to %s.\n",
+		    d->state == ARBITER_HIGH ? "Memory is not short"
+					     : "Little is free just now, but there is enough for what all want",
+		    SIZE(gd->target_pages));
 		break;
 	case ARBITER_SHARE:
 		add(t, "Its target is its share, %s.\n", SIZE(gd->target_pages));
@@ -146,7 +150,7 @@ size_t arbiter_explain_guest(const struct arbiter_settings *settings, const stru
 	say_use(&t, guest, gd);
 	if (gd->why != ARBITER_PINNED && gd->why != ARBITER_BLIND)
 		say_share(&t, settings, decision, guest, gd);
-	say_rule(&t, guest, gd);
+	say_rule(&t, decision, guest, gd);
 	say_means(&t, guest, gd);
 	return t.len;
 }
@@ -183,7 +187,8 @@ size_t arbiter_explain_host(const struct arbiter_settings *settings, const struc
 		add(&t, "Guests want %s, and there are %s: they are divided by shares, with a tax of %u %% on idle memory.\n",
 		    SIZE(d->wanted_pages), SIZE(d->supply_pages), settings->idle_tax_percent);
 	else
-		add(&t, "Guests want %s, and there are %s: enough for all.\n", SIZE(d->wanted_pages), SIZE(d->supply_pages));
+		add(&t, "Guests want %s, and there are %s: enough for all%s.\n", SIZE(d->wanted_pages), SIZE(d->supply_pages),
+		    d->state == ARBITER_HIGH || d->by_psi ? "" : ", once they have given back what they use beyond that");
 	if (d->short_of_minimums)
 		add(&t, "Minimums and pinned guests alone are more than there is: raise the budget, lower minimums, or stop a "
 			"guest.\n");

@@ -19,7 +19,7 @@ struct plan_want {
 
 const char *plan_limit_name(enum plan_limit limit)
 {
-	static const char *const names[] = {"nothing", "minimums", "stall", "swap"};
+	static const char *const names[] = {"nothing", "admission", "stall", "swap"};
 	return names[limit];
 }
 
@@ -122,8 +122,9 @@ int plan_make(const struct arbiter_settings *settings, const struct arbiter_host
 			guests[i].has_stats = true;
 			wants[i] = (struct plan_want){.most = guests[i].used_pages, .needed = need_of(&guests[i])};
 		}
-		if (admission_check(settings, &calm, ARBITER_HIGH, guests, all - 1, &guests[all - 1], &admission, NULL) != 0) {
-			plan->limit = PLAN_MINIMUMS;
+		if (admission_check(settings, &calm, ARBITER_HIGH, guests, all - 1, &guests[all - 1], &admission, &plan->refusal) !=
+		    0) {
+			plan->limit = PLAN_ADMISSION;
 			break;
 		}
 		ret = arbiter_create(settings, &arbiter, err);

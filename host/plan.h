@@ -15,7 +15,7 @@
 
 enum plan_limit {
 	PLAN_NOTHING, /* more fit than were tried */
-	PLAN_MINIMUMS,
+	PLAN_ADMISSION,
 	PLAN_STALL,
 	PLAN_SWAP, /* what guests need beyond their targets would have to go to disk */
 };
@@ -31,6 +31,7 @@ struct plan_point {
 struct plan {
 	unsigned fit;
 	enum plan_limit limit; /* what the next one would break */
+	struct error refusal;  /* with PLAN_ADMISSION: what a start would answer */
 	struct plan_point points[PLAN_MOST_POINTS];
 	size_t nr_points;
 };

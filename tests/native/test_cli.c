@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 
-static char output[1 << 16], vmm[512], kernel[512], cli[512];
+static char output[1 << 16], vmm[512], kernel[512], hello[512], cli[512];
 
 static void find_programs(void)
 {
@@ -18,6 +18,7 @@ static void find_programs(void)
 	snprintf(cli, sizeof(cli), "%.400s/pagoda", build);
 	snprintf(vmm, sizeof(vmm), "--vmm=%.400s/pagoda-vmm", build);
 	snprintf(kernel, sizeof(kernel), "%.400s/guests/twins.elf", build);
+	snprintf(hello, sizeof(hello), "%.400s/guests/hello.elf", build);
 }
 
 /* What the shell says to it, in output. Returns its exit status. */
@@ -180,6 +181,9 @@ START_TEST(plan_map_and_nodes_answer)
 	MUST("tune host budget=200M");
 	MUST("plan one");
 	SAYS("more like one fit");
+	shell("echo '{\"memory\": 67108864, \"minimum\": 67108864}' >%s/plan.json", pagodad_directory);
+	MUST("plan %s/plan.json --risk=1000", pagodad_directory);
+	SAYS("The next one would be refused: the guest needs");
 	MUST("plan one --json");
 	json_t *plan = json_loads(output, 0, NULL);
 	ck_assert_uint_gt(json_array_size(json_object_get(plan, "points")), 0);
@@ -236,6 +240,21 @@ START_TEST(top_is_driven_by_keys_in_a_terminal)
 }
 END_TEST
 
+START_TEST(a_guest_that_ends_at_once_is_heard_from_its_first_word_on)
+{
+	MUST("run short memory=64M kernel=%s --console </dev/null", hello);
+	SAYS("hello: table");
+	SAYS("hello: ram");
+	SAYS("the guest has ended");
+	for (unsigned tries = 0; tries < 100 && (PAGODA("show short") != 0 || strstr(output, "running")); tries++)
+		usleep(50000);
+	MUST("list --all");
+	SAYS("short is stopped: it");
+	ck_assert_int_eq(PAGODA("explain short"), 1);
+	SAYS("only a guest that runs has a target");
+}
+END_TEST
+
 START_TEST(what_happens_is_told)
 {
 	shell("timeout 8 %s --socket=%s/api events >%s/events 2>&1 & sleep 1; true", cli, pagodad_run, pagodad_directory);
@@ -281,6 +300,7 @@ int main(void)
 	tcase_add_test(tests, a_guest_is_squeezed_and_one_sees_why);
 	tcase_add_test(tests, plan_map_and_nodes_answer);
 	tcase_add_test(tests, top_is_driven_by_keys_in_a_terminal);
+	tcase_add_test(tests, a_guest_that_ends_at_once_is_heard_from_its_first_word_on);
 	tcase_add_test(tests, what_happens_is_told);
 	tcase_add_test(tests, what_cannot_be_is_refused_in_words);
 	suite_add_tcase(suite, tests);

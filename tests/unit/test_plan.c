@@ -81,7 +81,7 @@ START_TEST(minimums_are_promises)
 {
 	like.min_pages = GIB_PAGES;
 	make(4, 1000);
-	ck_assert_int_eq(plan.limit, PLAN_MINIMUMS);
+	ck_assert_int_eq(plan.limit, PLAN_ADMISSION);
 	ck_assert_uint_ge(plan.fit, 10);
 	ck_assert_uint_le(plan.fit, 12);
 }
@@ -91,7 +91,7 @@ START_TEST(pinned_guests_count_in_full)
 {
 	like.pinned = true;
 	make(0, 1000);
-	ck_assert_int_eq(plan.limit, PLAN_MINIMUMS);
+	ck_assert_int_eq(plan.limit, PLAN_ADMISSION);
 	ck_assert_uint_ge(plan.fit, 14);
 	ck_assert_uint_le(plan.fit, 16);
 }
