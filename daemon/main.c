@@ -100,7 +100,7 @@ static int start(struct host *h, const struct host_options *options, struct erro
 	if (ret == 0)
 		ret = arbiter_loop_create(h->loop, &h->guests, h->dedup, &h->arbiter, err);
 	if (ret == 0)
-		ret = placement_loop_create(h->loop, &h->guests, &h->arbiter, options->topology, &h->placement, err);
+		ret = placement_loop_create(h->loop, &h->guests, &h->arbiter, h->dedup, options->topology, &h->placement, err);
 	if (ret == 0) {
 		h->api.placement = &h->placement;
 		h->api.arbiter = &h->arbiter;

@@ -270,18 +270,36 @@ static void order_move(struct placement_loop *p, struct placement_member *m, con
 				 (int)p->topology->nodes[move->to].id, "reason", m->seat.why));
 }
 
+/* NULL when nobody shares, or without memory. */
+static struct placement_sharing *pairs_of(const struct placement_loop *p, struct placement_member *const whose[], size_t nr,
+					  size_t *nr_pairs)
+{
+	pid_t *pids = calloc(nr + 1, sizeof(*pids));
+	*nr_pairs = 0;
+	if (!pids)
+		return NULL;
+	for (size_t i = 0; i < nr; i++)
+		pids[i] = whose[i]->guest->process.pid;
+	struct placement_sharing *pairs = placement_sharers_pairs(&p->sharers, pids, nr, nr_pairs);
+	free(pids);
+	return pairs;
+}
+
 static void rebalance(struct placement_loop *p)
 {
 	struct placement_move moves[MOST_MOVES];
 	struct placement_member **whose;
 	struct placement_host host = {.topology = p->topology};
 	struct placement_guest *guests = describe_all(p, &host.nr_guests, &whose);
+	struct placement_sharing *pairs = guests ? pairs_of(p, whose, host.nr_guests, &host.nr_sharing) : NULL;
 	host.guests = guests;
+	host.sharing = pairs;
 	int nr = guests ? placement_rebalance(&host, &p->settings, clock_now_ms(), moves, MOST_MOVES) : -ENOMEM;
 	if (nr < 0)
 		log_warning("guests were not moved between nodes: %s", strerror(-nr));
 	for (int i = 0; i < nr; i++)
 		order_move(p, whose[moves[i].guest], &moves[i]);
+	free(pairs);
 	free(guests);
 	free(whose);
 }
@@ -297,6 +315,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int events)
 		count_cpu(m);
 		ask(m);
 	}
+	placement_sharers_tick(&p->sharers, clock_now_s());
 	rebalance(p);
 }
 
@@ -410,8 +429,8 @@ static int read_topology(const char *file, struct topology *t, struct error *err
 	return 0;
 }
 
-int placement_loop_create(struct ev_loop *loop, struct guests *guests, const struct arbiter_loop *arbiter, const char *topology,
-			  struct placement_loop *p, struct error *err)
+int placement_loop_create(struct ev_loop *loop, struct guests *guests, const struct arbiter_loop *arbiter,
+			  struct dedup_server *dedup, const char *topology, struct placement_loop *p, struct error *err)
 {
 	struct topology *t = calloc(1, sizeof(*t));
 	if (!t)
@@ -428,6 +447,7 @@ int placement_loop_create(struct ev_loop *loop, struct guests *guests, const str
 		return 0;
 	}
 	p->topology = t;
+	placement_sharers_init(&p->sharers, dedup);
 	log_info("placement: %u NUMA nodes", t->nr_nodes);
 	ev_timer_init(&p->timer, on_timer, 1, TICK_S);
 	ev_timer_start(loop, &p->timer);
@@ -439,6 +459,7 @@ void placement_loop_destroy(struct placement_loop *p)
 	if (!p->topology)
 		return;
 	ev_timer_stop(p->loop, &p->timer);
+	placement_sharers_destroy(&p->sharers);
 	while (p->members) {
 		struct placement_member *next = p->members->next;
 		free(p->members);

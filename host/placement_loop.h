@@ -4,7 +4,7 @@
  *
  *   guest_start() ──> placement_loop_choose() ──> words for the VMM
  *   every 5 s:  query-memory-nodes (of those that move; of others each 15 s), query-cpus-fast (once) ──> seats
- *               seats, the arbiter's targets, CPU time ──> placement_rebalance() ──> memory-bind-node, sched_setaffinity()
+ *               seats, the arbiter's targets, CPU time, who shares with whom ──> placement_rebalance() ──> memory-bind-node, sched_setaffinity()
  */
 #ifndef HOST_PLACEMENT_LOOP_H
 #define HOST_PLACEMENT_LOOP_H
@@ -19,6 +19,7 @@
 #include "host/guest.h"
 #include "host/placement.h"
 #include "host/placement_seat.h"
+#include "host/placement_sharers.h"
 #include "host/placement_words.h"
 
 struct placement_member;
@@ -29,17 +30,18 @@ struct placement_loop {
 	const struct arbiter_loop *arbiter;
 	struct topology *topology; /* NULL: one node, nothing to do */
 	struct placement_settings settings;
+	struct placement_sharers sharers;
 	ev_timer timer;
 	struct placement_member *members;
 };
 
 /*
- * topology: a file in place of /sys (for tests), or NULL. Begins at once on a host with several nodes. Returns 0 or -errno with a sentence; a /sys that cannot be understood
+ * dedup: NULL: nobody shares. topology: a file in place of /sys (for tests), or NULL. Begins at once on a host with several nodes. Returns 0 or -errno with a sentence; a /sys that cannot be understood
  * is logged, and taken for one node. placement_loop_destroy() may be called on what is all zero.
  */
-int placement_loop_create(struct ev_loop *loop, struct guests *guests, const struct arbiter_loop *arbiter, const char *topology,
-			  struct placement_loop *p, struct error *err);
-/* Guests stay where they are. They are gone by then, and with them all questions. */
+int placement_loop_create(struct ev_loop *loop, struct guests *guests, const struct arbiter_loop *arbiter,
+			  struct dedup_server *dedup, const char *topology, struct placement_loop *p, struct error *err);
+/* Guests stay where they are. They are gone by then, and with them all questions; the server of shared pages is not. */
 void placement_loop_destroy(struct placement_loop *p);
 
 /*

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "host/dedup_map.h"
 #include "host/dedup_server.h"
+#include "host/placement_sharers.h"
 #include "tests/unit/dedup_doors.h"
 #include "tests/unit/dedup_guest.h"
 #include "tests/unit/random_test.h"
@@ -166,6 +167,59 @@ START_TEST(the_map_of_all_guests_has_every_page_that_maps_a_slot)
 	ck_assert_uint_eq(s->across, 0);
 	ck_assert_uint_eq(s->divergence, s->saved);
 	dedup_map_close(&map);
+}
+END_TEST
+
+/* What placement is told of these VMMs, once all have had their turn. */
+static struct placement_sharing *pairs(struct placement_sharers *sharers, double *at, size_t *nr)
+{
+	for (unsigned i = 0; i < 2 * GUESTS; i++) {
+		placement_sharers_tick(sharers, *at += PLACEMENT_SHARERS_S);
+		RUN_UNTIL(!sharers->asked);
+	}
+	return placement_sharers_pairs(sharers, guests, GUESTS, nr);
+}
+
+START_TEST(placement_is_told_who_shares_with_whom_and_forgets_who_has_gone)
+{
+	struct placement_sharers sharers;
+	size_t nr;
+	double at = 0;
+	placement_sharers_init(&sharers, server);
+	ck_assert_ptr_null(placement_sharers_pairs(&sharers, guests, GUESTS, &nr));
+	struct placement_sharing *found = pairs(&sharers, &at, &nr);
+	/* The fourth is in another domain. */
+	ck_assert_uint_eq(nr, 3);
+	for (size_t i = 0; i < nr; i++) {
+		char name[64];
+		struct dedup_map map;
+		struct dedup_map_guest other;
+		ck_assert(found[i].a == (i == 2) && found[i].b == (i == 0 ? 1 : 2));
+		name_of(found[i].a, name);
+		ask(&map, name);
+		for (uint32_t c = 0; dedup_map_next_guest(server, &c, &other);)
+			if (other.pid == guests[found[i].b])
+				ck_assert_uint_eq(found[i].nr_pages, dedup_map_result(&map)->with[other.client]);
+		dedup_map_close(&map);
+	}
+	free(found);
+	pid_t gone = guests[0];
+	kill_guest(0);
+	RUN_UNTIL(references() == mapped(1, GUESTS));
+	guests[0] = gone; /* asked about all the same */
+	found = pairs(&sharers, &at, &nr);
+	guests[0] = 0;
+	ck_assert_uint_eq(nr, 1);
+	ck_assert(found[0].a == 1 && found[0].b == 2);
+	free(found);
+	/* The server's end in the middle of a count. */
+	placement_sharers_tick(&sharers, at += PLACEMENT_SHARERS_S);
+	ck_assert_int_ne(sharers.asked, 0);
+	dedup_server_destroy(server);
+	ck_assert(!sharers.asked && !sharers.server);
+	placement_sharers_tick(&sharers, at + PLACEMENT_SHARERS_S);
+	placement_sharers_destroy(&sharers);
+	server = NULL;
 }
 END_TEST
 
@@ -327,6 +381,7 @@ int main(void)
 	tcase_add_checked_fixture(tests, set_up, tear_down);
 	tcase_add_test(tests, the_map_of_all_guests_has_every_page_that_maps_a_slot);
 	tcase_add_test(tests, a_guest_shares_with_those_of_its_domain_alone);
+	tcase_add_test(tests, placement_is_told_who_shares_with_whom_and_forgets_who_has_gone);
 	tcase_add_test(tests, sets_are_named_by_domain_and_by_guest);
 	tcase_add_test(tests, a_guest_that_has_gone_is_in_no_map);
 	tcase_add_test(tests, questions_are_answered_in_turn_and_can_be_given_up);

@@ -41,7 +41,7 @@ static void create(const char *topology)
 	ck_assert_ptr_nonnull(file);
 	fputs(topology, file);
 	ck_assert_int_eq(fclose(file), 0);
-	ck_assert_msg(placement_loop_create(loop, &guests, &arbiter, path, &placement, &err) == 0, "%s", err.text);
+	ck_assert_msg(placement_loop_create(loop, &guests, &arbiter, NULL, path, &placement, &err) == 0, "%s", err.text);
 }
 
 static void set_up(void)

@@ -1,5 +1,6 @@
 #!/bin/bash
-# The daemon puts a guest on a node, memory and vCPU; when that node is to become full the guest moves; a daemon that was killed finds it there.
+# The daemon puts a guest on a node, memory and vCPU; when that node is to become full the guest moves; a daemon that was killed finds it there; it moves back
+# when the admin says so.
 # limit: 210
 # nodes: 2
 needs_pagoda "the daemon"
@@ -73,8 +74,14 @@ await "the next daemon finds it" 30 found
 pagoda nodes
 [[ $(pagoda --json show wanders) =~ \"pid\":\ *$wanders ]] || fail "the guest was started again"
 vcpu_on "$wanders" "$to" || fail "its vCPU was moved by a daemon that found it"
-for name in wanders stays; do
-	pagoda stop "$name" --force >/dev/null
-done
+
+# The admin says where it is to be, while it runs.
+pagoda stop stays --force >/dev/null
+pagoda tune wanders nodes="$from"
+await "the guest goes where the admin wants it" 90 grep -q "wanders: Moved from node $to to node $from" daemon.log
+await "its memory is on node $from again" 30 lies "$wanders" "$from" 10000
+await "its vCPU is on node $from again" 10 vcpu_on "$wanders" "$from"
+echo "moved to node $from by hand: ${node_pages[*]} pages by node"
+pagoda stop wanders --force >/dev/null
 kill "$daemon_pid"
 wait "$daemon_pid" || true
