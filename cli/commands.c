@@ -23,7 +23,7 @@ const struct command commands[] = {
 	{"log", "GUEST [--lines=N]", "what the guest's VMM said last", cmd_log},
 	{"events", "[GUEST...]", "what happens, line by line, until Ctrl-C", cmd_events},
 	{"top", "[--batch] [--delay=SECONDS] [--count=N] [--sort=COLUMN]", "live table of host and guests", cmd_top},
-	{"tune", "GUEST SETTING=VALUE... [--live] [--persistent] | host budget=SIZE idle-tax=PERCENT",
+	{"tune", "GUEST SETTING=VALUE... [--live] [--persistent] | host budget=SIZE idle-tax=PERCENT reserve=PERCENT",
 	 "change settings, now and for later", cmd_tune},
 	{"host", "", "the host's memory, and where it is", cmd_host},
 	{"nodes", "", "NUMA nodes and who lies on them", cmd_nodes},

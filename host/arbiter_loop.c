@@ -191,8 +191,8 @@ static void describe(const struct arbiter_seat *s, uint64_t now_ns, struct arbit
 	x->has_stats = s->guest->state != GUEST_RUNNING || now_ns < written_ns + STALE_S * 1000000000ull;
 	x->used_pages = now.used_pages;
 	x->active_pages = now.active_pages;
-	x->stored_pages = now.compressed_pages + now.swap_pages;
-	x->stored_taken_pages = now.compressed_bytes / PAGE_BYTES;
+	x->stored_pages = now.compressed_pages + now.swap_pages + now.kernel_swap_pages;
+	x->stored_taken_pages = (now.compressed_bytes + now.kernel_swap_bytes) / PAGE_BYTES;
 	x->shared_pages = now.shared_pages;
 	x->divergence_pages = now.shared_pages; /* at worst: each was the last that had its page in common */
 	x->faults = now.faults;
@@ -273,17 +273,25 @@ static void set_scanner(struct arbiter_seat *s)
 	json_decref(arguments);
 }
 
+static bool is_kept_by_kernel(const struct arbiter_seat *s)
+{
+	struct memmgr_stats now;
+	uint64_t written_ns;
+	return guest_stats_look(&s->guest->stats, &now, &written_ns) && now.kernel_swap_pages;
+}
+
 /* How memory is taken, and how closely it is looked at. A guest that its own maximum binds may swap at any time: nothing else would keep it there. */
 static void set_ways(struct arbiter_seat *s)
 {
 	const struct definition *d = s->guest->started;
 	bool swap = s->decision.swap_allowed || (d->maximum < d->memory && s->decision.why == ARBITER_MAXIMUM);
-	unsigned ways =
-		WAYS_TOLD | (swap ? WAYS_SWAP : 0) | (s->decision.sample ? WAYS_SAMPLE : 0) | (s->decision.hold ? WAYS_HOLD : 0);
+	/* Where the kernel chooses the pages, samples are all that takes hot ones away: few will do. */
+	bool sample = s->decision.sample && !is_kept_by_kernel(s);
+	unsigned ways = WAYS_TOLD | (swap ? WAYS_SWAP : 0) | (sample ? WAYS_SAMPLE : 0) | (s->decision.hold ? WAYS_HOLD : 0);
 	if (ways == s->told_ways || d->pinned)
 		return;
-	json_t *arguments = json_pack("{s:b, s:i}", "swap-out", swap, "sample-rate",
-				      s->decision.sample ? GUEST_WORDS_SAMPLE_RATE : CALM_SAMPLE_RATE);
+	json_t *arguments =
+		json_pack("{s:b, s:i}", "swap-out", swap, "sample-rate", sample ? GUEST_WORDS_SAMPLE_RATE : CALM_SAMPLE_RATE);
 	/* What a guest is held back from: being brought pages that it has not asked for. A daemon before may have left it so. */
 	if (arguments && (!s->told_ways || (ways | s->told_ways) & WAYS_HOLD))
 		json_object_set_new(arguments, "prefetch", json_boolean(!s->decision.hold));
@@ -396,10 +404,11 @@ void arbiter_loop_destroy(struct arbiter_loop *a)
 	*a = (struct arbiter_loop){.loop = NULL};
 }
 
-int arbiter_loop_set_idle_tax(struct arbiter_loop *a, unsigned percent, struct error *err)
+int arbiter_loop_set(struct arbiter_loop *a, unsigned idle_tax_percent, unsigned reserve_percent, struct error *err)
 {
 	struct arbiter_settings settings = *arbiter_get_settings(a->arbiter);
-	settings.idle_tax_percent = percent;
+	settings.idle_tax_percent = idle_tax_percent;
+	settings.reserve_percent = reserve_percent;
 	int ret = arbiter_configure(a->arbiter, &settings, err);
 	if (ret == 0)
 		arbiter_loop_hurry(a);

@@ -66,8 +66,8 @@ void arbiter_loop_destroy(struct arbiter_loop *a);
 /* Something has changed that the next decision should not wait for. */
 void arbiter_loop_hurry(struct arbiter_loop *a);
 
-/* Percent, 0 to 99. Returns 0 or -EINVAL with a sentence. */
-int arbiter_loop_set_idle_tax(struct arbiter_loop *a, unsigned percent, struct error *err);
+/* Percent, 0 to 99; percent of the budget, 0 (by its size) to 50. Returns 0 or -EINVAL with a sentence. */
+int arbiter_loop_set(struct arbiter_loop *a, unsigned idle_tax_percent, unsigned reserve_percent, struct error *err);
 
 /* The guest's, or NULL when nothing was decided about it yet. */
 const struct arbiter_seat *arbiter_loop_seat(const struct arbiter_loop *a, const struct guest *guest);

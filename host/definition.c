@@ -63,6 +63,7 @@ static const struct member members[] = {
 	{.name = "domain", .kind = KIND_NAME, .change = START, .offset = AT(domain), .bytes = DEFINITION_DOMAIN_BYTES},
 	{.name = "merge-cpu", .kind = KIND_INTEGER, .change = LIVE, .most = 100, .fallback = 100, .offset = AT(merge_cpu)},
 	{.name = "swap", .kind = KIND_BOOLEAN, .change = START, .fallback = 1, .offset = AT(swap)},
+	{.name = "tier", .kind = KIND_WORD, .change = START, .words = "auto|own|kernel", .offset = AT(tier)},
 	{.name = "balloon", .kind = KIND_BOOLEAN, .change = START, .fallback = 1, .offset = AT(balloon)},
 	{.name = "nodes", .kind = KIND_NODES, .change = LIVE, .offset = AT(nodes)},
 	{.name = "autostart", .kind = KIND_BOOLEAN, .change = LIVE, .offset = AT(autostart)},

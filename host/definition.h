@@ -30,15 +30,22 @@ enum definition_merge {
 	DEFINITION_MERGE_KSM,
 };
 
+/* Who keeps the guest's cold pages. */
+enum definition_tier {
+	DEFINITION_TIER_AUTO, /* the kernel, where the host swaps to zram */
+	DEFINITION_TIER_OWN,
+	DEFINITION_TIER_KERNEL,
+};
+
 struct definition {
 	json_t *json; /* every member that has a value, defaults included */
 	char name[DEFINITION_NAME_BYTES], uuid[DEFINITION_UUID_BYTES], domain[DEFINITION_DOMAIN_BYTES];
 	uint64_t memory, minimum, maximum; /* bytes */
 	uint64_t vcpus, shares, merge_cpu;
 	bool pinned, swap, balloon, autostart;
-	uint64_t merge, restart; /* enum definition_merge, enum definition_restart */
-	double stop_timeout;     /* seconds */
-	uint64_t nodes;          /* a bit for each; 0: any */
+	uint64_t merge, restart, tier; /* enum definition_merge, enum definition_restart, enum definition_tier */
+	double stop_timeout;           /* seconds */
+	uint64_t nodes;                /* a bit for each; 0: any */
 };
 
 /* When a change of a member takes effect. */

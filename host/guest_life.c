@@ -15,6 +15,7 @@
 #include "base/container_of.h"
 #include "base/log.h"
 #include "host/guest.h"
+#include "host/guest_group.h"
 #include "host/guest_log.h"
 
 #define START_SECONDS 60.
@@ -188,6 +189,8 @@ static void clean_up(struct guest *g, enum guest_state state, const char *reason
 	guest_let_go(g);
 	snprintf(how, sizeof(how), "%s %s", guest_state_name(state), reason);
 	guest_run_ended(&g->run, how);
+	if (g->started)
+		guest_group_remove(g->started);
 	definition_free(g->started);
 	g->started = NULL;
 	g->target = 0;
@@ -481,12 +484,16 @@ int guest_start(struct guest *g, bool paused, struct error *err)
 		.placement = &placement,
 		.paused = paused,
 	};
+	struct memory_cgroup group = {.dir_fd = -1};
 	int log_fd = guest_log_open(options->logs, d->name, err);
-	ret = log_fd < 0 ? log_fd : 0;
-	if (ret == 0)
+	ret = log_fd < 0 ? log_fd : guest_group_make(d, &group, err);
+	places.kernel_tier = ret == 1;
+	places.group = group.dir_fd < 0 ? NULL : &group;
+	if (ret >= 0)
 		ret = guest_run_start(&g->run, d, &places, log_fd, &process, &g->words, &g->executed_fd, err);
 	if (log_fd >= 0)
 		close(log_fd);
+	memory_cgroup_close(&group);
 	placement_words_free(&placement);
 	if (ret) {
 		definition_free(d);

@@ -156,6 +156,11 @@ static void child(const struct guest_run *run, const struct guest_places *places
 	if (fcntl(places->qmp_fd, F_SETFD, 0) < 0 || fcntl(places->console_fd, F_SETFD, 0) < 0)
 		die(failure_fd, "hand over sockets");
 	set_limits();
+	int ret = places->group ? memory_cgroup_enter(places->group) : 0;
+	if (ret) {
+		errno = -ret;
+		die(failure_fd, "enter its control group of memory");
+	}
 	umask(0077);
 	say_who(run, failure_fd);
 	execv(argv[0], argv);

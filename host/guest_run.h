@@ -27,7 +27,7 @@ int guest_run_open(const char *parent, const char *name, struct guest_run *run, 
 void guest_run_close(struct guest_run *run);
 
 /*
- * Starts a VMM. places: vmm, dedup_socket, swap, target and paused are given. log_fd: where its messages go. *words: its command line, new. *failure_fd: readable once the VMM
+ * Starts a VMM. places: all but pidfile and the sockets are given. log_fd: where its messages go. *words: its command line, new. *failure_fd: readable once the VMM
  * is executed (end of file), or could not be (guest_run_failure() says why). Returns 0 or -errno with a sentence; -EBUSY if there is one.
  */
 int guest_run_start(struct guest_run *run, const struct definition *definition, struct guest_places *places, int log_fd,

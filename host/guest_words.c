@@ -107,7 +107,9 @@ static void add_memory(json_t *words, const struct definition *d, const struct g
 		snprintf(number, sizeof(number), "%" PRIu64, p->target);
 		append_value(text, sizeof(text), "target", number);
 	}
-	if (d->swap && !d->pinned)
+	if (p->kernel_tier)
+		append_value(text, sizeof(text), "kernel-tier", "on");
+	else if (d->swap && !d->pinned)
 		append_value(text, sizeof(text), "swap", p->swap);
 	add_two(words, "-memory", text);
 	if (shares) {

@@ -2,6 +2,7 @@
 #ifndef HOST_GUEST_WORDS_H
 #define HOST_GUEST_WORDS_H
 
+#include "base/memory_cgroup.h"
 #include "host/definition.h"
 #include "host/placement_words.h"
 
@@ -15,6 +16,8 @@ struct guest_places {
 	int qmp_fd, console_fd;                  /* listening sockets that it inherits */
 	uint64_t target;                         /* bytes of host memory that it starts with; 0: no limit */
 	const struct placement_words *placement; /* the host's nodes that it is put on; NULL or none: as the definition says */
+	const struct memory_cgroup *group;       /* NULL: none */
+	bool kernel_tier;
 	bool paused;
 };
 

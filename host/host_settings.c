@@ -34,9 +34,9 @@ static int check_names(const json_t *settings, struct error *err)
 	json_t *value;
 	json_object_foreach((json_t *)settings, name, value)
 	{
-		if (strcmp(name, "budget") != 0 && strcmp(name, "idle-tax") != 0)
-			return error_set(err, EINVAL, "set: %.60s: the host has no such setting; there are budget and idle-tax",
-					 name);
+		if (strcmp(name, "budget") != 0 && strcmp(name, "idle-tax") != 0 && strcmp(name, "reserve") != 0)
+			return error_set(err, EINVAL,
+					 "set: %.60s: the host has no such setting; there are budget, idle-tax and reserve", name);
 	}
 	return 0;
 }
@@ -44,7 +44,7 @@ static int check_names(const json_t *settings, struct error *err)
 static int apply(struct guests *guests, struct arbiter_loop *arbiter, const json_t *settings, struct error *err)
 {
 	struct arbiter_settings normal;
-	json_int_t budget, tax;
+	json_int_t budget, tax, reserve;
 	arbiter_settings_init(&normal);
 	int ret = check_names(settings, err);
 	if (ret == 0)
@@ -52,7 +52,9 @@ static int apply(struct guests *guests, struct arbiter_loop *arbiter, const json
 	if (ret == 0)
 		ret = number(settings, "idle-tax", 0, 99, normal.idle_tax_percent, &tax, err);
 	if (ret == 0)
-		ret = arbiter_loop_set_idle_tax(arbiter, (unsigned)tax, err);
+		ret = number(settings, "reserve", 0, 50, normal.reserve_percent, &reserve, err);
+	if (ret == 0)
+		ret = arbiter_loop_set(arbiter, (unsigned)tax, (unsigned)reserve, err);
 	if (ret == 0)
 		guests->budget = (uint64_t)budget;
 	return ret;

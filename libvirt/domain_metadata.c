@@ -37,7 +37,7 @@ static const struct {
 	enum kind kind;
 } scalars[] = {
 	{"shares", KIND_INTEGER}, {"mem-merge", KIND_TEXT},    {"domain", KIND_TEXT},         {"merge-cpu", KIND_INTEGER},
-	{"swap", KIND_BOOLEAN},   {"autostart", KIND_BOOLEAN}, {"stop-timeout", KIND_NUMBER},
+	{"swap", KIND_BOOLEAN},   {"autostart", KIND_BOOLEAN}, {"stop-timeout", KIND_NUMBER}, {"tier", KIND_TEXT},
 };
 #define NR_SCALARS (sizeof(scalars) / sizeof(scalars[0]))
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "memmgr/guest_ram.h"
 
 /* Sums up the zram devices that are swapped to. Returns how many there are. */
@@ -65,4 +66,32 @@ void kernel_swap_usage(uint64_t *pages, uint64_t *ram_bytes)
 	/* Our share of the devices, by what is stored. */
 	if (kib && zram_usage(&stored, &ram) > 0 && stored)
 		*ram_bytes = (uint64_t)((double)ram * (double)(kib * 1024) / (double)stored);
+}
+
+int64_t kernel_reclaim(struct kernel_reclaim *k, size_t nr)
+{
+	if (!k->tried) {
+		int ret = memory_cgroup_open_own(&k->group);
+		k->tried = true;
+		if (ret == 0 && !memory_cgroup_is_ours_alone(&k->group))
+			memory_cgroup_close(&k->group);
+	}
+	if (k->group.dir_fd < 0)
+		return -ENOENT;
+	int64_t bytes = memory_cgroup_reclaim(&k->group, (uint64_t)nr * GUEST_PAGE_SIZE);
+	if (bytes < 0) {
+		log_warning("memory: the kernel does not reclaim from the control group of this process: %s; its pages are chosen "
+			    "one by one",
+			    strerror((int)-bytes));
+		memory_cgroup_close(&k->group);
+		return -ENOENT;
+	}
+	return bytes / GUEST_PAGE_SIZE;
+}
+
+void kernel_reclaim_fini(struct kernel_reclaim *k)
+{
+	if (k->tried)
+		memory_cgroup_close(&k->group);
+	*k = (struct kernel_reclaim){.tried = false};
 }

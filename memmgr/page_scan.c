@@ -43,6 +43,8 @@ static int scan(int fd, enum page_scan_what what, uint64_t *at, uint64_t end, st
 		arg.return_mask |= PAGE_IS_WRITTEN | PAGE_IS_PFNZERO;
 	} else if (what == PAGE_SCAN_HUGE) {
 		arg.category_mask = PAGE_IS_PRESENT | PAGE_IS_HUGE;
+	} else if (what == PAGE_SCAN_SWAPPED) {
+		arg.category_mask = PAGE_IS_SWAPPED;
 	} else {
 		arg.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
 	}

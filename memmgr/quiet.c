@@ -21,6 +21,10 @@
 
 _Static_assert(QUIET_PAGES == CHUNK_PAGES, "a chunk is a chunk");
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#endif
+
 enum { APART = 16 }; /* pages: a step costs about what it costs a guest to fault one in again */
 
 uint32_t quiet_chunks(const struct memmgr *mm)
@@ -176,6 +180,20 @@ static int find_present(struct memmgr *mm, struct chunk *c, uint32_t at, uint32_
 	return found < 0 ? found : 0;
 }
 
+/*
+ * Lets the kernel bring those of the wanted pages back that it has swapped out: equal pages would be kept as often as they are swapped. The lock is not held: a page
+ * that has left meanwhile in another way is brought by a thread that takes it. What cannot be brought is not read.
+ */
+static void swap_in(struct memmgr *mm, struct chunk *c, uint32_t at, uint32_t nr, uint64_t wanted)
+{
+	struct page_scan_run runs[QUIET_READ];
+	int found = page_scan(mm->pagemap, c->hva + (uint64_t)at * GUEST_PAGE_SIZE, nr, PAGE_SCAN_SWAPPED, runs, QUIET_READ);
+	for (int i = 0; i < found; i++)
+		for (uint32_t page = at + runs[i].first, end = page + runs[i].nr; page < end; page++)
+			if (wanted >> page % 64 & 1)
+				mem_madvise(c->hva + (uint64_t)page * GUEST_PAGE_SIZE, GUEST_PAGE_SIZE, MADV_POPULATE_READ);
+}
+
 /* The page's bytes, NULL: it cannot map a slot now, or must not be touched. plain: room for a page of the store. */
 static const void *page_bytes(struct memmgr *mm, uint32_t page, bool present, uint8_t *plain)
 {
@@ -206,11 +224,13 @@ int quiet_read(struct memmgr *mm, uint32_t chunk, uint64_t wanted[QUIET_WORDS], 
 		size_t nr = 0;
 		if (!wanted[word])
 			continue;
+		/* Mappings cost time each: no further than from the first page to the last. */
+		uint32_t first = (uint32_t)__builtin_ctzll(wanted[word]), last = 63 - (uint32_t)__builtin_clzll(wanted[word]);
+		if (mm->kernel_tier)
+			swap_in(mm, c, word * 64 + first, last - first + 1, wanted[word]);
 		lock_take(&c->lock);
 		if (c->missing && !plain && !(plain = malloc(QUIET_READ * (size_t)GUEST_PAGE_SIZE)))
 			ret = -ENOMEM;
-		/* Mappings cost time each: no further than from the first page to the last. */
-		uint32_t first = (uint32_t)__builtin_ctzll(wanted[word]), last = 63 - (uint32_t)__builtin_clzll(wanted[word]);
 		if (ret == 0)
 			ret = find_present(mm, c, word * 64 + first, last - first + 1, present);
 		for (uint64_t left = ret == 0 ? wanted[word] : 0; left; left &= left - 1) {

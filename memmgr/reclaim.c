@@ -107,6 +107,7 @@ struct reclaim_state {
 	struct reclaim_policy policy;
 	enum reclaim_disk disk;
 	bool sampled; /* samples may be out */
+	struct kernel_reclaim kernel;
 };
 
 static void decide(struct memmgr *mm, struct reclaim_state *state, const struct memmgr_settings *set,
@@ -127,7 +128,7 @@ static void decide(struct memmgr *mm, struct reclaim_state *state, const struct 
 		.disk = mm->kernel_tier || !set->swap_out ? RECLAIM_DISK_NONE : state->disk,
 		.used_pages = now.used_pages,
 		.resident_pages = now.resident_pages,
-		.limbo_pages = now.limbo_pages,
+		.limbo_pages = mm->kernel_tier ? 0 : now.limbo_pages, /* only samples then, which give nothing back */
 		.raw_pages = mm->pt.nr_raw,
 		.compressed_pages = now.compressed_pages + now.kernel_swap_pages,
 		.compressed_bytes = now.compressed_bytes + now.kernel_swap_bytes,
@@ -164,13 +165,22 @@ static void tidy_store(struct memmgr *mm, const struct memmgr_settings *set, boo
 	}
 }
 
+static void take(struct memmgr *mm, struct reclaim_state *state, size_t nr)
+{
+	int64_t taken = mm->kernel_tier ? kernel_reclaim(&state->kernel, nr) : -ENOENT;
+	if (taken < 0)
+		evict_by_clock(mm, nr);
+	else
+		COUNT(mm, evicted, taken);
+}
+
 /* Does what was decided, in the order of struct reclaim_decision. */
 static void carry_out(struct memmgr *mm, struct reclaim_state *state, const struct memmgr_settings *set,
 		      const struct reclaim_decision *d)
 {
 	lock_take(&mm->evict_lock);
 	if (d->take_pages)
-		evict_by_clock(mm, d->take_pages);
+		take(mm, state, d->take_pages);
 	if (d->compress_pages && !mm->kernel_tier) {
 		uint64_t now_ns = clock_now_ns(), age_ns = d->limbo_ms * 1000000ull;
 		/* What counts as cold once it leaves limbo is packed once, not twice. */
@@ -238,6 +248,7 @@ static void *reclaimer_main(void *arg)
 		publish(mm, clock_now_ns());
 		wait_for_tick(mm, next_ms);
 	}
+	kernel_reclaim_fini(&state.kernel);
 	handler_places_leave_background(&mm->places);
 	return NULL;
 }

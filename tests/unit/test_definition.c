@@ -471,6 +471,7 @@ START_TEST(what_is_wrong_is_refused_and_named)
 		{LEAST ", \"shares\": 0", "shares:"},
 		{LEAST ", \"mem-merge\": \"o\"", "mem-merge:"},
 		{LEAST ", \"mem-merge\": \"on|off\"", "mem-merge:"},
+		{LEAST ", \"tier\": \"zram\"", "tier:"},
 		{LEAST ", \"restart\": \"\"", "restart:"},
 		{LEAST ", \"autostart\": 1", "autostart:"},
 		{LEAST ", \"stop-timeout\": 0", "stop-timeout:"},
@@ -596,6 +597,12 @@ START_TEST(the_command_line_says_what_the_definition_says)
 	ck_assert(has(words, "-machine", "memory-backend=ram0"));
 	ck_assert(!has(words, "-object", "memory-backend-ram,id=ram,size=65536K,policy=bind,host-nodes=0,host-nodes=2"));
 	places.placement = NULL;
+	json_decref(words);
+	/* Where the kernel keeps its pages it needs no file for them. */
+	places.kernel_tier = true;
+	words = guest_words(d, &places);
+	ck_assert(has(words, "-memory", "manager=on,sample-rate=50,target=33554432,kernel-tier=on"));
+	places.kernel_tier = false;
 	json_decref(words);
 	definition_free(d);
 	d = parse(LEAST ", \"pinned\": true");

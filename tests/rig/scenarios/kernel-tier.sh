@@ -1,0 +1,83 @@
+#!/bin/bash
+# A guest whose cold pages the kernel keeps, swapped to zram, and chosen in a control group of its own: checksums stay right while it has half of what it uses.
+# limit: 150
+. "$rig_dir/memory.sh"
+needs_pagoda "the daemon"
+. "$rig_dir/daemon.sh"
+{
+	memory_guest_functions
+	cat <<'GUEST'
+mount -t tmpfs -o size=100m none /tmp
+yes 'the quick brown fox jumps over the lazy dog' | head -c 50m >/tmp/text
+head -c 8m /dev/urandom >/tmp/noise
+sum_of()
+{
+	cat /tmp/text /tmp/noise | sha256sum
+}
+sum=$(sum_of)
+round=0
+while :; do
+	sleep 2
+	round=$((round + 1))
+	[ "$(sum_of)" = "$sum" ] || must false
+	say "round $round done"
+done
+GUEST
+} | guest_script
+initrd=$PWD/$(guest_initrd 6.12)
+
+zram=/sys/block/zram0
+[[ -d $zram ]] || skip "the kernel has no zram"
+echo lz4 >$zram/comp_algorithm
+echo 512M >$zram/disksize
+busybox mkswap /dev/zram0 >/dev/null
+busybox swapon -p 100 /dev/zram0
+
+# use MEMBER: sets `value` to the guest's figure.
+use()
+{
+	[[ $(pagoda --json list) =~ \"$1\":\ *([0-9]+) ]] || fail "the guest has no $1"
+	value=${BASH_REMATCH[1]}
+}
+
+# is_above MEMBER MIB, is_below MEMBER MIB
+is_above()
+{
+	use "$1"
+	((value > $2 << 20))
+}
+
+is_below()
+{
+	use "$1"
+	((value < $2 << 20))
+}
+
+daemon --budget=1000M
+pagoda define cold memory=192M kernel="$RIG_IMAGES/6.12/vmlinuz" initrd="$initrd" append="console=ttyS0 quiet panic=-1" >/dev/null
+start cold
+[[ $(tr '\0' ' ' <"/proc/$pid/cmdline") == *kernel-tier=on* ]] || fail "the kernel is not to keep its pages: $(tr '\0' ' ' <"/proc/$pid/cmdline")"
+group=$(sed -n 's/^0:://p' "/proc/$pid/cgroup")
+[[ $group == /pagoda/pagoda-* ]] || fail "its control group is $group"
+socat -u UNIX-CONNECT:run/guests/cold/console CREATE:serial.log &
+wait_serial 'guest: round 1 done'
+use granted
+half=$((value / 2 >> 20))
+pagoda tune cold maximum="${half}M" >/dev/null
+await "the kernel has swapped out what is cold" 30 is_above kernel-swapped 30
+await "the guest takes what it may" 30 is_below granted $((half * 9 / 8))
+grep zram /proc/swaps
+wait_serial 'guest: round 4 done'
+use compressed
+((value == 0)) || fail "the VMM has compressed $value bytes itself"
+! grep -E "chosen one by one|no control group" daemon.log logs/* || fail "the kernel did not choose the pages"
+pagoda stop cold --force >/dev/null
+await "its control group is gone" 10 test ! -d "/sys/fs/cgroup$group"
+
+# Without swap on zram its VMM keeps them.
+busybox swapoff /dev/zram0
+start cold
+[[ $(tr '\0' ' ' <"/proc/$pid/cmdline") != *kernel-tier* ]] || fail "the kernel is to keep its pages, and has no swap"
+pagoda stop cold --force >/dev/null
+kill "$daemon_pid"
+wait "$daemon_pid" || true
