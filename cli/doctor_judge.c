@@ -150,9 +150,12 @@ static void judge_memory(const struct doctor_facts *h, struct findings *f)
 
 static void judge_swap(const struct doctor_facts *h, struct findings *f)
 {
-	bool eager = h->swap_total > 0 && h->swappiness > HIGH_SWAPPINESS;
-	struct doctor_finding *x = add(f, eager || h->zram_total > 0 ? DOCTOR_NOTE : DOCTOR_OK, "host swap");
-	if (h->swap_total > 0)
+	bool zram = h->zram_total > 0, little = zram && h->memory_total > 0 && h->zram_total < h->memory_total;
+	bool eager = !zram && h->swap_total > 0 && h->swappiness > HIGH_SWAPPINESS;
+	struct doctor_finding *x = add(f, eager || little ? DOCTOR_NOTE : DOCTOR_OK, "host swap");
+	if (zram)
+		found(x, "%.1f GiB of zram, where cold guest pages go (tier=auto)", (double)h->zram_total / GIB);
+	else if (h->swap_total > 0)
 		found(x, "%.1f GiB, vm.swappiness is %lld", (double)h->swap_total / GIB, (long long)h->swappiness);
 	else
 		found(x, "none");
@@ -161,10 +164,9 @@ static void judge_swap(const struct doctor_facts *h, struct findings *f)
 		       "cold guest pages are compressed and swapped by Pagoda, which knows better which: sysctl vm.swappiness=%d "
 		       "leaves the host's swap for emergencies",
 		       HIGH_SWAPPINESS / 2);
-	if (h->zram_total > 0) {
-		found(x, "%.1f GiB of zram", (double)h->zram_total / GIB);
-		advise(x, "what Pagoda has compressed does not compress again: swapoff zram, unless guests use memory tier=kernel");
-	}
+	else if (little)
+		advise(x, "less than the host's memory: when it is full, guests stay above their targets. zramctl -s makes a "
+			  "larger one");
 }
 
 static void judge_swap_files(const struct doctor_facts *h, struct findings *f)

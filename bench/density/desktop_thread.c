@@ -30,7 +30,8 @@
 
 #define OPTION_NAME(name, otherwise) #name " "
 #define OPTION_USAGE(name, otherwise) "[" #name "=" #otherwise "] "
-#define USAGE "desktop_thread [side=ours|kernel] [socket=PATH] [name=d] [logon_ms=8000] " DESKTOP_OPTIONS(OPTION_USAGE)
+#define USAGE \
+	"desktop_thread [side=ours|kernel] [tier=own|kernel] [socket=PATH] [name=d] [logon_ms=8000] " DESKTOP_OPTIONS(OPTION_USAGE)
 
 enum { LINE = 160, LOGON_STEP_MS = 10, SAMPLE_RATE = 50, SCANNER_PERCENT = 10 }; /* as pagodad has it */
 
@@ -77,6 +78,7 @@ static int open_manager(struct program *p, struct error *err)
 	struct memmgr_params params = {.ram = p->ram, .owner = &owner, .swap_fd = -1};
 	memmgr_settings_init(&params.settings);
 	params.settings.sample_rate = SAMPLE_RATE;
+	params.settings.kernel_tier = !strcmp(option_text(&p->options, "tier", "own"), "kernel");
 	int ret = memmgr_create(&params, &p->mm, err);
 	if (ret)
 		return ret;
@@ -175,7 +177,8 @@ static void tell_stats(const struct program *p)
 	printf("desktop: stats used=%llu active=%llu stored=%llu stored_taken=%llu shared=%llu faults=%llu stall_ns=%llu "
 	       "full_scans=%llu\n",
 	       (unsigned long long)m.used_pages, (unsigned long long)m.active_pages,
-	       (unsigned long long)m.compressed_pages + m.swap_pages, (unsigned long long)(m.compressed_bytes / GUEST_PAGE_SIZE),
+	       (unsigned long long)(m.compressed_pages + m.swap_pages + m.kernel_swap_pages),
+	       (unsigned long long)((m.compressed_bytes + m.kernel_swap_bytes) / GUEST_PAGE_SIZE),
 	       (unsigned long long)m.shared_pages, (unsigned long long)m.faults, (unsigned long long)m.stall_ns,
 	       (unsigned long long)s.full_scans);
 }
@@ -247,7 +250,7 @@ int main(int argc, char **argv)
 {
 	static struct program p = {.lock = PTHREAD_MUTEX_INITIALIZER};
 	struct error err = {0};
-	if (options_open(&p.options, argc, argv, "side socket name logon_ms " DESKTOP_OPTIONS(OPTION_NAME), USAGE))
+	if (options_open(&p.options, argc, argv, "side tier socket name logon_ms " DESKTOP_OPTIONS(OPTION_NAME), USAGE))
 		return 2;
 #define TAKE(name, otherwise) p.desktop.options.name = option_number(&p.options, #name, otherwise);
 	DESKTOP_OPTIONS(TAKE)

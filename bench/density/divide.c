@@ -1,6 +1,8 @@
 /*
  * The daemon's arbiter (host/arbiter.h) for desktops that are no VMMs, as a filter: asked on standard input, it answers on standard output.
  *
+ *   divide RESERVE      percent of the budget that is kept free; 0: by its size
+ *
  *   g ID SIZE USED ACTIVE STORED STORED_TAKEN SHARED FAULTS STALL_NS      a guest, in rising order of ID; pages
  *   h BUDGET POOL                                                         the host, after all guests; pages. Answered by
  *
@@ -41,15 +43,18 @@ static int decide(struct arbiter *arbiter, uint64_t budget, uint64_t pool, const
 	return 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static struct arbiter_guest guests[MOST];
 	unsigned long long v[9];
 	char line[LINE];
 	size_t nr = 0;
 	struct arbiter *arbiter;
+	struct arbiter_settings settings;
 	struct error err = {0};
-	if (arbiter_create(NULL, &arbiter, &err) || arbiter_reserve(arbiter, MOST)) {
+	arbiter_settings_init(&settings);
+	settings.reserve_percent = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 0;
+	if (arbiter_create(&settings, &arbiter, &err) || arbiter_reserve(arbiter, MOST)) {
 		fprintf(stderr, "divide: %s\n", err.text);
 		return 1;
 	}

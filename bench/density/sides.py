@@ -3,7 +3,8 @@
     with side("ours", mib=384, options={...}, images=3) as s:
         s.add(); s.windows(); s.manager_ns(); s.full_scans(); s.remove()
 
-ours        pagodad defines and starts the guests, divides memory among them and keeps what they share
+ours        pagodad defines and starts the guests, divides memory among them and keeps what they share; the kernel keeps their cold pages, swapped to zram
+own         the same, and VMMs keep them, in their own compressed tier
 ksm         plain memory, the kernel's KSM with smart scan and its advisor, swap on zram
 balloon     the same, and automatic ballooning: once memory is short, each desktop is asked for all that it does not use
 plain       plain memory, and no cap: what the CPU alone does to latencies
@@ -207,26 +208,44 @@ class Plain(Side):
             raise Lost(e.code) from e
 
 
-class Ksm(Plain):
-    name, capped, reclaims = "ksm", True, True
-    vmm_options = [*Plain.vmm_options, "-machine", "mem-merge=ksm"]
-    device = None
+class Zram(Side):
+    """Whose host swaps to zram."""
+
+    swaps, device = True, None
 
     def unseen(self):
-        return [*super().unseen(), self.zram_bytes, self.rmap_bytes]
-
-    @staticmethod
-    def rmap_bytes():
-        return RMAP_ITEM * sum(map(ksm.get, ("pages_sharing", "pages_shared", "pages_shared", "pages_unshared", "pages_volatile")))
+        return [*super().unseen(), self.zram_bytes]
 
     def zram_bytes(self):
         return self.device.stat()["mem_used_total"] + self.device_mib * 2**20 // PAGE * ZRAM_TABLE if self.device else 0
 
     def prepare(self, stack):
-        self.ksm = stack.enter_context(ksm.Ksm(advisor_mode="scan-time", advisor_max_cpu=KSM_CPU, advisor_target_scan_time=SCAN_SECONDS))
+        super().prepare(stack)
+        if not self.swaps:
+            return
         self.device_mib = self.mib * 3
         self.device = stack.enter_context(zram(ZRAM_ALGORITHM, self.device_mib))
         stack.callback(setattr, self, "device", None)
+
+    def memory(self):
+        stat = self.device.stat() if self.device else {"mem_used_total": 0, "orig_data_size": 0}
+        return super().memory() | {"zram": stat["mem_used_total"] >> 20, "swapped": stat["orig_data_size"] >> 20}
+
+
+class Ksm(Zram, Plain):
+    name, capped, reclaims = "ksm", True, True
+    vmm_options = [*Plain.vmm_options, "-machine", "mem-merge=ksm"]
+
+    def unseen(self):
+        return [*super().unseen(), self.rmap_bytes]
+
+    @staticmethod
+    def rmap_bytes():
+        return RMAP_ITEM * sum(map(ksm.get, ("pages_sharing", "pages_shared", "pages_shared", "pages_unshared", "pages_volatile")))
+
+    def prepare(self, stack):
+        self.ksm = stack.enter_context(ksm.Ksm(advisor_mode="scan-time", advisor_max_cpu=KSM_CPU, advisor_target_scan_time=SCAN_SECONDS))
+        super().prepare(stack)
         self.ksm.start()
 
     def pids(self):
@@ -239,9 +258,7 @@ class Ksm(Plain):
         return ksm.get("full_scans")
 
     def memory(self):
-        stat = self.device.stat()
-        return super().memory() | {"zram": stat["mem_used_total"] >> 20, "swapped": stat["orig_data_size"] >> 20,
-                                   "merged": (ksm.get("pages_sharing") + ksm.get("ksm_zero_pages")) >> 8, "shared": ksm.get("pages_shared") >> 8}
+        return super().memory() | {"merged": (ksm.get("pages_sharing") + ksm.get("ksm_zero_pages")) >> 8, "shared": ksm.get("pages_shared") >> 8}
 
 
 class Balloon(Ksm):
@@ -274,11 +291,11 @@ class OurDesktop(Desktop):
 
     STARTING = 1 << 36
 
-    def __init__(self, api, i, pages, directory, append, budget):
+    def __init__(self, api, i, pages, directory, append, budget, tier):
         self.api, self.guest = api, f"d{i}"
         append["pages"] = pages
         api.call("define", definition={
-            "name": self.guest, "memory": pages * PAGE + (BESIDE_MIB << 20), "kernel": str(vm.GUESTS / "desktop.elf"), "swap": False, "balloon": False,
+            "name": self.guest, "memory": pages * PAGE + (BESIDE_MIB << 20), "kernel": str(vm.GUESTS / "desktop.elf"), "tier": tier, "swap": False, "balloon": False,
             "append": " ".join(f"{k}={v}" for k, v in append.items()), "words": ["-no-reboot"]})
         self.console = socket.socket(socket.AF_UNIX)
         try:
@@ -312,18 +329,20 @@ class OurDesktop(Desktop):
         self.console.close()
 
 
-class Ours(Side):
+class Ours(Zram):
     """The budget of the daemon is the cap, less what the cgroup has beside the guests' memory and the pool, less a margin: as an admin would set it who
     knows what his VMMs take. It is looked at each second."""
 
-    name = "ours"
-    MARGIN = 0.015     # of the cap
+    name, tier = "ours", "kernel"
+    MARGIN, RESERVE = 0.01, 1  # of the cap; percent of the budget that the arbiter keeps free: the kernel takes more by itself before there is none
 
     def prepare(self, stack):
+        super().prepare(stack)
         self.daemon = pagodad.Pagodad(self.directory, self.cap.enter, [f"--budget={self.mib}M"])
         stack.callback(self.daemon.end)
         self.api, self.looking = (Api(f"{self.directory}/run/api") for _ in range(2))
         stack.callback(self.api.close)
+        self.api.call("host-tune", set={"reserve": self.RESERVE})
         self.stop, self.overheads, self.budget = threading.Event(), [], self.mib << 20
         keeper = threading.Thread(target=self.keep, daemon=True)
         keeper.start()
@@ -346,7 +365,7 @@ class Ours(Side):
 
     def start(self, i):
         append = self.words(i)
-        return OurDesktop(self.api, i, append.pop("pages"), self.directory, append, self.budget)
+        return OurDesktop(self.api, i, append.pop("pages"), self.directory, append, self.budget, self.tier)
 
     def pids(self):
         return [*super().pids(), self.daemon.process.pid]
@@ -371,6 +390,10 @@ class Ours(Side):
             "daemon": costs.anonymous_bytes(self.daemon.process.pid) >> 20, "faults": round(host["faults"]), "stall": round(host["stall"], 3)}
 
 
+class Own(Ours):
+    name, tier, swaps, MARGIN, RESERVE = "own", "own", False, 0.015, 0
+
+
 def thread_ns(pid, prefixes):
     """CPU time of a process's threads so named."""
     total = 0
@@ -381,4 +404,4 @@ def thread_ns(pid, prefixes):
     return total
 
 
-SIDES = {side.name: side for side in (Ours, Ksm, Balloon, Plain)}
+SIDES = {side.name: side for side in (Ours, Own, Ksm, Balloon, Plain)}

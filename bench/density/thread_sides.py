@@ -13,7 +13,7 @@ import time
 import costs
 import pagodad
 from programs import REPOSITORY, words
-from sides import LOGON_SECONDS, PAGE, Balloon, Desktop, Ksm, Lost, Ours, Plain, Side, thread_ns
+from sides import LOGON_SECONDS, PAGE, Balloon, Desktop, Ksm, Lost, Ours, Own, Plain, Side, Zram, thread_ns
 
 BUILD = REPOSITORY / "build/bench/density"
 
@@ -56,8 +56,12 @@ class ThreadSide(Side):
     def more(self, _):
         return {}
 
+    def enter(self):
+        """For the child, before exec."""
+        self.cap.enter()
+
     def start(self, i):
-        desktop = ThreadDesktop(self.cap.enter, self.words(i), side=self.side, **self.more(i))
+        desktop = ThreadDesktop(self.enter, self.words(i), side=self.side, **self.more(i))
         try:
             desktop.wait("ready", LOGON_SECONDS)
         except Lost:
@@ -82,13 +86,20 @@ class ThreadBalloon(ThreadSide, Balloon):
         desktop.command("balloon", "given", 30)
 
 
-class ThreadOurs(ThreadSide, Side):
-    name, side = "ours", "ours"
+class ThreadOurs(ThreadSide, Zram):
+    name, side, tier, margin, reserve = "ours", "ours", "kernel", Ours.MARGIN, Ours.RESERVE
+
+    def enter(self):
+        if self.swaps and self.cap.version_1:
+            self.cap.enter_alone()
+        else:
+            self.cap.enter()
 
     def prepare(self, stack):
+        super().prepare(stack)
         self.daemon = pagodad.Pagodad(self.directory, self.cap.enter)
         stack.callback(self.daemon.end)
-        self.divide = stack.enter_context(subprocess.Popen([BUILD / "divide"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=self.cap.enter))
+        self.divide = stack.enter_context(subprocess.Popen([BUILD / "divide", str(self.reserve)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=self.cap.enter))
         stack.callback(self.divide.stdin.close)
         self.stop, self.told, self.state, self.overheads, self.last, self.ids, self.nr_started = threading.Event(), {}, "high", [], {}, {}, 0
         self.growing = None
@@ -98,11 +109,11 @@ class ThreadOurs(ThreadSide, Side):
         stack.callback(self.stop.set)
 
     def more(self, i):
-        return {"socket": self.daemon.socket, "name": f"d{i}"}
+        return {"socket": self.daemon.socket, "name": f"d{i}", "tier": self.tier}
 
     def start(self, i):
         """It takes part in the division from its first page on."""
-        desktop = self.growing = ThreadDesktop(self.cap.enter, self.words(i), side=self.side, **self.more(i))
+        desktop = self.growing = ThreadDesktop(self.enter, self.words(i), side=self.side, **self.more(i))
         self.nr_started += 1
         self.ids[desktop] = self.nr_started
         try:
@@ -141,7 +152,7 @@ class ThreadOurs(ThreadSide, Side):
         self.last = {"granted": granted >> 8, "pool": pool >> 8, **{
             name: sum(int(s[name]) for s in stats.values()) >> 8 for name in ("active", "stored", "stored_taken", "shared")}}
         self.overheads = [*self.overheads[-4:], self.cap.used_bytes() - (granted + pool) * PAGE]
-        budget = max(16 << 20, int(self.cap.cap * (1 - Ours.MARGIN) - max(self.overheads)))
+        budget = max(16 << 20, int(self.cap.cap * (1 - self.margin) - max(self.overheads)))
         self.last["budget"] = budget >> 20
         lines = [f"g {self.ids[d]} {self.pages} " + " ".join(str(int(s[n])) for n in ("used", "active", "stored", "stored_taken", "shared", "faults", "stall_ns"))
                  for d, s in stats.items()]
@@ -156,7 +167,7 @@ class ThreadOurs(ThreadSide, Side):
             if "again_ms" in told:
                 self.state = told["state"]
                 return told["again_ms"] / 1000
-            self.tell(by_id[int(told["id"])], int(told["target"]), min(10, int(told["cpu"])), 50 if told["sample"] else 10)
+            self.tell(by_id[int(told["id"])], int(told["target"]), min(10, int(told["cpu"])), 50 if told["sample"] and not self.swaps else 10)
 
     def tell(self, desktop, target, cpu, sample):
         """As the daemon does, only what has changed, a target by a MiB at least."""
@@ -185,4 +196,8 @@ class ThreadOurs(ThreadSide, Side):
         return super().memory() | self.last | {"state": self.state, "daemon": costs.anonymous_bytes(self.daemon.process.pid) >> 20}
 
 
-THREAD_SIDES = {side.name: side for side in (ThreadOurs, ThreadKsm, ThreadBalloon, ThreadPlain)}
+class ThreadOwn(ThreadOurs):
+    name, tier, swaps, margin, reserve = "own", "own", False, Own.MARGIN, Own.RESERVE
+
+
+THREAD_SIDES = {side.name: side for side in (ThreadOurs, ThreadOwn, ThreadKsm, ThreadBalloon, ThreadPlain)}

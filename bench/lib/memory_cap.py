@@ -50,22 +50,35 @@ class MemoryCap:
         self.keeper.join()
         for _ in range(100):  # those that have ended are gone a moment later
             try:
-                self.path.rmdir()
+                for path in self.groups():
+                    path.rmdir()
                 return
             except OSError:
                 self.kill_all()
                 time.sleep(0.05)
         self.path.rmdir()
 
+    def groups(self):
+        """Its own, and those that have been made in it: children first."""
+        return [pathlib.Path(path) for path, _, _ in os.walk(self.path, topdown=False)]
+
     def enter(self):
         """For the child, before exec."""
         (self.path / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
 
+    def enter_alone(self):
+        """The same into a group of its own within, from which the child can make the kernel reclaim (base/memory_cgroup.h). Version 1 alone has such."""
+        path = self.path / f"alone-{os.getpid()}"
+        path.mkdir()
+        (path / "memory.swappiness").write_text("100", encoding="ascii")
+        (path / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+
     def kill_all(self):
         """Whatever has been left in it."""
-        for pid in (self.path / "cgroup.procs").read_text(encoding="ascii").split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
+        for path in self.groups():
+            for pid in (path / "cgroup.procs").read_text(encoding="ascii").split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
 
     def write(self, limit):
         try:
