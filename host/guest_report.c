@@ -37,6 +37,9 @@ bool guest_use(const struct guest *g, struct guest_use *use)
 		else
 			*to = (double)value * f->factor;
 	}
+	/* Swap on zram is a compressed tier, too. */
+	use->compressed += use->kernel_swapped;
+	use->compressed_memory += (double)s->now.kernel_swap_bytes;
 	return true;
 }
 
