@@ -40,7 +40,7 @@ static void run_nothing(struct rpc_call *call)
 		rpc_answer(call);
 }
 
-/* The socket's rights say who may come in. */
+/* The socket's rights, or certificates, have said who may come in. */
 static void run_auth_list(struct rpc_call *call)
 {
 	if (!libvirt_arguments_end(call))
@@ -108,7 +108,7 @@ static void run_most_vcpus(struct rpc_call *call)
 		libvirt_answer_i32(call, MOST_VCPUS);
 }
 
-/* Bytes go through no network. */
+/* Bytes go through no network, or by TLS. */
 static void run_is_secure(struct rpc_call *call)
 {
 	if (libvirt_arguments_end(call))

@@ -11,10 +11,14 @@
 #include "base/log.h"
 #include "host/directory.h"
 #include "host/door.h"
+#include "host/inet_door.h"
 #include "libvirt/call.h"
 #include "libvirt/console.h"
 #include "libvirt/events.h"
 #include "libvirt/procedures.h"
+#include "rpc/tls_door.h"
+
+#define HANDSHAKE_SECONDS 10.
 
 static struct libvirt_server *server_of(const struct rpc_client *client)
 {
@@ -66,6 +70,32 @@ static int check_claim(struct error *err)
 	return 0;
 }
 
+static int open_tls(struct libvirt_server *s, struct error *err)
+{
+	const struct host_options *o = s->options;
+	const struct rpc_tls_files files = {o->tls_authority, o->tls_certificate, o->tls_key, o->tls_names, o->nr_tls_names};
+	struct rpc_tls_identity *identity = NULL;
+	struct inet_address where;
+	int ret = inet_address_parse("--tls", "0.0.0.0:16514", o->tls, &where, err);
+	if (ret == 0)
+		ret = rpc_tls_load(&files, &identity, err);
+	if (ret)
+		return ret;
+	int fd = inet_door_open("--tls", &where, err);
+	if (fd < 0) {
+		rpc_tls_unload(identity);
+		return fd;
+	}
+	if (rpc_tls_door_create(&s->rpc, fd, identity, HANDSHAKE_SECONDS, &s->tls)) {
+		close(fd);
+		rpc_tls_unload(identity);
+		return error_set(err, ENOMEM, "out of memory");
+	}
+	log_info("libvirt's clients on other machines, with %s: TLS at %s",
+		 o->nr_tls_names ? "a certificate whose name is in the list" : "any certificate of the authority", where.text);
+	return 0;
+}
+
 int libvirt_server_create(struct ev_loop *loop, const struct host_options *options, struct guests *guests,
 			  struct dedup_server *dedup, struct libvirt_server *s, struct error *err)
 {
@@ -93,6 +123,8 @@ int libvirt_server_create(struct ev_loop *loop, const struct host_options *optio
 		ret = fds[i] < 0 ? fds[i] : 0;
 	}
 	rpc_server_create(loop, &program, fds, &s->rpc);
+	if (ret == 0 && options->tls)
+		ret = open_tls(s, err);
 	if (ret) {
 		libvirt_server_destroy(s);
 		return ret;
@@ -105,6 +137,9 @@ int libvirt_server_create(struct ev_loop *loop, const struct host_options *optio
 void libvirt_server_destroy(struct libvirt_server *s)
 {
 	rpc_server_destroy(&s->rpc);
+	/* Behind those who came by it. */
+	rpc_tls_door_destroy(s->tls);
+	s->tls = NULL;
 	for (int i = 0; i < 2; i++) {
 		if (s->paths[i])
 			unlink(s->paths[i]);

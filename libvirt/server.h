@@ -13,9 +13,11 @@
 struct dedup_server;
 struct libvirt_subscription;
 struct libvirt_console;
+struct rpc_tls_door;
 
 struct libvirt_server {
 	struct rpc_server rpc;
+	struct rpc_tls_door *tls; /* for clients from other machines; NULL: none */
 	const struct host_options *options;
 	struct guests *guests;
 	struct dedup_server *dedup;

@@ -31,6 +31,7 @@ enum rpc_access {
 struct rpc_server;
 struct rpc_client;
 struct rpc_procedure;
+struct rpc_tls;
 
 /* One call until it is answered: exactly once, by rpc_answer() or rpc_refuse(), which free it. */
 struct rpc_call {
@@ -82,6 +83,11 @@ void rpc_server_create(struct ev_loop *loop, const struct rpc_program *program, 
 void rpc_server_destroy(struct rpc_server *server);
 /* Serves who is connected by fd, which does not block; it is the server's from now on. Returns 0, or -errno and fd is closed. */
 int rpc_server_take(struct rpc_server *server, int fd, enum rpc_access access);
+/*
+ * The same for who has shaken hands over a network; peer: where it comes from. It may do everything, and is sent the byte that libvirt's clients wait for. Both fd and tls
+ * are the server's from now on.
+ */
+int rpc_server_take_tls(struct rpc_server *server, int fd, struct rpc_tls *tls, const char *peer);
 
 void rpc_answer(struct rpc_call *call);
 void rpc_refuse(struct rpc_call *call, enum rpc_error code, const char *text);
@@ -90,7 +96,8 @@ struct rpc_server *rpc_client_server(const struct rpc_client *client);
 bool rpc_is_read_only(const struct rpc_client *client);
 /* From now on. */
 void rpc_make_read_only(struct rpc_client *client);
-const struct ucred *rpc_client_who(const struct rpc_client *client);
+/* "user 0, process 123", or the name in its certificate and where it comes from. */
+const char *rpc_client_who(const struct rpc_client *client);
 
 /* What is sent unasked: begun with rpc_begin(), and freed here. */
 void rpc_send_event(struct rpc_client *client, uint32_t procedure, struct xdr_writer *message);
