@@ -195,7 +195,7 @@ install: all ## install below $(DESTDIR)$(PREFIX)
 	install -D -m 644 man/pagoda-vmm.1 $(DESTDIR)$(PREFIX)/share/man/man1/pagoda-vmm.1
 	install -d $(DESTDIR)$(UNITS)
 	sed 's|@PREFIX@|$(PREFIX)|' systemd/pagodad.service.in >$(DESTDIR)$(UNITS)/pagodad.service
-	install -m 644 systemd/pagodad.socket systemd/pagodad-ro.socket $(DESTDIR)$(UNITS)
+	install -m 644 $(wildcard systemd/*.socket) $(DESTDIR)$(UNITS)
 	install -d $(DESTDIR)$(PREFIX)/share/doc/pagoda
 	install -m 644 docs/API.md docs/LIBVIRT.md $(DESTDIR)$(PREFIX)/share/doc/pagoda
 
@@ -205,7 +205,7 @@ uninstall: ## remove what install put there
 		$(DESTDIR)$(PREFIX)/bin/pagoda $(DESTDIR)$(PREFIX)/share/man/man1/pagoda.1 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/pagoda \
 		$(DESTDIR)$(PREFIX)/sbin/pagodad $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8 \
-		$(DESTDIR)$(UNITS)/pagodad.service $(DESTDIR)$(UNITS)/pagodad.socket $(DESTDIR)$(UNITS)/pagodad-ro.socket \
+		$(DESTDIR)$(UNITS)/pagodad.service $(patsubst systemd/%,$(DESTDIR)$(UNITS)/%,$(wildcard systemd/*.socket)) \
 		$(DESTDIR)$(PREFIX)/share/doc/pagoda/API.md $(DESTDIR)$(PREFIX)/share/doc/pagoda/LIBVIRT.md
 	[ ! -d $(DESTDIR)$(PREFIX)/share/doc/pagoda ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PREFIX)/share/doc/pagoda
 

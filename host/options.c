@@ -260,8 +260,6 @@ int host_options_parse(int argc, char **argv, struct host_options *options, bool
 	}
 	if (ret == 0 && optind < argc)
 		return error_set(err, EINVAL, "%s: pagodad takes options only; see --help", argv[optind]);
-	if (ret == 0 && o.nr_tls_names && !o.tls)
-		ret = error_set(err, EINVAL, "--tls-allow: says who may come by TLS, but there is no --tls=ADDRESS:PORT");
 	if (ret == 0 && o.tls && !o.libvirt)
 		ret = error_set(err, EINVAL, "--tls: is for libvirt's clients, which --libvirt=none turns away");
 	if (ret)

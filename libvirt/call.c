@@ -59,8 +59,7 @@ void libvirt_put_guest(struct xdr_writer *w, const struct guest *g)
 
 /* --- arguments --- */
 
-/* Who changes something is logged once its arguments are known to be whole. */
-static void note(const struct rpc_call *call, const char *guest)
+void libvirt_note(const struct rpc_call *call, const char *guest)
 {
 	if (call->procedure->changes)
 		log_info("%s%s%.60s: asked for by %s, in libvirt's protocol", call->procedure->name, *guest ? " " : "", guest,
@@ -83,7 +82,7 @@ struct guest *libvirt_find(struct rpc_call *call, const struct libvirt_domain *d
 	if (!g)
 		libvirt_refuse_text(call, RPC_NO_DOMAIN, "%.60s: there is no such guest", d->name);
 	else
-		note(call, g->definition->name);
+		libvirt_note(call, g->definition->name);
 	return g;
 }
 
