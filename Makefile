@@ -188,7 +188,7 @@ install: all ## install below $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(BUILD)/pagoda-vmm $(DESTDIR)$(PREFIX)/bin/pagoda-vmm
 	install -D -m 755 $(BUILD)/pagodad $(DESTDIR)$(PREFIX)/sbin/pagodad
 	install -D -m 755 $(BUILD)/pagoda $(DESTDIR)$(PREFIX)/bin/pagoda
-	@scripts/install-ssh-helper $(BUILD)/virt-ssh-helper "$(DESTDIR)" $(PREFIX)/bin
+	@scripts/install-ssh-helper $(BUILD)/virt-ssh-helper "$(DESTDIR)" $(PREFIX)
 	install -D -m 644 cli/pagoda.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pagoda
 	install -D -m 644 man/pagoda.1 $(DESTDIR)$(PREFIX)/share/man/man1/pagoda.1
 	install -D -m 644 man/pagodad.8 $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8
@@ -200,7 +200,7 @@ install: all ## install below $(DESTDIR)$(PREFIX)
 	install -m 644 docs/API.md docs/LIBVIRT.md $(DESTDIR)$(PREFIX)/share/doc/pagoda
 
 uninstall: ## remove what install put there
-	@scripts/install-ssh-helper --remove "$(DESTDIR)" $(PREFIX)/bin
+	@scripts/install-ssh-helper --remove "$(DESTDIR)" $(PREFIX)
 	rm -f $(DESTDIR)$(PREFIX)/bin/pagoda-vmm $(DESTDIR)$(PREFIX)/share/man/man1/pagoda-vmm.1 \
 		$(DESTDIR)$(PREFIX)/bin/pagoda $(DESTDIR)$(PREFIX)/share/man/man1/pagoda.1 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/pagoda \

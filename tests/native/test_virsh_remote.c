@@ -267,6 +267,13 @@ START_TEST(who_only_looks_by_ssh_is_led_to_the_socket_for_that)
 	virsh("defined", "define %s", xml_of("a"));
 	virsh("shut off", "-r list --all");
 	virsh_fails("read only access prevents", "-r undefine a");
+	/* A key that is for nothing else, whatever its owner asks for. */
+	snprintf(command, sizeof(command), "sed -i 's|^|command=\"virt-ssh-helper -r qemu:///system\",restrict |' %s",
+		 path_of("allowed"));
+	ck_assert_int_eq(system(command), 0); // NOLINT(cert-env33-c)
+	virsh("shut off", "list --all");
+	virsh_fails("read-only connection", "undefine a");
+	ck_assert_int_eq(rename(path_of("key.pub"), path_of("allowed")), 0);
 	/* Without the client's own mind: the other socket alone is what the helper is led to. */
 	ck_assert_int_eq(unlink(path_of("run/virtpagodad-sock-ro")), 0);
 	virsh_fails("there is no virtpagodad-sock-ro", "-r list --all");
@@ -308,6 +315,36 @@ START_TEST(the_helper_steps_aside_for_libvirts_own)
 	ck_assert_int_eq(mkdir(path_of("other"), 0755), 0);
 	write_file("other/virt-ssh-helper", 0755, "#!/bin/sh\nexit 1\n");
 	virsh_fails("libvirt's own is installed", "list");
+}
+END_TEST
+
+__attribute__((format(printf, 1, 2))) static int shell(const char *format, ...)
+{
+	char command[1200];
+	va_list values;
+	va_start(values, format);
+	vsnprintf(command, sizeof(command), format, values);
+	va_end(values);
+	return system(command); // NOLINT(cert-env33-c)
+}
+
+START_TEST(the_helper_is_not_installed_over_or_beside_libvirts_own)
+{
+	static const char script[] = "scripts/install-ssh-helper";
+	const char *root = pagodad_directory;
+	ck_assert_int_eq(shell("%s %s %s /usr/local", script, helper, root), 0);
+	ck_assert_int_eq(shell("cmp %s %s/usr/local/bin/virt-ssh-helper", helper, root), 0);
+	ck_assert_int_eq(shell("%s --remove %s /usr/local", script, root), 0);
+	ck_assert_int_ne(access(path_of("usr/local/bin/virt-ssh-helper"), F_OK), 0);
+	ck_assert_int_eq(shell("mkdir -p %s/usr/bin", root), 0);
+	write_file("usr/bin/virt-ssh-helper", 0755, "another one\n");
+	ck_assert_int_eq(shell("%s %s %s /usr/local 2>&1 | grep -q \"libvirt's own %s/usr/bin/virt-ssh-helper stays\"", script,
+			       helper, root, root),
+			 0);
+	ck_assert_int_ne(access(path_of("usr/local/bin/virt-ssh-helper"), F_OK), 0);
+	ck_assert_int_eq(shell("%s %s %s /usr 2>/dev/null && %s --remove %s /usr", script, helper, root, script, root), 0);
+	ck_assert_int_eq(shell("grep -q 'another one' %s/usr/bin/virt-ssh-helper", root), 0);
+	pagodad_start(NULL); /* which the tear-down asks */
 }
 END_TEST
 
@@ -571,6 +608,7 @@ int main(void)
 	suite_add_tcase(suite, tls);
 	tcase_set_timeout(rights, 60);
 	tcase_add_checked_fixture(rights, set_up, tear_down);
+	tcase_add_test(rights, the_helper_is_not_installed_over_or_beside_libvirts_own);
 	if (getuid() == 0)
 		tcase_add_test(rights, a_group_may_do_what_others_may_only_look_at_and_who_did_it_is_logged);
 	suite_add_tcase(suite, rights);
