@@ -209,8 +209,10 @@ void rpc_tls_door_destroy(struct rpc_tls_door *door)
 {
 	if (!door)
 		return;
-	while (door->handshakes)
-		hang_up(door->handshakes);
+	for (struct handshake *h = door->handshakes, *next; h; h = next) {
+		next = h->next;
+		hang_up(h);
+	}
 	ev_io_stop(door->loop, &door->acceptor);
 	ev_timer_stop(door->loop, &door->pause);
 	close(door->fd);
