@@ -5,6 +5,7 @@ endif
 CLANG ?= clang-14
 PREFIX ?= /usr/local
 UNITS ?= /etc/systemd/system
+ACTIONS ?= /usr/share/polkit-1/actions
 SAN ?=
 BUILD := build$(addprefix /,$(SAN))
 
@@ -196,6 +197,7 @@ install: all ## install below $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(UNITS)
 	sed 's|@PREFIX@|$(PREFIX)|' systemd/pagodad.service.in >$(DESTDIR)$(UNITS)/pagodad.service
 	install -m 644 $(wildcard systemd/*.socket) $(DESTDIR)$(UNITS)
+	install -D -m 644 polkit/pagoda.policy $(DESTDIR)$(ACTIONS)/pagoda.policy
 	install -d $(DESTDIR)$(PREFIX)/share/doc/pagoda
 	install -m 644 docs/API.md docs/LIBVIRT.md $(DESTDIR)$(PREFIX)/share/doc/pagoda
 
@@ -205,7 +207,7 @@ uninstall: ## remove what install put there
 		$(DESTDIR)$(PREFIX)/bin/pagoda $(DESTDIR)$(PREFIX)/share/man/man1/pagoda.1 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/pagoda \
 		$(DESTDIR)$(PREFIX)/sbin/pagodad $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8 \
-		$(DESTDIR)$(UNITS)/pagodad.service $(patsubst systemd/%,$(DESTDIR)$(UNITS)/%,$(wildcard systemd/*.socket)) \
+		$(DESTDIR)$(ACTIONS)/pagoda.policy $(DESTDIR)$(UNITS)/pagodad.service $(patsubst systemd/%,$(DESTDIR)$(UNITS)/%,$(wildcard systemd/*.socket)) \
 		$(DESTDIR)$(PREFIX)/share/doc/pagoda/API.md $(DESTDIR)$(PREFIX)/share/doc/pagoda/LIBVIRT.md
 	[ ! -d $(DESTDIR)$(PREFIX)/share/doc/pagoda ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PREFIX)/share/doc/pagoda
 

@@ -24,6 +24,7 @@ static const char help[] =
 	"  --group=NAME              a group that may use the API, as the daemon's user may\n"
 	"  --libvirt=DIRECTORY       sockets for virsh and its kin (RUN); none: nowhere\n"
 	"  --claim-qemu              name them as libvirt's own daemon for QEMU would\n"
+	"  --polkit                  let in whom polkit authorizes for org.libvirt.unix.manage\n"
 	"  --tls=ADDRESS:PORT        listen there for them, by TLS and with certificates\n"
 	"  --tls-ca=FILE             who signs clients' certificates (/etc/pki/CA/cacert.pem)\n"
 	"  --tls-cert=FILE           ours (/etc/pki/libvirt/servercert.pem)\n"
@@ -53,6 +54,7 @@ enum {
 	GROUP,
 	LIBVIRT,
 	CLAIM_QEMU,
+	POLKIT,
 	TLS,
 	TLS_CA,
 	TLS_CERT,
@@ -82,6 +84,7 @@ static const struct option table[] = {
 	{"group", required_argument, NULL, GROUP},
 	{"libvirt", required_argument, NULL, LIBVIRT},
 	{"claim-qemu", no_argument, NULL, CLAIM_QEMU},
+	{"polkit", no_argument, NULL, POLKIT},
 	{"tls", required_argument, NULL, TLS},
 	{"tls-ca", required_argument, NULL, TLS_CA},
 	{"tls-cert", required_argument, NULL, TLS_CERT},
@@ -177,6 +180,9 @@ static int parse_one(int option, const char *value, struct host_options *o, stru
 		return strcmp(value, "none") != 0 ? parse_directory("libvirt", value, &o->libvirt, err) : 0;
 	case CLAIM_QEMU:
 		o->claim_qemu = true;
+		return 0;
+	case POLKIT:
+		o->polkit = true;
 		return 0;
 	case TLS:
 		o->tls = value;

@@ -14,6 +14,7 @@ struct host_options {
 	const char *run, *definitions, *logs, *swap, *vmm;
 	const char *group;   /* who may use the API besides the daemon's user; NULL: nobody */
 	const char *libvirt; /* directory of the sockets for libvirt's clients; NULL: none */
+	bool polkit;         /* whoever comes to them is let in if polkit says so */
 	bool claim_qemu;     /* under the names that libvirt's own daemon would have */
 	const char *tls;     /* "0.0.0.0:16514", for those of them on other machines; NULL: none */
 	const char *tls_authority, *tls_certificate, *tls_key;

@@ -15,6 +15,7 @@
 #include "libvirt/call.h"
 #include "libvirt/console.h"
 #include "libvirt/events.h"
+#include "libvirt/polkit.h"
 #include "libvirt/procedures.h"
 #include "rpc/tls_door.h"
 
@@ -37,6 +38,7 @@ static void on_drained(struct rpc_client *client)
 
 static void on_gone(struct rpc_client *client)
 {
+	libvirt_polkit_forget(server_of(client), client);
 	libvirt_console_forget(server_of(client), client);
 	libvirt_events_forget(server_of(client), client);
 }
@@ -102,8 +104,8 @@ static int open_local(struct libvirt_server *s, enum rpc_access access, struct e
 {
 	static const char *const suffixes[] = {"", "-ro"};
 	const struct host_options *o = s->options;
-	bool for_group = access == RPC_READ_WRITE && o->group;
-	unsigned mode = access == RPC_READ_ONLY ? 0666 : for_group ? 0660 : 0600;
+	bool for_all = access == RPC_READ_ONLY || o->polkit, for_group = !for_all && o->group;
+	unsigned mode = for_all ? 0666 : for_group ? 0660 : 0600;
 	if (asprintf(&s->paths[access], "%s/%s%s", o->libvirt, o->claim_qemu ? "virtqemud-sock" : "virtpagodad-sock",
 		     suffixes[access]) < 0) {
 		s->paths[access] = NULL;
@@ -132,6 +134,9 @@ int libvirt_server_create(struct ev_loop *loop, const struct host_options *optio
 			ret = fds[i] < 0 ? fds[i] : 0;
 		}
 	rpc_server_create(loop, &program, fds, &s->rpc);
+	s->rpc.asks = options->polkit;
+	if (ret == 0 && options->polkit)
+		ret = libvirt_polkit_check(err);
 	if (ret == 0 && (options->tls || tls >= 0))
 		ret = open_tls(s, tls, err);
 	if (ret) {
@@ -146,6 +151,7 @@ int libvirt_server_create(struct ev_loop *loop, const struct host_options *optio
 
 void libvirt_server_destroy(struct libvirt_server *s)
 {
+	libvirt_polkit_end(s);
 	rpc_server_destroy(&s->rpc);
 	/* Behind those who came by it. */
 	rpc_tls_door_destroy(s->tls);

@@ -13,6 +13,7 @@
 struct dedup_server;
 struct libvirt_subscription;
 struct libvirt_console;
+struct libvirt_question;
 struct rpc_tls_door;
 
 struct libvirt_server {
@@ -24,8 +25,9 @@ struct libvirt_server {
 	struct guests_listener listener;
 	struct libvirt_subscription *subscriptions; /* events.c */
 	int last_subscription;
-	struct libvirt_console *consoles; /* console.c */
-	char *paths[2];                   /* of the sockets that we have made */
+	struct libvirt_console *consoles;   /* console.c */
+	struct libvirt_question *questions; /* polkit.c */
+	char *paths[2];                     /* of the sockets that we have made */
 };
 
 /* Sockets that systemd may have made, in the order of enum rpc_access; the last is for TLS. */

@@ -24,6 +24,8 @@ struct rpc_client {
 	struct rpc_client *next;
 	bool read_only;           /* as it is treated */
 	bool counts_as_read_only; /* as it came */
+	bool outside;             /* and patience runs */
+	ev_timer patience;
 	int fd;
 	struct rpc_tls *tls; /* NULL: bytes go as they are */
 	char who[WHO_BYTES];
@@ -49,6 +51,8 @@ static void free_client(struct rpc_client *c)
 		call->client = NULL;
 	s->nr_clients--;
 	s->nr_read_only -= c->counts_as_read_only;
+	s->nr_outside -= c->outside;
+	ev_timer_stop(s->loop, &c->patience);
 	ev_io_stop(s->loop, &c->readable);
 	ev_io_stop(s->loop, &c->writable);
 	if (c->tls)
@@ -184,6 +188,23 @@ void rpc_make_read_only(struct rpc_client *c)
 	c->read_only = true;
 }
 
+bool rpc_is_outside(const struct rpc_client *c)
+{
+	return c->outside;
+}
+
+void rpc_let_in(struct rpc_client *c)
+{
+	c->server->nr_outside -= c->outside;
+	c->outside = false;
+	ev_timer_stop(c->server->loop, &c->patience);
+}
+
+int rpc_client_socket(const struct rpc_client *c)
+{
+	return c->fd;
+}
+
 const char *rpc_client_who(const struct rpc_client *c)
 {
 	return c->who;
@@ -246,6 +267,11 @@ static void begin_call(struct rpc_client *c, const struct rpc_header *h, const s
 		refuse_message(c, h, RPC_NO_SUPPORT, text);
 		return;
 	}
+	if (c->outside && !procedure->outside) {
+		snprintf(text, sizeof(text), "%s: who you are has not been asked yet", procedure->name);
+		refuse_message(c, h, RPC_AUTH_FAILED, text);
+		return;
+	}
 	if (c->read_only && procedure->changes) {
 		snprintf(text, sizeof(text), "%s: changes something, which a read-only connection may not", procedure->name);
 		refuse_message(c, h, RPC_OPERATION_DENIED, text);
@@ -282,7 +308,7 @@ static void handle_message(struct rpc_client *c, const struct rpc_header *h, str
 		refuse_message(c, h, RPC_BROKEN, "there is no such program here, or not in that version");
 	} else if (h->type == RPC_CALL && h->status == RPC_OK) {
 		begin_call(c, h, payload);
-	} else if (h->type == RPC_STREAM && h->status <= RPC_CONTINUE) {
+	} else if (h->type == RPC_STREAM && h->status <= RPC_CONTINUE && !c->outside) {
 		c->server->program->stream(c, h, payload);
 	} else {
 		log_debug("a client of libvirt's protocol, %s, breaks its rules, and is hung up on", c->who);
@@ -373,6 +399,14 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int events)
 
 /* --- doors --- */
 
+static void on_patience(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct rpc_client *c = container_of(w, struct rpc_client, patience);
+	(void)loop, (void)events;
+	c->lost = true;
+	settle(c);
+}
+
 /* Whoever there is room for. Otherwise returns -errno and leaves fd alone. */
 static int admit(struct rpc_server *s, int fd, enum rpc_access access, struct rpc_client **client)
 {
@@ -387,17 +421,21 @@ static int admit(struct rpc_server *s, int fd, enum rpc_access access, struct rp
 	c->fd = fd;
 	ev_io_init(&c->readable, on_readable, fd, EV_READ);
 	ev_io_init(&c->writable, on_writable, fd, EV_WRITE);
+	ev_timer_init(&c->patience, on_patience, RPC_OUTSIDE_SECONDS, 0.);
 	*client = c;
 	return 0;
 }
 
-static void let_in(struct rpc_client *c)
+static void serve(struct rpc_client *c)
 {
 	struct rpc_server *s = c->server;
 	c->next = s->clients;
 	s->clients = c;
 	s->nr_clients++;
 	s->nr_read_only += c->read_only;
+	s->nr_outside += c->outside;
+	if (c->outside)
+		ev_timer_start(s->loop, &c->patience);
 	ev_io_start(s->loop, &c->readable);
 	log_debug("a client of libvirt's protocol comes%s: %s", c->read_only ? ", to look only" : "", c->who);
 }
@@ -408,14 +446,18 @@ int rpc_server_take(struct rpc_server *s, int fd, enum rpc_access access)
 	socklen_t len = sizeof(peer);
 	struct rpc_client *c = NULL;
 	int ret = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ? -errno : 0;
+	bool outside = s->asks && access == RPC_READ_WRITE && ret == 0 && peer.uid != 0 && peer.uid != geteuid();
+	if (ret == 0 && outside && s->nr_outside >= RPC_MOST_OUTSIDE)
+		ret = -EBUSY;
 	if (ret == 0)
 		ret = admit(s, fd, access, &c);
 	if (ret) {
 		close(fd);
 		return ret;
 	}
+	c->outside = outside;
 	snprintf(c->who, sizeof(c->who), "user %u, process %d", (unsigned)peer.uid, (int)peer.pid);
-	let_in(c);
+	serve(c);
 	return 0;
 }
 
@@ -431,7 +473,7 @@ int rpc_server_take_tls(struct rpc_server *s, int fd, struct rpc_tls *tls, const
 	}
 	c->tls = tls;
 	snprintf(c->who, sizeof(c->who), "%.*s from %.70s", RPC_TLS_NAME_BYTES, rpc_tls_name(tls), peer);
-	let_in(c);
+	serve(c);
 	/* The first byte that it hears is no part of a message. */
 	xdr_put_u32(&accepted, 1u << 24);
 	accepted.len -= accepted.failed ? 0 : 3;

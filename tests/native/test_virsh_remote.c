@@ -18,7 +18,7 @@
 enum { SOON_MS = 20000, KNOCKING = 40 };
 
 static char guests_directory[VM_PROCESS_PATH_SIZE], said[65536], uri[512], helper[600];
-static char sshd_program[300];
+static char sshd_program[300], bus_address[200];
 static pid_t sshd_pid;
 static unsigned port;
 static struct tls_authority ours, theirs;
@@ -83,6 +83,16 @@ __attribute__((format(printf, 3, 4))) static void write_file(const char *name, u
 	va_end(values);
 	ck_assert_int_eq(fclose(file), 0);
 	ck_assert_int_eq(chmod(path_of(name), mode), 0);
+}
+
+__attribute__((format(printf, 1, 2))) static int shell(const char *format, ...)
+{
+	char command[1200];
+	va_list values;
+	va_start(values, format);
+	vsnprintf(command, sizeof(command), format, values);
+	va_end(values);
+	return system(command); // NOLINT(cert-env33-c)
 }
 
 static void free_port(void)
@@ -318,16 +328,6 @@ START_TEST(the_helper_steps_aside_for_libvirts_own)
 }
 END_TEST
 
-__attribute__((format(printf, 1, 2))) static int shell(const char *format, ...)
-{
-	char command[1200];
-	va_list values;
-	va_start(values, format);
-	vsnprintf(command, sizeof(command), format, values);
-	va_end(values);
-	return system(command); // NOLINT(cert-env33-c)
-}
-
 START_TEST(the_helper_is_not_installed_over_or_beside_libvirts_own)
 {
 	static const char script[] = "scripts/install-ssh-helper";
@@ -502,6 +502,86 @@ START_TEST(a_group_may_do_what_others_may_only_look_at_and_who_did_it_is_logged)
 }
 END_TEST
 
+/* --- polkit --- */
+
+static pid_t polkit_pid;
+
+/* A system bus and a polkitd of the test's own, which know one rule, and our action. */
+static void start_polkit(void)
+{
+	char command[2000];
+	ck_assert_int_eq(chmod(pagodad_directory, 0711), 0);
+	ck_assert_int_eq(mkdir(path_of("rules"), 0755), 0);
+	write_file("rules/10-test.rules", 0644,
+		   "polkit.addRule(function(action, subject) {\n"
+		   "	if (action.id == 'org.libvirt.unix.manage' && subject.user == 'games') return polkit.Result.YES;\n"
+		   "	if (action.id == 'org.libvirt.unix.manage' && subject.user == 'man') return polkit.Result.NO;\n});\n");
+	write_file("bus.conf", 0644,
+		   "<busconfig><type>system</type><listen>unix:path=%s</listen><auth>EXTERNAL</auth><policy context='default'>"
+		   "<allow user='*'/><allow own='*'/><allow send_type='method_call'/><allow send_type='signal'/>"
+		   "<allow send_requested_reply='true' send_type='method_return'/><allow send_requested_reply='true' "
+		   "send_type='error'/><allow receive_type='method_call'/><allow receive_type='method_return'/>"
+		   "<allow receive_type='error'/><allow receive_type='signal'/></policy></busconfig>\n",
+		   path_of("bus"));
+	snprintf(command, sizeof(command),
+		 "mount --bind %s /etc/polkit-1/rules.d && mount --bind \"$PWD/polkit\" /usr/share/polkit-1/actions || exit 1; "
+		 "setpriv --pdeathsig KILL dbus-daemon --config-file=%s --nofork --nopidfile & while [ ! -S %s ]; do sleep .02; "
+		 "done; "
+		 "exec /usr/lib/polkit-1/polkitd --no-debug",
+		 path_of("rules"), path_of("bus.conf"), path_of("bus"));
+	snprintf(bus_address, sizeof(bus_address), "unix:path=%s", path_of("bus"));
+	ck_assert_int_eq(setenv("DBUS_SYSTEM_BUS_ADDRESS", bus_address, 1), 0);
+	polkit_pid = fork();
+	ck_assert_int_ge(polkit_pid, 0);
+	if (polkit_pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		setpgid(0, 0);
+		execlp("unshare", "unshare", "--mount", "--propagation", "private", "sh", "-c", command, (char *)NULL);
+		_exit(127);
+	}
+	for (int i = 0; i < SOON_MS / 50; i++) {
+		if (shell("pkaction --action-id org.libvirt.unix.manage >/dev/null 2>&1") == 0)
+			return;
+		usleep(50000);
+	}
+	ck_abort_msg("polkitd does not know the action");
+}
+
+static void set_up_polkit(void)
+{
+	set_up();
+	start_polkit();
+	pagodad_start("--polkit");
+}
+
+static void tear_down_polkit(void)
+{
+	kill(-polkit_pid, SIGKILL);
+	waitpid(polkit_pid, NULL, 0);
+	tear_down();
+}
+
+START_TEST(polkit_says_who_may_come_in)
+{
+	enum { GAMES = 5, MAN = 6, NOBODY = 65534, GROUP = 65534 };
+	ck_assert_int_eq(chmod(xml_of("a"), 0644), 0);
+	ck_assert_msg(virsh_as(GAMES, GROUP, "virtpagodad-sock", "define %s", path_of("a.xml")) == 0, "%s", said);
+	ck_assert_msg(virsh_as(0, 0, "virtpagodad-sock", "dominfo a") == 0, "%s", said);
+	ck_assert_int_ne(virsh_as(MAN, GROUP, "virtpagodad-sock", "undefine a"), 0);
+	ck_assert_msg(strstr(said, "polkit does not authorize you") != NULL, "%s", said);
+	ck_assert_int_ne(virsh_as(NOBODY, GROUP, "virtpagodad-sock", "undefine a"), 0);
+	ck_assert_msg(strstr(said, "there is no agent") != NULL, "%s", said);
+	ck_assert_msg(virsh_as(NOBODY, GROUP, "virtpagodad-sock-ro", "list --all") == 0, "%s", said);
+	/* Nobody is let in when nobody can be asked. */
+	kill(-polkit_pid, SIGKILL);
+	ck_assert_int_ne(virsh_as(GAMES, GROUP, "virtpagodad-sock", "undefine a"), 0);
+	ck_assert_msg(strstr(said, "polkit") != NULL, "%s", said);
+	ck_assert_msg(virsh_as(0, 0, "virtpagodad-sock", "undefine a") == 0, "%s", said);
+}
+END_TEST
+
+/* --- sockets of systemd --- */
+
 /* As systemd does it. */
 static void start_activated(void)
 {
@@ -586,7 +666,8 @@ static const char *find_sshd(void)
 int main(void)
 {
 	Suite *suite = suite_create("virsh from another machine");
-	TCase *ssh = tcase_create("ssh"), *tls = tcase_create("tls"), *rights = tcase_create("rights");
+	TCase *ssh = tcase_create("ssh"), *tls = tcase_create("tls"), *rights = tcase_create("rights"),
+	      *polkit = tcase_create("polkit");
 	const char *why = find_sshd();
 	if (why)
 		printf("skipped: SSH: %s\n", why);
@@ -612,5 +693,16 @@ int main(void)
 	if (getuid() == 0)
 		tcase_add_test(rights, a_group_may_do_what_others_may_only_look_at_and_who_did_it_is_logged);
 	suite_add_tcase(suite, rights);
+	tcase_set_timeout(polkit, 60);
+	tcase_add_checked_fixture(polkit, set_up_polkit, tear_down_polkit);
+	why = getuid() != 0                                     ? "only root can start a polkitd"
+	      : access("/usr/lib/polkit-1/polkitd", X_OK) != 0  ? "polkitd is not installed"
+	      : system("unshare --mount true 2>/dev/null") != 0 ? "mount namespaces cannot be made here" // NOLINT(cert-env33-c)
+								: NULL;
+	if (why)
+		printf("skipped: polkit: %s\n", why);
+	else
+		tcase_add_test(polkit, polkit_says_who_may_come_in);
+	suite_add_tcase(suite, polkit);
 	return vm_process_run_suite(suite);
 }

@@ -128,7 +128,7 @@ START_TEST(each_procedure_is_there_once)
 		&libvirt_info_procedures,    &libvirt_xml_procedures,      &libvirt_lifecycle_procedures,
 		&libvirt_memory_procedures,  &libvirt_cpu_procedures,      &libvirt_event_procedures,
 		&libvirt_console_procedures, &libvirt_storage_procedures,  &libvirt_statistics_procedures,
-		&libvirt_nothing_procedures, &libvirt_metadata_procedures,
+		&libvirt_nothing_procedures, &libvirt_metadata_procedures, &libvirt_polkit_procedures,
 	};
 	bool seen[MOST_PROCEDURE] = {false};
 	size_t nr = 0;
