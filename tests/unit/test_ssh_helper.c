@@ -19,7 +19,7 @@
 #include "remote/socket_of_uri.h"
 #include "tests/unit/random_test.h"
 
-enum { SOON_MS = 10000, MUCH = 1 << 20 };
+enum { SOON_MS = 10000, MUCH = 1 << 20, ALL = 300000 };
 
 /* A relay in a process of its own: input and output are its standard ones, service is the daemon's end. */
 struct relay {
@@ -204,7 +204,7 @@ static void step(struct end *e, unsigned salt_out, unsigned salt_in)
 {
 	uint8_t bytes[9000];
 	size_t len = random_below(sizeof(bytes)) + 1;
-	len = len < MUCH - e->sent ? len : MUCH - e->sent;
+	len = len < ALL - e->sent ? len : ALL - e->sent;
 	for (size_t i = 0; i < len; i++)
 		bytes[i] = byte_at(e->sent + i, salt_out);
 	ssize_t now = len ? write(e->fd_out, bytes, len) : 0;
@@ -222,7 +222,7 @@ START_TEST(all_bytes_arrive_in_their_order_in_pieces_of_any_size)
 	random_start();
 	ck_assert(fcntl(r.input, F_SETFL, O_NONBLOCK) == 0 && fcntl(r.output, F_SETFL, O_NONBLOCK) == 0 &&
 		  fcntl(r.service, F_SETFL, O_NONBLOCK) == 0);
-	for (unsigned idle = 0; (client.got < MUCH || service.got < MUCH) && idle < 20000;) {
+	for (unsigned idle = 0; (client.got < ALL || service.got < ALL) && idle < 20000;) {
 		size_t before = client.got + service.got + client.sent + service.sent;
 		if (random_bits() & 1)
 			step(&client, 1, 2);
@@ -233,8 +233,8 @@ START_TEST(all_bytes_arrive_in_their_order_in_pieces_of_any_size)
 			usleep(100);
 		}
 	}
-	ck_assert_uint_eq(client.got, MUCH);
-	ck_assert_uint_eq(service.got, MUCH);
+	ck_assert_uint_eq(client.got, ALL);
+	ck_assert_uint_eq(service.got, ALL);
 	close(r.service);
 	r.service = -1;
 	expect_end(&r, 0);

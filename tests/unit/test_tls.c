@@ -318,7 +318,7 @@ START_TEST(calls_and_answers_go_through_in_pieces_of_any_size)
 	open_door(NULL, 0);
 	begin_client(&c, true, TLS13);
 	ck_assert(shake(&c));
-	for (uint32_t serial = 1; serial < 40; serial++) {
+	for (uint32_t serial = 1; serial < 40; serial += 3) {
 		say(&c, ECHO, serial, "some words that are echoed", serial);
 		hear(&c, serial, &payload);
 		xdr_get_string(&payload, text, sizeof(text));
