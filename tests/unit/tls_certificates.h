@@ -20,7 +20,10 @@ struct tls_authority {
 static void tls_write(const char *path, gnutls_datum_t *text)
 {
 	FILE *file = fopen(path, "w");
-	ck_assert_msg(file && fwrite(text->data, 1, text->size, file) == text->size && fclose(file) == 0, "%s", path);
+	ck_assert_msg(file != NULL, "%s", path);
+	size_t put = fwrite(text->data, 1, text->size, file);
+	ck_assert_int_eq(fclose(file), 0);
+	ck_assert_uint_eq(put, text->size);
 	ck_assert_int_eq(chmod(path, 0600), 0);
 	gnutls_free(text->data);
 }
