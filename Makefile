@@ -5,6 +5,7 @@ endif
 CLANG ?= clang-14
 PREFIX ?= /usr/local
 UNITS ?= /etc/systemd/system
+ACTIONS ?= /usr/share/polkit-1/actions
 SAN ?=
 BUILD := build$(addprefix /,$(SAN))
 
@@ -25,10 +26,10 @@ ALL_LDFLAGS := -pie -Wl,-z,relro -Wl,--as-needed $(LDFLAGS)
 # Layers, lowest first; what each may include is in scripts/layers.txt.
 LAYERS := base hv memmgr virtio balloon dedup vmm
 VMM_LAYERS := base hv memmgr virtio balloon vmm
-# The daemon and the admin's command are two more programs on the lower ones.
-SRCS := $(sort $(wildcard $(LAYERS:%=%/*.c) host/*.c rpc/*.c libvirt/*.c daemon/*.c cli/*.c))
+# The daemon, the admin's command, and what clients of libvirt run by SSH are programs on the lower ones.
+SRCS := $(sort $(wildcard $(LAYERS:%=%/*.c) host/*.c rpc/*.c libvirt/*.c daemon/*.c cli/*.c remote/*.c))
 OBJS := $(SRCS:%.c=$(BUILD)/%.o) $(BUILD)/vmm/dsdt_table.o
-MAINS := vmm/main.o daemon/main.o cli/main.o
+MAINS := vmm/main.o daemon/main.o cli/main.o remote/main.o
 # All but main, for tests; programs take from it what they use of dedup/. An archive, so that a test with a fake of its own
 # (tests/unit/fake_machine.h) leaves the real one out.
 PARTS := $(BUILD)/libparts.a
@@ -37,10 +38,10 @@ UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 NATIVE_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/native/test_*.c))
 UNIT_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
 NATIVE_SHARED := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/native/test_%.c,$(wildcard tests/native/*.c)))
-CHECK_LIBS := -lcheck -lsubunit -lrt -lpthread
+CHECK_LIBS := -lcheck -lsubunit -lrt -lpthread -lgnutls
 FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-all: $(BUILD)/pagoda-vmm $(BUILD)/pagodad $(BUILD)/pagoda ## build everything that is installed
+all: $(BUILD)/pagoda-vmm $(BUILD)/pagodad $(BUILD)/pagoda $(BUILD)/virt-ssh-helper ## build everything that is installed
 
 $(BUILD)/pagoda-vmm: $(filter $(VMM_LAYERS:%=$(BUILD)/%/%),$(OBJS)) $(PARTS)
 	$(call say,LD)
@@ -51,6 +52,10 @@ $(BUILD)/pagodad: $(filter $(BUILD)/host/% $(BUILD)/rpc/% $(BUILD)/libvirt/% $(B
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/pagoda: $(filter $(BUILD)/cli/%,$(OBJS)) $(PARTS)
+	$(call say,LD)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/virt-ssh-helper: $(filter $(BUILD)/remote/%,$(OBJS)) $(PARTS)
 	$(call say,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -109,7 +114,7 @@ $(BUILD)/tests/rig/guest-load: tests/rig/guest-load.c
 unit-tests: $(UNIT_TESTS)
 # They start the daemon that lies two folders above them.
 $(filter $(BUILD)/tests/unit/test_pagodad% $(BUILD)/tests/unit/test_api,$(UNIT_TESTS)): | $(BUILD)/pagodad $(BUILD)/pagoda-vmm
-native-tests: $(NATIVE_TESTS) $(BUILD)/pagoda-vmm $(BUILD)/pagodad guests
+native-tests: $(NATIVE_TESTS) $(BUILD)/pagoda-vmm $(BUILD)/pagodad $(BUILD)/virt-ssh-helper guests
 
 check: ## set up, build, and run every test
 	@scripts/setup build test
@@ -184,22 +189,25 @@ install: all ## install below $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(BUILD)/pagoda-vmm $(DESTDIR)$(PREFIX)/bin/pagoda-vmm
 	install -D -m 755 $(BUILD)/pagodad $(DESTDIR)$(PREFIX)/sbin/pagodad
 	install -D -m 755 $(BUILD)/pagoda $(DESTDIR)$(PREFIX)/bin/pagoda
+	@scripts/install-ssh-helper $(BUILD)/virt-ssh-helper "$(DESTDIR)" $(PREFIX)
 	install -D -m 644 cli/pagoda.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pagoda
 	install -D -m 644 man/pagoda.1 $(DESTDIR)$(PREFIX)/share/man/man1/pagoda.1
 	install -D -m 644 man/pagodad.8 $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8
 	install -D -m 644 man/pagoda-vmm.1 $(DESTDIR)$(PREFIX)/share/man/man1/pagoda-vmm.1
 	install -d $(DESTDIR)$(UNITS)
 	sed 's|@PREFIX@|$(PREFIX)|' systemd/pagodad.service.in >$(DESTDIR)$(UNITS)/pagodad.service
-	install -m 644 systemd/pagodad.socket systemd/pagodad-ro.socket $(DESTDIR)$(UNITS)
+	install -m 644 $(wildcard systemd/*.socket) $(DESTDIR)$(UNITS)
+	install -D -m 644 polkit/pagoda.policy $(DESTDIR)$(ACTIONS)/pagoda.policy
 	install -d $(DESTDIR)$(PREFIX)/share/doc/pagoda
 	install -m 644 docs/API.md docs/LIBVIRT.md $(DESTDIR)$(PREFIX)/share/doc/pagoda
 
 uninstall: ## remove what install put there
+	@scripts/install-ssh-helper --remove "$(DESTDIR)" $(PREFIX)
 	rm -f $(DESTDIR)$(PREFIX)/bin/pagoda-vmm $(DESTDIR)$(PREFIX)/share/man/man1/pagoda-vmm.1 \
 		$(DESTDIR)$(PREFIX)/bin/pagoda $(DESTDIR)$(PREFIX)/share/man/man1/pagoda.1 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/pagoda \
 		$(DESTDIR)$(PREFIX)/sbin/pagodad $(DESTDIR)$(PREFIX)/share/man/man8/pagodad.8 \
-		$(DESTDIR)$(UNITS)/pagodad.service $(DESTDIR)$(UNITS)/pagodad.socket $(DESTDIR)$(UNITS)/pagodad-ro.socket \
+		$(DESTDIR)$(ACTIONS)/pagoda.policy $(DESTDIR)$(UNITS)/pagodad.service $(patsubst systemd/%,$(DESTDIR)$(UNITS)/%,$(wildcard systemd/*.socket)) \
 		$(DESTDIR)$(PREFIX)/share/doc/pagoda/API.md $(DESTDIR)$(PREFIX)/share/doc/pagoda/LIBVIRT.md
 	[ ! -d $(DESTDIR)$(PREFIX)/share/doc/pagoda ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PREFIX)/share/doc/pagoda
 

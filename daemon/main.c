@@ -86,9 +86,9 @@ static int place(struct guests *guests, struct guest *guest, const struct defini
 
 static int start(struct host *h, const struct host_options *options, struct error *err)
 {
-	static const char *const names[] = {"api", "api-ro"};
-	int sockets[2];
-	int ret = service_manager_sockets(names, sockets, 2, err);
+	static const char *const names[] = {"api", "api-ro", "libvirt", "libvirt-ro", "libvirt-tls"};
+	int sockets[2 + LIBVIRT_SOCKETS];
+	int ret = service_manager_sockets(names, sockets, 2 + LIBVIRT_SOCKETS, err);
 	if (ret == 0)
 		ret = take_lock(options->run, &h->lock_fd, err);
 	if (ret == 0)
@@ -111,7 +111,7 @@ static int start(struct host *h, const struct host_options *options, struct erro
 	if (ret == 0 && options->metrics)
 		ret = metrics_server_create(h->loop, options->metrics, &h->guests, h->dedup, &h->metrics, err);
 	if (ret == 0 && options->libvirt)
-		ret = libvirt_server_create(h->loop, options, &h->guests, h->dedup, &h->libvirt, err);
+		ret = libvirt_server_create(h->loop, options, &h->guests, h->dedup, sockets + 2, &h->libvirt, err);
 	return ret ? ret : guests_load(&h->guests, err);
 }
 

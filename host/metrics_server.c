@@ -4,9 +4,7 @@
  */
 #include "host/metrics_server.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +14,7 @@
 #include "base/container_of.h"
 #include "base/log.h"
 #include "host/host_report.h"
+#include "host/inet_door.h"
 
 #define MOST_CONNECTIONS 16
 #define MOST_REQUEST 8192
@@ -161,57 +160,29 @@ static void on_acceptable(struct ev_loop *loop, ev_io *w, int events)
 	ev_timer_start(loop, &c->patience);
 }
 
-/* Numbers only: no name is looked up. */
-static int parse_address(const char *text, struct sockaddr_in6 *six, struct sockaddr_in *four, bool *is_six, struct error *err)
-{
-	char host[64];
-	const char *colon = strrchr(text, ':');
-	char *rest;
-	size_t len = colon ? (size_t)(colon - text) : 0;
-	unsigned long port = colon ? strtoul(colon + 1, &rest, 10) : 0;
-	*is_six = *text == '[';
-	if (!colon || colon[1] < '0' || colon[1] > '9' || *rest || port > 65535 || len >= sizeof(host) || len < 3)
-		return error_set(err, EINVAL, "--metrics %.80s: must be like 127.0.0.1:9090", text);
-	snprintf(host, sizeof(host), "%.*s", (int)(*is_six ? len - 2 : len), *is_six ? text + 1 : text);
-	*four = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-	*six = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
-	bool local = *is_six ? inet_pton(AF_INET6, host, &six->sin6_addr) == 1 && IN6_IS_ADDR_LOOPBACK(&six->sin6_addr)
-			     : inet_pton(AF_INET, host, &four->sin_addr) == 1 && ntohl(four->sin_addr.s_addr) >> 24 == 127;
-	if (!local)
-		return error_set(
-			err, EINVAL,
-			"--metrics %.80s: must be a loopback address, such as 127.0.0.1 or [::1]: anybody who reaches it may read",
-			text);
-	return 0;
-}
-
 int metrics_server_create(struct ev_loop *loop, const char *address, const struct guests *guests, const struct dedup_server *dedup,
 			  struct metrics_server **server, struct error *err)
 {
-	struct sockaddr_in6 six = {.sin6_port = 0};
-	struct sockaddr_in four = {.sin_port = 0};
-	bool is_six;
-	int yes = 1, ret = parse_address(address, &six, &four, &is_six, err);
+	struct inet_address where;
+	int ret = inet_address_parse("--metrics", "127.0.0.1:9090", address, &where, err);
 	if (ret)
 		return ret;
+	if (!inet_address_is_loopback(&where))
+		return error_set(
+			err, EINVAL,
+			"--metrics %.80s: must be a loopback address, such as 127.0.0.1 or [::1]: anybody who reaches it may read",
+			address);
 	struct metrics_server *s = calloc(1, sizeof(*s));
 	if (!s)
 		return error_set(err, ENOMEM, "out of memory");
 	*s = (struct metrics_server){.loop = loop, .guests = guests, .dedup = dedup};
-	s->fd = socket(is_six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	const struct sockaddr *to = is_six ? (struct sockaddr *)&six : (struct sockaddr *)&four;
-	socklen_t len = is_six ? sizeof(six) : sizeof(four);
-	if (s->fd < 0 || setsockopt(s->fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) < 0 || bind(s->fd, to, len) < 0 ||
-	    listen(s->fd, 16) < 0) {
-		ret = error_set(err, errno, "--metrics %s: %s", address, strerror(errno));
-		if (s->fd >= 0)
-			close(s->fd);
+	s->fd = inet_door_open("--metrics", &where, err);
+	if (s->fd < 0) {
+		ret = s->fd;
 		free(s);
 		return ret;
 	}
-	if (getsockname(s->fd, is_six ? (struct sockaddr *)&six : (struct sockaddr *)&four, &len) == 0)
-		log_info("metrics: http://%s%u/metrics",
-			 is_six ? "[::1]:" : "127.0.0.1:", ntohs(is_six ? six.sin6_port : four.sin_port));
+	log_info("metrics: http://%s/metrics", where.text);
 	ev_io_init(&s->acceptor, on_acceptable, s->fd, EV_READ);
 	ev_io_start(loop, &s->acceptor);
 	*server = s;

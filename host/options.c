@@ -24,6 +24,12 @@ static const char help[] =
 	"  --group=NAME              a group that may use the API, as the daemon's user may\n"
 	"  --libvirt=DIRECTORY       sockets for virsh and its kin (RUN); none: nowhere\n"
 	"  --claim-qemu              name them as libvirt's own daemon for QEMU would\n"
+	"  --polkit                  let in whom polkit authorizes for org.libvirt.unix.manage\n"
+	"  --tls=ADDRESS:PORT        listen there for them, by TLS and with certificates\n"
+	"  --tls-ca=FILE             who signs clients' certificates (/etc/pki/CA/cacert.pem)\n"
+	"  --tls-cert=FILE           ours (/etc/pki/libvirt/servercert.pem)\n"
+	"  --tls-key=FILE            its key (/etc/pki/libvirt/private/serverkey.pem)\n"
+	"  --tls-allow=NAME          only who has that name in its certificate; * and ? stand for others; may be repeated\n"
 	"  --images=DIRECTORY        disk images that virsh and its kin are shown (/var/lib/pagoda/images)\n"
 	"  --metrics=ADDRESS:PORT    serve Prometheus there; the address must be a loopback one\n"
 	"  --socket=PATH             where VMMs connect for shared pages (RUN/dedup)\n"
@@ -48,6 +54,12 @@ enum {
 	GROUP,
 	LIBVIRT,
 	CLAIM_QEMU,
+	POLKIT,
+	TLS,
+	TLS_CA,
+	TLS_CERT,
+	TLS_KEY,
+	TLS_ALLOW,
 	IMAGES,
 	METRICS,
 	SOCKET,
@@ -72,6 +84,12 @@ static const struct option table[] = {
 	{"group", required_argument, NULL, GROUP},
 	{"libvirt", required_argument, NULL, LIBVIRT},
 	{"claim-qemu", no_argument, NULL, CLAIM_QEMU},
+	{"polkit", no_argument, NULL, POLKIT},
+	{"tls", required_argument, NULL, TLS},
+	{"tls-ca", required_argument, NULL, TLS_CA},
+	{"tls-cert", required_argument, NULL, TLS_CERT},
+	{"tls-key", required_argument, NULL, TLS_KEY},
+	{"tls-allow", required_argument, NULL, TLS_ALLOW},
 	{"images", required_argument, NULL, IMAGES},
 	{"metrics", required_argument, NULL, METRICS},
 	{"socket", required_argument, NULL, SOCKET},
@@ -106,6 +124,16 @@ static int parse_directory(const char *name, const char *value, const char **dir
 		return error_set(err, EINVAL, "--%s: \"%.100s\" is no absolute path of at most %d bytes", name, value,
 				 HOST_OPTIONS_PATH_BYTES - 20);
 	*directory = value;
+	return 0;
+}
+
+static int allow_name(const char *name, struct host_options *o, struct error *err)
+{
+	if (!*name)
+		return error_set(err, EINVAL, "--tls-allow: the name is empty; give one like \"O=Example,CN=admin\"");
+	if (o->nr_tls_names == HOST_OPTIONS_MOST_NAMES)
+		return error_set(err, EINVAL, "--tls-allow: there may be %d; use one with * for several", HOST_OPTIONS_MOST_NAMES);
+	o->tls_names[o->nr_tls_names++] = name;
 	return 0;
 }
 
@@ -153,6 +181,23 @@ static int parse_one(int option, const char *value, struct host_options *o, stru
 	case CLAIM_QEMU:
 		o->claim_qemu = true;
 		return 0;
+	case POLKIT:
+		o->polkit = true;
+		return 0;
+	case TLS:
+		o->tls = value;
+		return 0;
+	case TLS_CA:
+		o->tls_authority = value;
+		return 0;
+	case TLS_CERT:
+		o->tls_certificate = value;
+		return 0;
+	case TLS_KEY:
+		o->tls_key = value;
+		return 0;
+	case TLS_ALLOW:
+		return allow_name(value, o, err);
 	case IMAGES:
 		return parse_directory("images", value, &o->images, err);
 	case METRICS:
@@ -190,6 +235,9 @@ int host_options_parse(int argc, char **argv, struct host_options *options, bool
 	struct host_options o = {
 		.run = "/run/pagoda",
 		.libvirt = "", /* RUN */
+		.tls_authority = "/etc/pki/CA/cacert.pem",
+		.tls_certificate = "/etc/pki/libvirt/servercert.pem",
+		.tls_key = "/etc/pki/libvirt/private/serverkey.pem",
 		.images = "/var/lib/pagoda/images",
 		.definitions = "/var/lib/pagoda/guests",
 		.logs = "/var/log/pagoda",
@@ -218,6 +266,8 @@ int host_options_parse(int argc, char **argv, struct host_options *options, bool
 	}
 	if (ret == 0 && optind < argc)
 		return error_set(err, EINVAL, "%s: pagodad takes options only; see --help", argv[optind]);
+	if (ret == 0 && o.tls && !o.libvirt)
+		ret = error_set(err, EINVAL, "--tls: is for libvirt's clients, which --libvirt=none turns away");
 	if (ret)
 		return ret;
 	*options = o;

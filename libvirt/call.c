@@ -59,13 +59,11 @@ void libvirt_put_guest(struct xdr_writer *w, const struct guest *g)
 
 /* --- arguments --- */
 
-/* Who changes something is logged once its arguments are known to be whole. */
-static void note(const struct rpc_call *call, const char *guest)
+void libvirt_note(const struct rpc_call *call, const char *guest)
 {
-	const struct ucred *who = rpc_client_who(call->client);
 	if (call->procedure->changes)
-		log_info("%s%s%.60s: asked for by user %u, process %d, in libvirt's protocol", call->procedure->name,
-			 *guest ? " " : "", guest, (unsigned)who->uid, (int)who->pid);
+		log_info("%s%s%.60s: asked for by %s, in libvirt's protocol", call->procedure->name, *guest ? " " : "", guest,
+			 rpc_client_who(call->client));
 }
 
 bool libvirt_arguments_end(struct rpc_call *call)
@@ -84,7 +82,7 @@ struct guest *libvirt_find(struct rpc_call *call, const struct libvirt_domain *d
 	if (!g)
 		libvirt_refuse_text(call, RPC_NO_DOMAIN, "%.60s: there is no such guest", d->name);
 	else
-		note(call, g->definition->name);
+		libvirt_note(call, g->definition->name);
 	return g;
 }
 

@@ -55,6 +55,9 @@ bool libvirt_check_flags(struct rpc_call *call, uint32_t flags, uint32_t known);
 struct guest *libvirt_guest(struct rpc_call *call);
 struct guest *libvirt_guest_flags(struct rpc_call *call, uint32_t known, uint32_t *flags);
 
+/* Logs who asks for a change. libvirt_find() does that, once the arguments are known to be whole. */
+void libvirt_note(const struct rpc_call *call, const char *guest);
+
 /* By errno value. */
 void libvirt_refuse(struct rpc_call *call, const struct error *err);
 /* An answer without content when ret is 0. */

@@ -12,6 +12,7 @@
 #define LIBRARY_VERSION 9000000ull    /* 9.0.0: whose protocol we speak */
 #define MOST_VCPUS 255
 #define OPEN_READ_ONLY 1u
+#define AUTH_POLKIT 2u
 
 /* What a server may be able to do, by the protocol's numbers. */
 enum feature {
@@ -40,12 +41,15 @@ static void run_nothing(struct rpc_call *call)
 		rpc_answer(call);
 }
 
-/* The socket's rights say who may come in. */
+/* The socket's rights, or certificates, have said who may come in, unless polkit is to be asked. */
 static void run_auth_list(struct rpc_call *call)
 {
 	if (!libvirt_arguments_end(call))
 		return;
-	xdr_put_u32(&call->out, 0);
+	bool outside = rpc_is_outside(call->client);
+	xdr_put_u32(&call->out, outside);
+	if (outside)
+		xdr_put_u32(&call->out, AUTH_POLKIT);
 	rpc_answer(call);
 }
 
@@ -108,7 +112,7 @@ static void run_most_vcpus(struct rpc_call *call)
 		libvirt_answer_i32(call, MOST_VCPUS);
 }
 
-/* Bytes go through no network. */
+/* Bytes go through no network, or by TLS. */
 static void run_is_secure(struct rpc_call *call)
 {
 	if (libvirt_arguments_end(call))
@@ -123,7 +127,7 @@ static const struct rpc_procedure procedures[] = {
 	{.number = 5, .name = "max-vcpus", .run = run_most_vcpus},
 	{.number = 59, .name = "hostname", .run = run_host_name},
 	{.number = 60, .name = "feature", .run = run_feature},
-	{.number = 66, .name = "auth-list", .run = run_auth_list},
+	{.number = 66, .name = "auth-list", .outside = true, .run = run_auth_list},
 	{.number = 110, .name = "uri", .run = run_uri},
 	{.number = 149, .name = "is-secure", .run = run_is_secure},
 	{.number = 157, .name = "library-version", .run = run_library_version},

@@ -11,10 +11,15 @@
 #include "base/log.h"
 #include "host/directory.h"
 #include "host/door.h"
+#include "host/inet_door.h"
 #include "libvirt/call.h"
 #include "libvirt/console.h"
 #include "libvirt/events.h"
+#include "libvirt/polkit.h"
 #include "libvirt/procedures.h"
+#include "rpc/tls_door.h"
+
+#define HANDSHAKE_SECONDS 10.
 
 static struct libvirt_server *server_of(const struct rpc_client *client)
 {
@@ -33,6 +38,7 @@ static void on_drained(struct rpc_client *client)
 
 static void on_gone(struct rpc_client *client)
 {
+	libvirt_polkit_forget(server_of(client), client);
 	libvirt_console_forget(server_of(client), client);
 	libvirt_events_forget(server_of(client), client);
 }
@@ -66,45 +72,90 @@ static int check_claim(struct error *err)
 	return 0;
 }
 
-int libvirt_server_create(struct ev_loop *loop, const struct host_options *options, struct guests *guests,
-			  struct dedup_server *dedup, struct libvirt_server *s, struct error *err)
+/* For clients on other machines; inherited: -1 or a socket that listens. */
+static int open_tls(struct libvirt_server *s, int inherited, struct error *err)
+{
+	const struct host_options *o = s->options;
+	const struct rpc_tls_files files = {o->tls_authority, o->tls_certificate, o->tls_key, o->tls_names, o->nr_tls_names};
+	struct rpc_tls_identity *identity = NULL;
+	struct inet_address where = {.text = "systemd's socket"};
+	int ret = rpc_tls_load(&files, &identity, err), fd = inherited;
+	if (ret == 0 && fd < 0)
+		ret = inet_address_parse("--tls", "0.0.0.0:16514", o->tls, &where, err);
+	if (ret == 0 && fd < 0) {
+		fd = inet_door_open("--tls", &where, err);
+		ret = fd < 0 ? fd : 0;
+	}
+	if (ret == 0 && rpc_tls_door_create(&s->rpc, fd, identity, HANDSHAKE_SECONDS, &s->tls))
+		ret = error_set(err, ENOMEM, "out of memory");
+	if (ret) {
+		rpc_tls_unload(identity);
+		if (fd >= 0)
+			close(fd);
+		return ret;
+	}
+	log_info("libvirt's clients on other machines, with %s: TLS at %s",
+		 o->nr_tls_names ? "a certificate whose name is in the list" : "any certificate of the authority", where.text);
+	return 0;
+}
+
+/* Returns a descriptor, or -errno with a sentence. */
+static int open_local(struct libvirt_server *s, enum rpc_access access, struct error *err)
 {
 	static const char *const suffixes[] = {"", "-ro"};
-	const char *name = options->claim_qemu ? "virtqemud-sock" : "virtpagodad-sock";
-	int fds[2] = {-1, -1};
-	int ret = options->claim_qemu ? check_claim(err) : 0;
-	int dir_fd = ret ? ret : directory_open("--libvirt", options->libvirt, 0755, err);
-	if (dir_fd < 0)
-		return dir_fd;
-	close(dir_fd);
-	*s = (struct libvirt_server){.options = options, .guests = guests, .dedup = dedup, .listener = {.event = libvirt_on_event}};
-	for (int i = 0; ret == 0 && i < 2; i++) {
-		bool for_group = i == RPC_READ_WRITE && options->group;
-		if (asprintf(&s->paths[i], "%s/%s%s", options->libvirt, name, suffixes[i]) < 0) {
-			s->paths[i] = NULL;
-			ret = error_set(err, ENOMEM, "out of memory");
-			break;
-		}
-		fds[i] = door_open("--libvirt", s->paths[i],
-				   i == RPC_READ_ONLY ? 0666
-				   : for_group        ? 0660
-						      : 0600,
-				   for_group ? options->group : NULL, err);
-		ret = fds[i] < 0 ? fds[i] : 0;
+	const struct host_options *o = s->options;
+	bool for_all = access == RPC_READ_ONLY || o->polkit, for_group = !for_all && o->group;
+	unsigned mode = for_all ? 0666 : for_group ? 0660 : 0600;
+	if (asprintf(&s->paths[access], "%s/%s%s", o->libvirt, o->claim_qemu ? "virtqemud-sock" : "virtpagodad-sock",
+		     suffixes[access]) < 0) {
+		s->paths[access] = NULL;
+		return error_set(err, ENOMEM, "out of memory");
 	}
+	return door_open("--libvirt", s->paths[access], mode, for_group ? o->group : NULL, err);
+}
+
+int libvirt_server_create(struct ev_loop *loop, const struct host_options *options, struct guests *guests,
+			  struct dedup_server *dedup, const int inherited[LIBVIRT_SOCKETS], struct libvirt_server *s,
+			  struct error *err)
+{
+	int fds[2] = {inherited[RPC_READ_WRITE], inherited[RPC_READ_ONLY]}, tls = inherited[2];
+	int ret = options->claim_qemu ? check_claim(err) : 0;
+	*s = (struct libvirt_server){.options = options, .guests = guests, .dedup = dedup, .listener = {.event = libvirt_on_event}};
+	if (ret == 0 && options->nr_tls_names && !options->tls && tls < 0)
+		ret = error_set(err, EINVAL, "--tls-allow: says who may come by TLS, but there is no --tls=ADDRESS:PORT");
+	if (ret == 0 && (fds[0] < 0 || fds[1] < 0)) {
+		ret = directory_open("--libvirt", options->libvirt, 0755, err);
+		if (ret >= 0)
+			ret = close(ret);
+	}
+	for (int i = 0; ret == 0 && i < 2; i++)
+		if (fds[i] < 0) {
+			fds[i] = open_local(s, (enum rpc_access)i, err);
+			ret = fds[i] < 0 ? fds[i] : 0;
+		}
 	rpc_server_create(loop, &program, fds, &s->rpc);
+	s->rpc.asks = options->polkit;
+	if (ret == 0 && options->polkit)
+		ret = libvirt_polkit_check(err);
+	if (ret == 0 && (options->tls || tls >= 0))
+		ret = open_tls(s, tls, err);
 	if (ret) {
 		libvirt_server_destroy(s);
 		return ret;
 	}
 	guests_listen(guests, &s->listener);
-	log_info("libvirt's clients: virsh -c 'qemu+unix:///system?socket=%s'", s->paths[0]);
+	if (s->paths[RPC_READ_WRITE])
+		log_info("libvirt's clients: virsh -c 'qemu+unix:///system?socket=%s'", s->paths[RPC_READ_WRITE]);
 	return 0;
 }
 
 void libvirt_server_destroy(struct libvirt_server *s)
 {
+	libvirt_polkit_end(s);
 	rpc_server_destroy(&s->rpc);
+	/* Behind those who came by it. */
+	rpc_tls_door_destroy(s->tls);
+	s->tls = NULL;
 	for (int i = 0; i < 2; i++) {
 		if (s->paths[i])
 			unlink(s->paths[i]);

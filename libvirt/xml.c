@@ -43,6 +43,8 @@ static struct guest *define(struct rpc_call *call, const char *xml, bool *made)
 	int ret = domain_xml_read(xml, strlen(xml), &definition, &err);
 	const char *name = ret ? NULL : json_string_value(json_object_get(definition, "name"));
 	*made = name && !guests_find(guests, name, &none);
+	if (name)
+		libvirt_note(call, name);
 	if (ret == 0)
 		ret = guests_define(guests, definition, true, &g, &err);
 	if (definition)

@@ -9,10 +9,12 @@
 
 #include "base/container_of.h"
 #include "base/log.h"
+#include "rpc/tls.h"
 
 #define MOST_OUT XDR_MOST_OUT
 #define FULL (256u << 10)
-#define READ_BYTES 16384
+#define READ_BYTES RPC_TLS_RECORD_BYTES
+#define WHO_BYTES (RPC_TLS_NAME_BYTES + 80)
 #define ACCEPT_RETRY_SECONDS 1.
 #define PING 1
 #define PONG 2
@@ -22,8 +24,11 @@ struct rpc_client {
 	struct rpc_client *next;
 	bool read_only;           /* as it is treated */
 	bool counts_as_read_only; /* as it came */
+	bool outside;             /* and patience runs */
+	ev_timer patience;
 	int fd;
-	struct ucred who;
+	struct rpc_tls *tls; /* NULL: bytes go as they are */
+	char who[WHO_BYTES];
 	struct rpc_input in;
 	uint8_t *out;
 	size_t out_start, out_len, out_size; /* bytes that wait are those from start to len */
@@ -46,9 +51,14 @@ static void free_client(struct rpc_client *c)
 		call->client = NULL;
 	s->nr_clients--;
 	s->nr_read_only -= c->counts_as_read_only;
+	s->nr_outside -= c->outside;
+	ev_timer_stop(s->loop, &c->patience);
 	ev_io_stop(s->loop, &c->readable);
 	ev_io_stop(s->loop, &c->writable);
+	if (c->tls)
+		rpc_tls_end(c->tls);
 	close(c->fd);
+	log_debug("a client of libvirt's protocol has gone: %s", c->who);
 	rpc_input_free(&c->in);
 	free(c->out);
 	free(c);
@@ -111,7 +121,7 @@ static void send_message(struct rpc_client *c, struct xdr_writer *message)
 	size_t waiting = c->out_len - c->out_start;
 	bool fits = !message->failed && message->len <= MOST_OUT - waiting;
 	if (!c->lost && !fits)
-		log_warning("a client of libvirt's protocol, process %d, does not read, and is hung up on", (int)c->who.pid);
+		log_warning("a client of libvirt's protocol, %s, does not read, and is hung up on", c->who);
 	if (fits && !c->lost && waiting)
 		fits = append(c, message);
 	else if (fits && !c->lost)
@@ -178,9 +188,26 @@ void rpc_make_read_only(struct rpc_client *c)
 	c->read_only = true;
 }
 
-const struct ucred *rpc_client_who(const struct rpc_client *c)
+bool rpc_is_outside(const struct rpc_client *c)
 {
-	return &c->who;
+	return c->outside;
+}
+
+void rpc_let_in(struct rpc_client *c)
+{
+	c->server->nr_outside -= c->outside;
+	c->outside = false;
+	ev_timer_stop(c->server->loop, &c->patience);
+}
+
+int rpc_client_socket(const struct rpc_client *c)
+{
+	return c->fd;
+}
+
+const char *rpc_client_who(const struct rpc_client *c)
+{
+	return c->who;
 }
 
 /* --- calls --- */
@@ -240,6 +267,11 @@ static void begin_call(struct rpc_client *c, const struct rpc_header *h, const s
 		refuse_message(c, h, RPC_NO_SUPPORT, text);
 		return;
 	}
+	if (c->outside && !procedure->outside) {
+		snprintf(text, sizeof(text), "%s: who you are has not been asked yet", procedure->name);
+		refuse_message(c, h, RPC_AUTH_FAILED, text);
+		return;
+	}
 	if (c->read_only && procedure->changes) {
 		snprintf(text, sizeof(text), "%s: changes something, which a read-only connection may not", procedure->name);
 		refuse_message(c, h, RPC_OPERATION_DENIED, text);
@@ -276,10 +308,10 @@ static void handle_message(struct rpc_client *c, const struct rpc_header *h, str
 		refuse_message(c, h, RPC_BROKEN, "there is no such program here, or not in that version");
 	} else if (h->type == RPC_CALL && h->status == RPC_OK) {
 		begin_call(c, h, payload);
-	} else if (h->type == RPC_STREAM && h->status <= RPC_CONTINUE) {
+	} else if (h->type == RPC_STREAM && h->status <= RPC_CONTINUE && !c->outside) {
 		c->server->program->stream(c, h, payload);
 	} else {
-		log_debug("a client of libvirt's protocol, process %d, breaks its rules, and is hung up on", (int)c->who.pid);
+		log_debug("a client of libvirt's protocol, %s, breaks its rules, and is hung up on", c->who);
 		lose(c);
 	}
 }
@@ -301,16 +333,38 @@ static void handle_messages(struct rpc_client *c)
 		ev_io_start(c->server->loop, &c->readable);
 }
 
+/* Bytes, 0 at the end, or -errno. */
+static ssize_t receive(struct rpc_client *c, uint8_t *room, size_t size)
+{
+	if (c->tls)
+		return rpc_tls_receive(c->tls, room, size);
+	ssize_t got = recv(c->fd, room, size, MSG_DONTWAIT);
+	return got < 0 ? -errno : got;
+}
+
+static ssize_t transmit(struct rpc_client *c, const uint8_t *data, size_t len)
+{
+	if (c->tls)
+		return rpc_tls_send(c->tls, data, len);
+	ssize_t put = send(c->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return put < 0 ? -errno : put;
+}
+
+static bool is_passing(ssize_t ret)
+{
+	return ret == -EAGAIN || ret == -EINTR;
+}
+
 static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 {
 	struct rpc_client *c = container_of(w, struct rpc_client, readable);
 	(void)loop;
 	if (events & EV_READ && c->nr_calls < RPC_MOST_CALLS && !c->lost) {
 		uint8_t *room = rpc_input_room(&c->in, READ_BYTES);
-		ssize_t got = room ? recv(c->fd, room, READ_BYTES, MSG_DONTWAIT) : -1;
+		ssize_t got = room ? receive(c, room, READ_BYTES) : -ENOMEM;
 		if (got > 0)
 			rpc_input_add(&c->in, (size_t)got);
-		else if (got == 0 || !room || (errno != EAGAIN && errno != EINTR))
+		else if (!is_passing(got))
 			c->lost = true;
 	}
 	if (!c->lost)
@@ -323,8 +377,8 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int events)
 	struct rpc_client *c = container_of(w, struct rpc_client, writable);
 	size_t waiting = c->out_len - c->out_start;
 	(void)events;
-	ssize_t put = waiting && !c->lost ? send(c->fd, c->out + c->out_start, waiting, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
-	if (put < 0 && errno != EAGAIN && errno != EINTR)
+	ssize_t put = waiting && !c->lost ? transmit(c, c->out + c->out_start, waiting) : 0;
+	if (put < 0 && !is_passing(put))
 		c->lost = true;
 	if (put > 0)
 		c->out_start += (size_t)put;
@@ -345,30 +399,87 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int events)
 
 /* --- doors --- */
 
-int rpc_server_take(struct rpc_server *s, int fd, enum rpc_access access)
+static void on_patience(struct ev_loop *loop, ev_timer *w, int events)
 {
-	socklen_t len = sizeof(struct ucred);
+	struct rpc_client *c = container_of(w, struct rpc_client, patience);
+	(void)loop, (void)events;
+	c->lost = true;
+	settle(c);
+}
+
+/* Whoever there is room for. Otherwise returns -errno and leaves fd alone. */
+static int admit(struct rpc_server *s, int fd, enum rpc_access access, struct rpc_client **client)
+{
 	bool read_only = access == RPC_READ_ONLY;
-	bool full = s->nr_clients >= RPC_MOST_CLIENTS || (read_only && s->nr_read_only >= RPC_MOST_READ_ONLY);
-	struct rpc_client *c = full ? NULL : calloc(1, sizeof(*c));
-	int ret = full ? -EBUSY : c ? 0 : -ENOMEM;
-	if (ret == 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c->who, &len) < 0)
-		ret = -errno;
-	if (ret) {
-		free(c);
-		close(fd);
-		return ret;
-	}
+	if (s->nr_clients >= RPC_MOST_CLIENTS || (read_only && s->nr_read_only >= RPC_MOST_READ_ONLY))
+		return -EBUSY;
+	struct rpc_client *c = calloc(1, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
 	c->server = s;
 	c->read_only = c->counts_as_read_only = read_only;
 	c->fd = fd;
+	ev_io_init(&c->readable, on_readable, fd, EV_READ);
+	ev_io_init(&c->writable, on_writable, fd, EV_WRITE);
+	ev_timer_init(&c->patience, on_patience, RPC_OUTSIDE_SECONDS, 0.);
+	*client = c;
+	return 0;
+}
+
+static void serve(struct rpc_client *c)
+{
+	struct rpc_server *s = c->server;
 	c->next = s->clients;
 	s->clients = c;
 	s->nr_clients++;
-	s->nr_read_only += read_only;
-	ev_io_init(&c->readable, on_readable, fd, EV_READ);
-	ev_io_init(&c->writable, on_writable, fd, EV_WRITE);
+	s->nr_read_only += c->read_only;
+	s->nr_outside += c->outside;
+	if (c->outside)
+		ev_timer_start(s->loop, &c->patience);
 	ev_io_start(s->loop, &c->readable);
+	log_debug("a client of libvirt's protocol comes%s: %s", c->read_only ? ", to look only" : "", c->who);
+}
+
+int rpc_server_take(struct rpc_server *s, int fd, enum rpc_access access)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	struct rpc_client *c = NULL;
+	int ret = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ? -errno : 0;
+	bool outside = s->asks && access == RPC_READ_WRITE && ret == 0 && peer.uid != 0 && peer.uid != geteuid();
+	if (ret == 0 && outside && s->nr_outside >= RPC_MOST_OUTSIDE)
+		ret = -EBUSY;
+	if (ret == 0)
+		ret = admit(s, fd, access, &c);
+	if (ret) {
+		close(fd);
+		return ret;
+	}
+	c->outside = outside;
+	snprintf(c->who, sizeof(c->who), "user %u, process %d", (unsigned)peer.uid, (int)peer.pid);
+	serve(c);
+	return 0;
+}
+
+int rpc_server_take_tls(struct rpc_server *s, int fd, struct rpc_tls *tls, const char *peer)
+{
+	struct xdr_writer accepted = {.data = NULL};
+	struct rpc_client *c = NULL;
+	int ret = admit(s, fd, RPC_READ_WRITE, &c);
+	if (ret) {
+		rpc_tls_end(tls);
+		close(fd);
+		return ret;
+	}
+	c->tls = tls;
+	snprintf(c->who, sizeof(c->who), "%.*s from %.70s", RPC_TLS_NAME_BYTES, rpc_tls_name(tls), peer);
+	serve(c);
+	/* The first byte that it hears is no part of a message. */
+	xdr_put_u32(&accepted, 1u << 24);
+	accepted.len -= accepted.failed ? 0 : 3;
+	send_message(c, &accepted);
+	/* What came in one piece with the handshake. */
+	ev_feed_event(s->loop, &c->readable, EV_READ);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
  * 1. A call knows its client until that is closed; then it is answered to nobody. Neither ever points to what was freed.
  * 2. What waits to be sent is bounded. A client that does not read is lost; who sends streams stops before that (rpc_is_full()).
  * 3. A client is closed by the loop's callbacks alone, never while somebody has it in hand.
+ * 4. Who is outside is answered by procedures for that alone, takes one of few places, and for some time.
  */
 #ifndef RPC_SERVER_H
 #define RPC_SERVER_H
@@ -22,6 +23,8 @@
 #define RPC_MOST_CLIENTS 64
 #define RPC_MOST_READ_ONLY 32
 #define RPC_MOST_CALLS 64
+#define RPC_MOST_OUTSIDE 20
+#define RPC_OUTSIDE_SECONDS 120. /* somebody may have to type a password */
 
 enum rpc_access {
 	RPC_READ_WRITE,
@@ -31,6 +34,7 @@ enum rpc_access {
 struct rpc_server;
 struct rpc_client;
 struct rpc_procedure;
+struct rpc_tls;
 
 /* One call until it is answered: exactly once, by rpc_answer() or rpc_refuse(), which free it. */
 struct rpc_call {
@@ -47,6 +51,7 @@ struct rpc_procedure {
 	uint32_t number;
 	const char *name;
 	bool changes; /* so that who may only read is refused */
+	bool outside; /* for those, too, who are still outside */
 	void (*run)(struct rpc_call *call);
 };
 
@@ -72,8 +77,9 @@ struct rpc_server {
 		ev_io acceptor;
 	} doors[2];
 	ev_timer accept_again;
+	bool asks; /* who comes by the socket for everything, and is neither root nor our own user, is outside until rpc_let_in() */
 	struct rpc_client *clients;
-	unsigned nr_clients, nr_read_only;
+	unsigned nr_clients, nr_read_only, nr_outside;
 };
 
 /* Accepts from sockets that listen and do not block, in the order of enum rpc_access; they are the server's from now on. -1: none. */
@@ -82,6 +88,11 @@ void rpc_server_create(struct ev_loop *loop, const struct rpc_program *program, 
 void rpc_server_destroy(struct rpc_server *server);
 /* Serves who is connected by fd, which does not block; it is the server's from now on. Returns 0, or -errno and fd is closed. */
 int rpc_server_take(struct rpc_server *server, int fd, enum rpc_access access);
+/*
+ * The same for who has shaken hands over a network; peer: where it comes from. It may do everything, and is sent the byte that libvirt's clients wait for. Both fd and tls
+ * are the server's from now on.
+ */
+int rpc_server_take_tls(struct rpc_server *server, int fd, struct rpc_tls *tls, const char *peer);
 
 void rpc_answer(struct rpc_call *call);
 void rpc_refuse(struct rpc_call *call, enum rpc_error code, const char *text);
@@ -90,7 +101,12 @@ struct rpc_server *rpc_client_server(const struct rpc_client *client);
 bool rpc_is_read_only(const struct rpc_client *client);
 /* From now on. */
 void rpc_make_read_only(struct rpc_client *client);
-const struct ucred *rpc_client_who(const struct rpc_client *client);
+/* Whether it must still show that it may come in; nothing else is answered until then. */
+bool rpc_is_outside(const struct rpc_client *client);
+void rpc_let_in(struct rpc_client *client);
+int rpc_client_socket(const struct rpc_client *client);
+/* "user 0, process 123", or the name in its certificate and where it comes from. */
+const char *rpc_client_who(const struct rpc_client *client);
 
 /* What is sent unasked: begun with rpc_begin(), and freed here. */
 void rpc_send_event(struct rpc_client *client, uint32_t procedure, struct xdr_writer *message);

@@ -43,6 +43,7 @@ static void remove_directory(void)
 static void set_up(void)
 {
 	static const char *const names[] = {"run", "definitions", "logs", "libvirt"};
+	static const int no_sockets[LIBVIRT_SOCKETS] = {-1, -1, -1};
 	struct error err;
 	struct stat st;
 	log_open("fuzz", LOG_LEVEL_ERROR);
@@ -55,7 +56,7 @@ static void set_up(void)
 	options = (struct host_options){
 		.run = paths[0], .definitions = paths[1], .logs = paths[2], .libvirt = paths[3], .vmm = "/vmm"};
 	fuzz_need(loop && guests_create(loop, &options, &guests, &err) == 0);
-	fuzz_need(libvirt_server_create(loop, &options, &guests, NULL, &server, &err) == 0);
+	fuzz_need(libvirt_server_create(loop, &options, &guests, NULL, no_sockets, &server, &err) == 0);
 	guests.admit = admit;
 	atexit(remove_directory);
 }

@@ -20,6 +20,8 @@
 static char pagodad_directory[64], pagodad_socket[96], pagodad_state[96], pagodad_run[96], pagodad_definitions[96],
 	pagodad_logs[96];
 static pid_t pagodad_pid;
+/* More of its command line, for tests that need more than one option; NULL behind the last. */
+static const char *pagodad_more[12];
 
 static void pagodad_set_up(void)
 {
@@ -76,8 +78,13 @@ static inline void pagodad_exec(const char *option)
 	snprintf(options[2], sizeof(options[2]), "--run=%s", pagodad_run);
 	snprintf(options[3], sizeof(options[3]), "--definitions=%s", pagodad_definitions);
 	snprintf(options[4], sizeof(options[4]), "--logs=%s", pagodad_logs);
-	execl(program, program, options[0], options[1], options[2], options[3], options[4], "--swap=none", "--pool-limit=256M",
-	      "--index-limit=8M", option, (char *)NULL);
+	const char *words[24] = {program,    options[0],    options[1],          options[2],        options[3],
+				 options[4], "--swap=none", "--pool-limit=256M", "--index-limit=8M"};
+	unsigned nr = 9;
+	for (unsigned i = 0; i < sizeof(pagodad_more) / sizeof(pagodad_more[0]) && pagodad_more[i]; i++)
+		words[nr++] = pagodad_more[i];
+	words[nr] = option;
+	execv(program, (char *const *)words);
 	_exit(127);
 }
 

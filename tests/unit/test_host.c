@@ -195,6 +195,7 @@ START_TEST(options_are_read_or_refused_with_a_sentence)
 		"--libvirt=here",
 		"--images=",
 		"--claim-qemu=yes",
+		"--tls-allow=",
 		"--nonsense",
 		"-x",
 		"stray",
@@ -221,6 +222,20 @@ START_TEST(options_are_read_or_refused_with_a_sentence)
 	ck_assert(o.claim_qemu);
 	ck_assert_int_eq(parse(&o, &done, &err, "--libvirt=none", NULL), 0);
 	ck_assert_ptr_null(o.libvirt);
+	ck_assert(!o.tls && o.nr_tls_names == 0);
+	ck_assert_int_eq(parse(&o, &done, &err, "--tls=0.0.0.0:16514", "--libvirt=none"), -EINVAL);
+	ck_assert_int_eq(parse(&o, &done, &err, "--tls=0.0.0.0:16514", "--tls-allow=CN=a*"), 0);
+	ck_assert_str_eq(o.tls, "0.0.0.0:16514");
+	ck_assert_str_eq(o.tls_key, "/etc/pki/libvirt/private/serverkey.pem");
+	ck_assert_uint_eq(o.nr_tls_names, 1);
+	ck_assert_str_eq(o.tls_names[0], "CN=a*");
+	for (unsigned nr = HOST_OPTIONS_MOST_NAMES; nr <= HOST_OPTIONS_MOST_NAMES + 1; nr++) {
+		char *many[HOST_OPTIONS_MOST_NAMES + 3] = {(char *)"pagodad"};
+		for (unsigned i = 1; i <= nr; i++)
+			many[i] = (char *)"--tls-allow=CN=b";
+		ck_assert_int_eq(host_options_parse((int)nr + 1, many, &o, &done, &err),
+				 nr > HOST_OPTIONS_MOST_NAMES ? -EINVAL : 0);
+	}
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		err.text[0] = '\0';
 		ck_assert_int_eq(parse(&o, &done, &err, wrong[i], NULL), -EINVAL);

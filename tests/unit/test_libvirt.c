@@ -59,6 +59,7 @@ static void connect_as(enum rpc_access access)
 static void set_up(void)
 {
 	static const char *const names[] = {"run", "definitions", "logs", "libvirt"};
+	static const int no_sockets[LIBVIRT_SOCKETS] = {-1, -1, -1};
 	struct error err;
 	strcpy(directory, "/tmp/pagoda-test-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(directory));
@@ -73,7 +74,7 @@ static void set_up(void)
 					.vmm = "/vmm"};
 	ck_assert_ptr_nonnull(loop);
 	ck_assert_int_eq(guests_create(loop, &options, &guests, &err), 0);
-	ck_assert_int_eq(libvirt_server_create(loop, &options, &guests, NULL, &server, &err), 0);
+	ck_assert_int_eq(libvirt_server_create(loop, &options, &guests, NULL, no_sockets, &server, &err), 0);
 	guests.admit = admit;
 	client = -1;
 	connect_as(RPC_READ_WRITE);
@@ -127,7 +128,7 @@ START_TEST(each_procedure_is_there_once)
 		&libvirt_info_procedures,    &libvirt_xml_procedures,      &libvirt_lifecycle_procedures,
 		&libvirt_memory_procedures,  &libvirt_cpu_procedures,      &libvirt_event_procedures,
 		&libvirt_console_procedures, &libvirt_storage_procedures,  &libvirt_statistics_procedures,
-		&libvirt_nothing_procedures, &libvirt_metadata_procedures,
+		&libvirt_nothing_procedures, &libvirt_metadata_procedures, &libvirt_polkit_procedures,
 	};
 	bool seen[MOST_PROCEDURE] = {false};
 	size_t nr = 0;
@@ -211,6 +212,27 @@ START_TEST(who_may_only_look_changes_nothing)
 	ck_assert_ptr_null(g->next);
 	ck_assert(json_equal(g->definition->json, before));
 	json_decref(before);
+}
+END_TEST
+
+/* What they are marked as is not asked: these have an effect by what they are, in libvirt's protocol, ours or not yet. */
+START_TEST(what_has_an_effect_is_not_for_those_who_may_only_look)
+{
+	static const uint16_t numbers[] = {
+		8,   9,   10,  11,  12,  13,  26,  27,  28,  29,  30,  31,  32,  33,  34,  35,  53,  54,  55,  58,  160, 161,
+		164, 166, 174, 182, 184, 185, 192, 193, 196, 197, 199, 201, 204, 207, 213, 214, 216, 217, 218, 219, 225, 231,
+		232, 233, 234, 245, 254, 258, 264, 279, 288, 302, 303, 305, 306, 307, 308, 350, 358, 387, 440, 441,
+	};
+	unsigned there = 0;
+	connect_as(RPC_READ_ONLY);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		struct xdr_reader payload;
+		bool is_there = libvirt_procedure(numbers[i]) != NULL;
+		ck_assert_int_eq(ask(numbers[i], NULL, &payload), RPC_ERROR);
+		ck_assert_msg(error_of(&payload) == (is_there ? RPC_OPERATION_DENIED : RPC_NO_SUPPORT), "procedure %u", numbers[i]);
+		there += is_there;
+	}
+	ck_assert_uint_gt(there, 25);
 }
 END_TEST
 
@@ -316,6 +338,7 @@ int main(void)
 	tcase_add_test(tests, each_procedure_is_there_once);
 	tcase_add_test(tests, arguments_of_any_length_are_answered_once);
 	tcase_add_test(tests, who_may_only_look_changes_nothing);
+	tcase_add_test(tests, what_has_an_effect_is_not_for_those_who_may_only_look);
 	tcase_add_test(tests, who_opens_read_only_is_read_only);
 	tcase_add_test(tests, a_guest_is_renamed_on_disk_too);
 	tcase_add_test(tests, lists_of_nodes_are_read_as_they_are_written);

@@ -12,7 +12,7 @@
 #include "rpc/server.h"
 #include "tests/unit/random_test.h"
 
-enum { ECHO = 1, LATER, CHANGE, BIG, OPEN, MUCH };
+enum { ECHO = 1, LATER, CHANGE, BIG, OPEN, MUCH, ENTER };
 enum { BIG_BYTES = 1 << 20, MUCH_BYTES = 100000 };
 
 static struct ev_loop *loop;
@@ -65,6 +65,19 @@ static void run_much(struct rpc_call *call)
 	rpc_answer(call);
 }
 
+/* Whoever says the word. */
+static void run_enter(struct rpc_call *call)
+{
+	char text[64];
+	xdr_get_string(&call->in, text, sizeof(text));
+	if (strcmp(text, "sesame") != 0) {
+		rpc_refuse(call, RPC_AUTH_FAILED, "no");
+		return;
+	}
+	rpc_let_in(call->client);
+	rpc_answer(call);
+}
+
 static const struct rpc_procedure procedures[] = {
 	{.number = ECHO, .name = "echo", .run = run_echo},
 	{.number = LATER, .name = "later", .run = run_later},
@@ -72,6 +85,7 @@ static const struct rpc_procedure procedures[] = {
 	{.number = BIG, .name = "big", .run = run_big},
 	{.number = OPEN, .name = "open", .changes = true, .run = run_change},
 	{.number = MUCH, .name = "much", .run = run_much},
+	{.number = ENTER, .name = "enter", .outside = true, .run = run_enter},
 };
 
 static const struct rpc_procedure *find(uint32_t number)
@@ -534,6 +548,67 @@ START_TEST(noise_from_many_clients_harms_nobody)
 }
 END_TEST
 
+/* --- who is outside --- */
+
+/* A client of another user. */
+static int try_other(struct client *c, enum rpc_access access)
+{
+	int fds[2];
+	ck_assert_int_eq(seteuid(65534), 0);
+	int ret = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds);
+	ck_assert(seteuid(0) == 0 && ret == 0);
+	*c = (struct client){.fd = fds[0]};
+	return rpc_server_take(&server, fds[1], access);
+}
+
+START_TEST(who_is_outside_is_answered_when_he_has_come_in)
+{
+	struct client c, own, others[RPC_MOST_OUTSIDE];
+	server.asks = true;
+	own = connect_as(RPC_READ_WRITE);
+	ck_assert(say(&own, ECHO, 1, "at home"));
+	expect_reply(&own, 1, "at home");
+	ck_assert_int_eq(try_other(&c, RPC_READ_ONLY), 0);
+	ck_assert(say(&c, ECHO, 1, "only looking"));
+	expect_reply(&c, 1, "only looking");
+	hang_up(&c);
+	ck_assert_int_eq(try_other(&c, RPC_READ_WRITE), 0);
+	ck_assert(say(&c, ECHO, 1, "hello"));
+	expect_error(&c, 1, RPC_AUTH_FAILED);
+	ck_assert(say(&c, CHANGE, 2, NULL));
+	expect_error(&c, 2, RPC_AUTH_FAILED);
+	ck_assert(say(&c, ENTER, 3, "open"));
+	expect_error(&c, 3, RPC_AUTH_FAILED);
+	ck_assert_uint_eq(nr_changes, 0);
+	ck_assert_uint_eq(server.nr_outside, 1);
+	ck_assert(say(&c, ENTER, 4, "sesame"));
+	expect_reply(&c, 4, NULL);
+	ck_assert_uint_eq(server.nr_outside, 0);
+	ck_assert(say(&c, CHANGE, 5, NULL));
+	expect_reply(&c, 5, NULL);
+	ck_assert_uint_eq(nr_changes, 1);
+	hang_up(&c);
+	/* Streams are for those inside. */
+	ck_assert_int_eq(try_other(&c, RPC_READ_WRITE), 0);
+	ck_assert(say_header(&c, (struct rpc_header){RPC_PROGRAM, RPC_VERSION, ECHO, RPC_STREAM, 1, RPC_CONTINUE}, "x"));
+	expect_hung_up(&c);
+	ck_assert_uint_eq(nr_packets, 0);
+	hang_up(&c);
+	turn();
+	/* And there are few places. */
+	for (unsigned i = 0; i < RPC_MOST_OUTSIDE; i++)
+		ck_assert_int_eq(try_other(&others[i], RPC_READ_WRITE), 0);
+	ck_assert_int_eq(try_other(&c, RPC_READ_WRITE), -EBUSY);
+	hang_up(&c);
+	for (unsigned i = 0; i < RPC_MOST_OUTSIDE; i++)
+		hang_up(&others[i]);
+	turn();
+	ck_assert_uint_eq(server.nr_outside, 0);
+	ck_assert_uint_eq(server.nr_clients, 1);
+	hang_up(&own);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("rpc server");
@@ -553,6 +628,8 @@ int main(void)
 	tcase_add_test(tests, streams_carry_bytes_of_any_number);
 	tcase_add_test(tests, events_go_to_whom_they_are_sent);
 	tcase_add_test(tests, noise_from_many_clients_harms_nobody);
+	if (geteuid() == 0)
+		tcase_add_test(tests, who_is_outside_is_answered_when_he_has_come_in);
 	suite_add_tcase(suite, tests);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
