@@ -1,7 +1,7 @@
 /*
  * Disks. See domain_parts.h. <disk type="file"> and "block" are a path; "network" is an NBD server, whose parts become the address that the
  * definition has: "nbd://host:port/export" or "nbd+unix:///export?socket=path". An address that cannot be taken apart so is
- * the source's name as it is, and the host says nothing. Only virtio disks are disks here; a drive for CDs is let through while it is empty.
+ * the source's name as it is, and the host says nothing. Only virtio disks are disks here; a drive for CDs is taken out while it is empty.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -156,8 +156,7 @@ static int read_disk(const xmlNode *disk, json_t *drive, struct error *err)
 	return ret;
 }
 
-/* What is let through, and makes no drive. */
-static bool is_empty_tray(const xmlNode *disk)
+bool domain_disks_is_empty_tray(const xmlNode *disk)
 {
 	const char *device = xml_attribute(disk, "device");
 	return device && (!strcmp(device, "cdrom") || !strcmp(device, "floppy")) && !xml_child(disk, "source");
@@ -166,7 +165,7 @@ static bool is_empty_tray(const xmlNode *disk)
 /* The first of this one and those behind it that is a drive. */
 static xmlNode *drive_from(xmlNode *disk)
 {
-	while (disk && is_empty_tray(disk))
+	while (disk && domain_disks_is_empty_tray(disk))
 		disk = xml_next(disk, "disk");
 	return disk;
 }

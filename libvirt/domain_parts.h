@@ -38,7 +38,8 @@ int domain_cpu_read(const xmlNode *domain, json_t *members, struct error *err);
 int domain_devices_read(const xmlNode *domain, json_t *members, struct error *err);
 void domain_devices_write(struct xml_tree *tree);
 
-/* disk: domain_disks.c. Those elements that are drives of the definition, in its order; NULL behind the last. */
+/* disk: domain_disks.c. A drive for CDs or floppies with nothing in it, which makes no drive of the definition; those elements that are drives of the definition, in its order; NULL behind the last. */
+bool domain_disks_is_empty_tray(const xmlNode *disk);
 xmlNode *domain_disks_first(const xmlNode *domain);
 xmlNode *domain_disks_next(const xmlNode *disk);
 int domain_disks_read(const xmlNode *domain, json_t *members, struct error *err);

@@ -1,12 +1,16 @@
 /*
  * See domain_rules.h. One table of paths below <domain>. Whoever asks for something must either get it or be told that he does not: so
- * what is not in the table is refused, too, and what is KEEP has been found to change nothing that a guest or its owner could miss.
+ * what is not in the table is refused, too, and what is KEEP has been found to change nothing that a guest or its owner could miss. What
+ * clients give every guest unasked, and no guest here has, is ABSENT: nobody would get a guest into being if it were refused, and nobody shall be
+ * shown it as if it were there. So it is taken out, and said to be.
  */
 #include "libvirt/domain_rules.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "libvirt/domain_parts.h"
 
 #define NO_HOTPLUG \
 	"memory cannot be plugged into a guest here: give it in <memory>, and what it is to begin with in <currentMemory>"
@@ -20,10 +24,11 @@
 #define FILTER "the host's own network has to do this: leave it out"
 
 enum how {
-	ENTER, /* once; attributes are those listed, children have rows of their own */
-	MANY,  /* the same, any number of times */
-	KEEP,  /* with all below it, any number of times */
-	ONE,   /* the same, once */
+	ENTER,  /* once; attributes are those listed, children have rows of their own */
+	MANY,   /* the same, any number of times */
+	KEEP,   /* with all below it, any number of times */
+	ONE,    /* the same, once */
+	ABSENT, /* with all below it, any number of times: taken out */
 	REFUSE,
 };
 
@@ -135,16 +140,16 @@ static const struct rule rules[] = {
 
 	{"devices", ENTER, ""},
 	{"devices/emulator", KEEP, NULL},
-	{"devices/controller", KEEP, NULL},
-	{"devices/input", KEEP, NULL},
-	{"devices/hub", KEEP, NULL},
-	{"devices/video", KEEP, NULL},
-	{"devices/audio", KEEP, NULL},
-	{"devices/sound", KEEP, NULL},
-	{"devices/redirdev", KEEP, NULL},
-	{"devices/redirfilter", KEEP, NULL},
-	{"devices/panic", KEEP, NULL},
-	{"devices/graphics", REFUSE, "guests have no display here, only a serial console: leave it out (virt-install: --graphics none)"},
+	{"devices/controller", ABSENT, NULL},
+	{"devices/input", ABSENT, NULL},
+	{"devices/hub", ABSENT, NULL},
+	{"devices/video", ABSENT, NULL},
+	{"devices/audio", ABSENT, NULL},
+	{"devices/sound", ABSENT, NULL},
+	{"devices/redirdev", ABSENT, NULL},
+	{"devices/redirfilter", ABSENT, NULL},
+	{"devices/panic", ABSENT, NULL},
+	{"devices/graphics", ABSENT, NULL},
 
 	{"devices/disk", MANY, "type|device|model|snapshot|sgio|rawio"},
 	{"devices/disk/driver", ENTER, "name|type|cache|io|discard|detect_zeroes|discard_no_unref|iothread|queues|queue_size|error_policy|rerror_policy|"
@@ -216,13 +221,7 @@ static const struct rule rules[] = {
 	{"devices/console/target", ENTER, "type|port"},
 	{"devices/console/alias", KEEP, NULL},
 	{"devices/console/address", KEEP, NULL},
-	{"devices/channel", MANY, "type|tty"},
-	{"devices/channel/source", KEEP, NULL},
-	{"devices/channel/target", KEEP, NULL},
-	{"devices/channel/clipboard", KEEP, NULL},
-	{"devices/channel/mouse", KEEP, NULL},
-	{"devices/channel/alias", KEEP, NULL},
-	{"devices/channel/address", KEEP, NULL},
+	{"devices/channel", ABSENT, NULL},
 
 	{"devices/memballoon", MANY, "model|autodeflate|freePageReporting"},
 	{"devices/memballoon/stats", KEEP, NULL},
@@ -322,4 +321,37 @@ int domain_rules_check(const xmlNode *domain, struct error *err)
 {
 	int ret = check_attributes(domain, "type|id", err);
 	return ret ? ret : check_children(domain, "", err);
+}
+
+/* --- what is not there --- */
+
+static bool is_absent(const xmlNode *device)
+{
+	char path[128];
+	snprintf(path, sizeof(path), "devices/%.60s", (const char *)device->name);
+	const struct rule *rule = device->ns ? NULL : find(path);
+	return rule && (rule->how == ABSENT || (!strcmp(path, "devices/disk") && domain_disks_is_empty_tray(device)));
+}
+
+/* Each name once, as long as there is room. */
+static void say(char *names, size_t size, const char *name)
+{
+	size_t used = strlen(names);
+	if (!is_listed(name, names) && used + strlen(name) + 2 <= size)
+		snprintf(names + used, size - used, "%s%s", used ? "|" : "", name);
+}
+
+void domain_rules_take_out(xmlNode *domain, char *names, size_t size)
+{
+	const xmlNode *devices = xml_child(domain, "devices");
+	xmlNode *next;
+	*names = '\0';
+	for (xmlNode *device = devices ? xml_child(devices, NULL) : NULL; device; device = next) {
+		next = xml_next(device, NULL);
+		if (!is_absent(device))
+			continue;
+		const char *tray = xml_is(device, "disk") ? xml_attribute(device, "device") : NULL;
+		say(names, size, tray ? tray : (const char *)device->name);
+		xml_remove(device);
+	}
 }

@@ -26,7 +26,7 @@ static int keep_text(struct xml_tree *tree, json_t *members, struct error *err)
 	return domain_put_text(members, "xml", xml_tree_text(tree), err);
 }
 
-int domain_xml_read(const char *text, size_t nr_bytes, json_t **definition, struct error *err)
+int domain_xml_read_saying(const char *text, size_t nr_bytes, json_t **definition, char *left_out, size_t size, struct error *err)
 {
 	struct xml_tree tree;
 	struct definition *checked;
@@ -35,6 +35,9 @@ int domain_xml_read(const char *text, size_t nr_bytes, json_t **definition, stru
 		return ret;
 	json_t *members = json_object();
 	ret = members ? read_parts(tree.root, members, err) : error_set(err, ENOMEM, "out of memory");
+	/* Last: sentences count the devices as they were written. */
+	if (ret == 0)
+		domain_rules_take_out(tree.root, left_out, size);
 	if (ret == 0)
 		ret = keep_text(&tree, members, err);
 	if (ret == 0)
@@ -47,4 +50,10 @@ int domain_xml_read(const char *text, size_t nr_bytes, json_t **definition, stru
 	}
 	xml_tree_free(&tree);
 	return ret;
+}
+
+int domain_xml_read(const char *text, size_t nr_bytes, json_t **definition, struct error *err)
+{
+	char left_out[DOMAIN_XML_LEFT_OUT_BYTES];
+	return domain_xml_read_saying(text, nr_bytes, definition, left_out, sizeof(left_out), err);
 }

@@ -21,7 +21,9 @@ static int open_tree(const struct definition *now, struct xml_tree *tree, struct
 	if (ret == 0) {
 		ret = definition_parse(members, was, NULL);
 		json_decref(members);
-		if (ret == 0)
+		/* The text as it was read: a state of an earlier version may have devices in it that are left out now. */
+		xml = ret == 0 ? domain_string(*was, "xml") : NULL;
+		if (xml)
 			ret = xml_tree_parse(xml, strlen(xml), "domain", tree, NULL);
 		if (ret)
 			definition_free(*was);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "libvirt/capabilities.h"
 #include "libvirt/domain_xml_read.h"
 #include "libvirt/domain_xml_write.h"
@@ -40,7 +41,8 @@ static struct guest *define(struct rpc_call *call, const char *xml, bool *made)
 	struct guest *g = NULL;
 	struct error err, none;
 	json_t *definition = NULL;
-	int ret = domain_xml_read(xml, strlen(xml), &definition, &err);
+	char left_out[DOMAIN_XML_LEFT_OUT_BYTES];
+	int ret = domain_xml_read_saying(xml, strlen(xml), &definition, left_out, sizeof(left_out), &err);
 	const char *name = ret ? NULL : json_string_value(json_object_get(definition, "name"));
 	*made = name && !guests_find(guests, name, &none);
 	if (name)
@@ -49,8 +51,11 @@ static struct guest *define(struct rpc_call *call, const char *xml, bool *made)
 		ret = guests_define(guests, definition, true, &g, &err);
 	if (definition)
 		json_decref(definition);
-	if (ret == 0)
+	if (ret == 0) {
+		if (*left_out)
+			log_warning("%s: defined without devices that no guest has here: %s", g->definition->name, left_out);
 		return g;
+	}
 	if (ret == -EINVAL)
 		rpc_refuse(call, RPC_CONFIG_UNSUPPORTED, err.text);
 	else
