@@ -179,6 +179,9 @@ demo: ## install what is missing, build, and show Debian guests worth nearly thr
 setup: ## install the Debian packages that are missing
 	@scripts/setup build test bench rig
 
+setup-desktop: ## install virt-manager and what its test needs: 370 MiB where there is no desktop yet
+	@scripts/setup desktop
+
 lint: $(BUILD)/vmm/dsdt_table.c ## check style, static analysis, and that includes point down
 	@scripts/lint
 
@@ -217,6 +220,6 @@ clean: ## remove build/
 help: ## list the targets
 	@sed -nE 's/^([a-z%-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile tests/guests/guests.mk tests/native/soak.mk | expand -t 24
 
-.PHONY: all unit-tests native-tests check check-unit check-native check-rig fuzzers fuzz bench demo setup lint format install uninstall clean help
+.PHONY: all setup-desktop unit-tests native-tests check check-unit check-native check-rig fuzzers fuzz bench demo setup lint format install uninstall clean help
 .SECONDARY:
 -include $(wildcard $(OBJS:.o=.d) $(BUILD)/tests/*/*.d build/fuzz/*/*.d build/fuzz/tests/fuzz/*.d)
