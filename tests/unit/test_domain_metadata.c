@@ -128,7 +128,7 @@ START_TEST(what_cannot_be_is_refused)
 		{DOMAIN_XML_ELEMENT, "k", "urn:a", "<!DOCTYPE a><a/>", "line 1: a document type"},
 		{DOMAIN_XML_ELEMENT, "k", "urn:a", "<a xmlns:k='urn:k'/>", "the element itself declares the prefix \"k\""},
 		{DOMAIN_XML_ELEMENT, "k", "urn:a", "<a xmlns='urn:k'/>", "the element is in a namespace of its own"},
-		{DOMAIN_XML_ELEMENT, "k", "urn:a", deep, "line 75: elements are nested more than 64 deep"},
+		{DOMAIN_XML_ELEMENT, "k", "urn:a", deep, "line 76: elements are nested more than 64 deep"},
 		{DOMAIN_XML_ELEMENT, "k", "urn:\377", "<a/>", "this is no text in UTF-8"},
 		{DOMAIN_XML_TITLE, NULL, NULL, "\377", "this is no text in UTF-8"},
 		{DOMAIN_XML_ELEMENT, "pagoda", XML_TREE_OURS, "<guest/>", "these are settings of the guest"},
