@@ -1,5 +1,5 @@
 #!/bin/bash
-# A guest whose cold pages the kernel keeps, swapped to zram, and chosen in a control group of its own: checksums stay right while it has half of what it uses.
+# A guest whose cold pages the kernel keeps, swapped to zram, and chosen in a control group of its own: checksums stay right while it has two thirds of what it uses.
 # limit: 150
 # needs: python3
 . "$rig_dir/memory.sh"
@@ -19,7 +19,7 @@ sum_of()
 sum=$(sum_of)
 round=0
 while :; do
-	sleep 2
+	sleep 4
 	round=$((round + 1))
 	[ "$(sum_of)" = "$sum" ] || must false
 	say "round $round done"
@@ -59,6 +59,7 @@ is_above()
 is_below()
 {
 	use "$1"
+	echo "$1: $((value >> 20)) MiB"
 	((value < $2 << 20))
 }
 
@@ -72,10 +73,11 @@ socat -u UNIX-CONNECT:run/guests/cold/console CREATE:serial.log &
 wait_serial 'guest: files made'
 wait_serial 'guest: round 1 done'
 use granted
-half=$((value / 2 >> 20))
-pagoda tune cold maximum="${half}M" >/dev/null
+most=$((value * 2 / 3 >> 20))
+echo "granted $((value >> 20)) MiB, to be $most"
+pagoda tune cold maximum="${most}M" >/dev/null
 await "the kernel has swapped out what is cold" 30 is_above kernel-swapped 10
-await "the guest takes what it may" 30 is_below granted $((half * 9 / 8))
+await "the guest takes what it may" 30 is_below granted $((most * 9 / 8))
 grep zram /proc/swaps
 wait_serial 'guest: round 4 done'
 use compressed
