@@ -265,6 +265,21 @@ static bool pass_over(struct scanner *s, uint32_t chunk)
 	return true;
 }
 
+/* Leaves as many pages as the batch has room for. The others stay pending; returns whether there are any. */
+static bool trim(const struct scanner *s, uint64_t quiet[QUIET_WORDS])
+{
+	uint32_t room = s->now.batch_pages ? s->now.batch_pages - s->nr_batch : QUIET_PAGES;
+	bool trimmed = false;
+	for (unsigned word = 0; word < QUIET_WORDS; word++) {
+		uint64_t left = 0;
+		for (uint64_t rest = quiet[word]; rest && room; rest &= rest - 1, room--)
+			left |= rest & -rest;
+		trimmed |= left != quiet[word];
+		quiet[word] = left;
+	}
+	return trimmed;
+}
+
 static void look_at(struct scanner *s, uint32_t chunk)
 {
 	struct scan_chunk *c = &s->chunks[chunk];
@@ -297,15 +312,22 @@ static void look_at(struct scanner *s, uint32_t chunk)
 		c->lone[word] &= ~seen.written[word];
 	}
 	unsigned written = count(seen.written);
-	c->due = written || waits;
+	c->due = trim(s, quiet) || written || waits;
 	s->pass.rewritten += again;
 	s->pass.written += written;
 	s->pass.lone += count(c->lone);
 	unsigned hashed = count(quiet) ? hash_chunk(s, chunk, quiet) : 0;
+	s->nr_batch += hashed;
 	if (!seen.is_anew)
 		decide_rest(c, again, hashed);
 	if (seen.nr_in_pool)
 		put_together(s, chunk, &seen);
+}
+
+static void sleep_a_while(struct scanner *s)
+{
+	s->nr_batch = 0;
+	s->next_pass_ns = clock_now_ns() + s->now.pass_ms * 1000000ull;
 }
 
 bool pass_step(struct scanner *s)
@@ -317,11 +339,13 @@ bool pass_step(struct scanner *s)
 	}
 	if (over == AT_ONCE)
 		return true;
-	bool is_last = s->pass.chunk == s->nr_chunks;
-	if ((is_last || s->offers.nr + QUIET_PAGES > DEDUP_CLIENT_BATCH) && !send_offers(s))
+	bool is_last = s->pass.chunk == s->nr_chunks, is_full = s->now.batch_pages && s->nr_batch >= s->now.batch_pages;
+	if ((is_last || is_full || s->offers.nr + QUIET_PAGES > DEDUP_CLIENT_BATCH) && !send_offers(s))
 		return false;
 	if (is_last)
 		pass_end(s);
+	else if (is_full)
+		sleep_a_while(s);
 	else
 		look_at(s, s->pass.chunk++);
 	return true;

@@ -250,7 +250,7 @@ static uint64_t work(struct scanner *s)
 		return 0;
 	if (s->to_send.nr)
 		return merge_send(s) ? 0 : gathered_ns;
-	if (!s->pass.active && clock_now_ns() < s->next_pass_ns) {
+	if (clock_now_ns() < s->next_pass_ns) {
 		uint64_t pass_ns = until(s->next_pass_ns);
 		dedup_client_flush(s->client);
 		return pass_ns < gathered_ns ? pass_ns : gathered_ns;

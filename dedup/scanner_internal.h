@@ -80,7 +80,8 @@ struct scanner {
 	struct scan_gathered gathered;
 	struct scan_offers offers;
 	struct scan_pass pass;
-	uint64_t next_pass_ns, pass_ms;
+	uint64_t next_pass_ns, pass_ms;   /* next: when a pass begins, or goes on that sleeps */
+	uint32_t nr_batch;                /* pages hashed since it slept */
 	uint64_t collected_faults;        /* when the last one that looked for broken merges did */
 	uint64_t faults;                  /* of others, when the last pass that looked began */
 	uint64_t credit_wall, credit_cpu; /* since when CPU time is counted against the limit */

@@ -15,11 +15,12 @@
 #define DEDUP_SETTINGS_MAX_MAPPINGS 0x7fffffffu /* what vm.max_map_count may be */
 
 /* X(member of struct scanner_settings, name, least, most, text) */
-#define DEDUP_SETTINGS_NUMBERS(X)                                                                             \
-	X(cpu_percent, "cpu", 0, 100, "percent of one CPU that the scanner may take; 0: it stands still")     \
-	X(pass_ms, "pass", 1, 3600000, "ms from pass to pass at least, in which a page must be quiet")        \
-	X(huge_percent, "huge-percent", 1, 100, "percent of a huge page that must merge for it to be broken") \
-	X(most_mappings, "most-mappings", 0, DEDUP_SETTINGS_MAX_MAPPINGS,                                     \
+#define DEDUP_SETTINGS_NUMBERS(X)                                                                              \
+	X(cpu_percent, "cpu", 0, 100, "percent of one CPU that the scanner may take; 0: it stands still")      \
+	X(pass_ms, "pass", 1, 3600000, "ms from pass to pass at least, in which a page must be quiet")         \
+	X(batch_pages, "batch", 0, 0x7fffffff, "pages that are hashed before it sleeps for that time; 0: all") \
+	X(huge_percent, "huge-percent", 1, 100, "percent of a huge page that must merge for it to be broken")  \
+	X(most_mappings, "most-mappings", 0, DEDUP_SETTINGS_MAX_MAPPINGS,                                      \
 	  "mappings of shared pages at most; 0: what the kernel leaves")
 /* In the order of enum scanner_huge. */
 #define DEDUP_SETTINGS_HUGE "auto|on|off"
@@ -30,7 +31,7 @@ struct dedup_setting {
 	uint32_t min, max;
 	size_t offset; /* in struct scanner_settings */
 };
-#define DEDUP_NR_SETTINGS 5
+#define DEDUP_NR_SETTINGS 6
 extern const struct dedup_setting dedup_settings[DEDUP_NR_SETTINGS];
 
 /* NULL when there is none of that name. */

@@ -62,7 +62,7 @@ static const struct hmp_command commands[] = {
 	{"c", "", NULL, 0, 0, {0}, run_cont},
 	{"dedup_set",
 	 "SETTING VALUE",
-	 "change how pages are shared: cpu, pass, huge, huge-percent, most-mappings",
+	 "change how pages are shared: cpu, pass, batch, huge, huge-percent, most-mappings",
 	 2,
 	 2,
 	 {HMP_COMPLETE_DEDUP},

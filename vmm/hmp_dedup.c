@@ -78,6 +78,8 @@ static void print_settings(struct hmp_call *call, const struct scanner_settings 
 	monitor_text_printf(call->out, "set");
 	for (size_t i = 0; i < DEDUP_NR_SETTINGS; i++) {
 		uint32_t value = dedup_setting_get(&dedup_settings[i], s);
+		if (i == DEDUP_NR_SETTINGS / 2)
+			monitor_text_printf(call->out, "\n   "); /* 80 columns */
 		if (dedup_settings[i].is_word)
 			monitor_text_printf(call->out, " %s=%s", dedup_settings[i].name, dedup_huge_name((enum scanner_huge)value));
 		else

@@ -281,7 +281,7 @@ struct option_memory_manager {
 struct option_dedup {
 	bool given;
 	const char *socket, *domain, *guest;
-	struct option_number cpu_percent, pass_ms, huge_percent, most_mappings, huge;
+	struct option_number cpu_percent, pass_ms, batch_pages, huge_percent, most_mappings, huge;
 };
 
 /* -numa node, dist, cpu */

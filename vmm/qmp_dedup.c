@@ -68,7 +68,7 @@ static int query_dedup(struct machine *m, const json_t *arguments, json_t **resu
 static const struct qmp_argument set_arguments[] = {
 	{"cpu", QMP_ARGUMENT_INTEGER, true},           {"pass", QMP_ARGUMENT_INTEGER, true},
 	{"huge", QMP_ARGUMENT_STRING, true},           {"huge-percent", QMP_ARGUMENT_INTEGER, true},
-	{"most-mappings", QMP_ARGUMENT_INTEGER, true},
+	{"most-mappings", QMP_ARGUMENT_INTEGER, true}, {"batch", QMP_ARGUMENT_INTEGER, true},
 };
 
 static int set_dedup(struct machine *m, const json_t *arguments, json_t **result, struct error *err)

@@ -750,7 +750,8 @@ START_TEST(sharing_is_set_by_its_words)
 {
 	const struct config_dedup *dedup = &config.dedup;
 	const struct scanner_settings *s = &dedup->settings;
-	good("-kernel k -dedup acme,socket=/a,,b,guest=web.1,cpu=100,pass=50,huge=off,huge-percent=1,most-mappings=2147483647");
+	good("-kernel k -dedup "
+	     "acme,socket=/a,,b,guest=web.1,cpu=100,pass=50,batch=100,huge=off,huge-percent=1,most-mappings=2147483647");
 	ck_assert_str_eq(dedup->socket, "/a,b");
 	ck_assert_str_eq(dedup->domain, "acme");
 	ck_assert_str_eq(dedup->guest, "web.1");

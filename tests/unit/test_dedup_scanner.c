@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
+#include "base/clock.h"
 #include "dedup/scanner.h"
 #include "memmgr/memmgr.h"
 #include "memmgr/os.h"
@@ -452,6 +453,22 @@ START_TEST(sequences_take_few_mappings)
 }
 END_TEST
 
+START_TEST(batches_hold_the_scanner_back)
+{
+	fill(4096, 64);
+	settings.batch_pages = 100;
+	settings.pass_ms = 200;
+	uint64_t begun = clock_now_ms();
+	start_both("one", "one");
+	WAIT_FOR(stats(0).pages_scanned >= 500);
+	uint64_t scanned = stats(0).pages_scanned, batches = (clock_now_ms() - begun) / 200 + 1;
+	ck_assert_msg(scanned <= batches * 100, "%llu pages in the time of %llu batches", (unsigned long long)scanned,
+		      (unsigned long long)batches);
+	WAIT_FOR(sharing() > 0);
+	verify_all();
+}
+END_TEST
+
 START_TEST(zero_pages_are_dropped)
 {
 	for (uint32_t page = 0; page < PAGES; page++)
@@ -709,6 +726,7 @@ int main(void)
 	tcase_set_timeout(tests, 120);
 	tcase_add_test(tests, equal_pages_of_two_guests_are_shared);
 	tcase_add_test(tests, sequences_take_few_mappings);
+	tcase_add_test(tests, batches_hold_the_scanner_back);
 	tcase_add_test(tests, zero_pages_are_dropped);
 	tcase_add_test(tests, guests_of_different_domains_share_nothing);
 	tcase_add_test(tests, huge_pages_stay_unless_enough_of_one_merges);

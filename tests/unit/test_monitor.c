@@ -300,7 +300,7 @@ START_TEST(shared_pages_are_shown_in_a_table_of_80_columns)
 		"saved 60.0 MiB, with what it costs taken off; scanning takes 1.0 MiB here\r\n",
 		"pages since the start, in 7 passes\r\n",
 		"CPU time 1.5 s, last pass 2.5 ms; connected 1 times\r\n",
-		"set cpu=10 pass=1000 huge-percent=25 most-mappings=0 huge=auto\r\n",
+		"set cpu=10 pass=1000 batch=0\r\n    huge-percent=25 most-mappings=0 huge=auto\r\n",
 	};
 	static const char *const wide[] = {
 		"pages are shared by pagodad, not connected\r\n",
@@ -341,7 +341,7 @@ START_TEST(shared_pages_are_shown_in_a_table_of_80_columns)
 	info->stats.mappings = info->stats.most_mappings = info->stats.connections = 0x7fffffff;
 	info->stats.cpu_us = 1ull << 46;
 	info->stats.pass_cpu_us = 3600000000;
-	info->settings = (struct scanner_settings){100, 3600000, 100, 0x7fffffff, SCANNER_HUGE_AUTO};
+	info->settings = (struct scanner_settings){100, 3600000, 0, 100, 0x7fffffff, SCANNER_HUGE_AUTO};
 	info->domain = info->guest = "012345678901234567890123456789012345678901234567890123456789012";
 	info->connected = false;
 	for (size_t i = 0; i + 1 < sizeof(info->trouble); i++)

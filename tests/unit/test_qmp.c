@@ -551,9 +551,11 @@ START_TEST(sharing_is_described_by_counters_and_settings)
 	SCANNER_STATS(REMOVE)
 #undef REMOVE
 	char *rest = json_dumps(answer, JSON_COMPACT | JSON_SORT_KEYS);
-	ck_assert_str_eq(rest, "{\"connected\":true,\"domain\":\"acme\",\"engine\":\"pagoda\",\"guest\":\"web\",\"node\":-1,"
-			       "\"settings\":{\"cpu\":10,\"huge\":\"auto\",\"huge-percent\":25,\"most-mappings\":0,\"pass\":1000},"
-			       "\"socket\":\"/run/d\",\"trouble\":\"\"}");
+	ck_assert_str_eq(
+		rest,
+		"{\"connected\":true,\"domain\":\"acme\",\"engine\":\"pagoda\",\"guest\":\"web\",\"node\":-1,"
+		"\"settings\":{\"batch\":0,\"cpu\":10,\"huge\":\"auto\",\"huge-percent\":25,\"most-mappings\":0,\"pass\":1000},"
+		"\"socket\":\"/run/d\",\"trouble\":\"\"}");
 	free(rest);
 	json_decref(message);
 }
@@ -614,10 +616,10 @@ START_TEST(settings_of_sharing_change_one_by_one_or_not_at_all)
 	set_dedup("\"huge\": \"off\"");
 	expect("{\"return\":{}}");
 	ck_assert(s->huge == SCANNER_HUGE_OFF && s->cpu_percent == 10);
-	set_dedup("\"cpu\": 0, \"pass\": 1, \"huge\": \"on\", \"huge-percent\": 100, \"most-mappings\": 5");
+	set_dedup("\"cpu\": 0, \"pass\": 1, \"batch\": 9, \"huge\": \"on\", \"huge-percent\": 100, \"most-mappings\": 5");
 	expect("{\"return\":{}}");
 	ck_assert(s->cpu_percent == 0 && s->pass_ms == 1 && s->huge == SCANNER_HUGE_ON && s->huge_percent == 100 &&
-		  s->most_mappings == 5);
+		  s->most_mappings == 5 && s->batch_pages == 9);
 	machine.dedup_refuses = true;
 	set_dedup("\"cpu\": 1");
 	expect_error("GenericError", "cpu: the scanner does not like it");
