@@ -12,7 +12,7 @@
  * unknown name comes with the nearest that there is).
  */
 int member_add(json_t *object, const char *word, struct error *err);
-/* The same for `pagoda host-tune`: budget=, idle-tax=, reserve=. */
+/* The same for `pagoda host-tune`: budget=, idle-tax=, reserve=, merge-pages=, merge-sleep=, merge-across-nodes=. */
 int host_member_add(json_t *object, const char *word, struct error *err);
 
 /* The i-th name of a guest's settings, for completion and help; NULL behind the last one. */

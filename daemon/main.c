@@ -106,12 +106,13 @@ static int start(struct host *h, const struct host_options *options, struct erro
 		h->api.arbiter = &h->arbiter;
 		h->guests.admit = admit;
 		h->guests.place = place;
-		host_settings_load(&h->guests, &h->arbiter);
+		host_settings_load(&h->guests, &h->arbiter, h->dedup);
 	}
 	if (ret == 0 && options->metrics)
 		ret = metrics_server_create(h->loop, options->metrics, &h->guests, h->dedup, &h->metrics, err);
 	if (ret == 0 && options->libvirt)
 		ret = libvirt_server_create(h->loop, options, &h->guests, h->dedup, sockets + 2, &h->libvirt, err);
+	h->libvirt.arbiter = &h->arbiter;
 	return ret ? ret : guests_load(&h->guests, err);
 }
 

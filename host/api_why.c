@@ -186,7 +186,7 @@ static const struct api_argument tune_arguments[] = {{"set", API_OBJECT, false}}
 static void run_host_tune(struct api_request *r, const json_t *arguments)
 {
 	struct error err;
-	int ret = host_settings_change(r->api->guests, r->api->arbiter, json_object_get(arguments, "set"), &err);
+	int ret = host_settings_change(r->api->guests, r->api->arbiter, r->api->dedup, json_object_get(arguments, "set"), &err);
 	api_done(r, ret, &err);
 }
 

@@ -257,7 +257,7 @@ static void set_balloon(struct arbiter_seat *s)
 	json_decref(arguments);
 }
 
-static void set_scanner(struct arbiter_seat *s)
+static void set_scanner(struct arbiter_seat *s, const struct arbiter_scan *scan)
 {
 	const struct definition *d = s->guest->started;
 	unsigned cpu = s->decision.dedup_cpu_percent;
@@ -265,11 +265,14 @@ static void set_scanner(struct arbiter_seat *s)
 		return;
 	if (cpu > d->merge_cpu)
 		cpu = (unsigned)d->merge_cpu;
-	if (cpu == s->told_cpu)
+	if (cpu == s->told_cpu && scan->pages == s->told_scan.pages && scan->sleep_ms == s->told_scan.sleep_ms)
 		return;
-	json_t *arguments = json_pack("{s:I}", "cpu", (json_int_t)cpu);
-	if (arguments && guest_order(s->guest, "set-dedup", arguments, NULL) == 0)
+	json_t *arguments = json_pack("{s:I, s:I, s:I}", "cpu", (json_int_t)cpu, "batch", (json_int_t)scan->pages, "pass",
+				      (json_int_t)scan->sleep_ms);
+	if (arguments && guest_order(s->guest, "set-dedup", arguments, NULL) == 0) {
 		s->told_cpu = cpu;
+		s->told_scan = *scan;
+	}
 	json_decref(arguments);
 }
 
@@ -300,14 +303,14 @@ static void set_ways(struct arbiter_seat *s)
 	json_decref(arguments);
 }
 
-static void carry_out(struct arbiter_seat *s)
+static void carry_out(const struct arbiter_loop *a, struct arbiter_seat *s)
 {
 	if (s->guest->state != GUEST_RUNNING)
 		return;
 	if (s->input.has_stats)
 		set_target(s, s->decision.target_pages * PAGE_BYTES);
 	set_balloon(s);
-	set_scanner(s);
+	set_scanner(s, &a->scan);
 	set_ways(s);
 }
 
@@ -344,7 +347,7 @@ static int decide(struct arbiter_loop *a)
 			continue;
 		s->input = a->inputs[i];
 		s->decision = a->decisions[i++];
-		carry_out(s);
+		carry_out(a, s);
 		ask(a, s);
 	}
 	announce_state(a, a->decided ? before : a->decision.state);
@@ -379,6 +382,7 @@ int arbiter_loop_create(struct ev_loop *loop, struct guests *guests, const struc
 			struct error *err)
 {
 	*a = (struct arbiter_loop){.loop = loop, .guests = guests, .dedup = dedup, .state_since = ev_time()};
+	a->scan.sleep_ms = ARBITER_SCAN_SLEEP_MS;
 	int ret = arbiter_create(NULL, &a->arbiter, err);
 	if (ret)
 		return ret;
@@ -413,6 +417,12 @@ int arbiter_loop_set(struct arbiter_loop *a, unsigned idle_tax_percent, unsigned
 	if (ret == 0)
 		arbiter_loop_hurry(a);
 	return ret;
+}
+
+void arbiter_loop_set_scan(struct arbiter_loop *a, const struct arbiter_scan *scan)
+{
+	a->scan = *scan;
+	arbiter_loop_hurry(a);
 }
 
 const struct arbiter_seat *arbiter_loop_seat(const struct arbiter_loop *a, const struct guest *guest)
@@ -475,6 +485,8 @@ void arbiter_loop_report(const struct arbiter_loop *a, json_t *line)
 	json_object_set_new(line, "divergence", bytes_of(a->decision.divergence_pages));
 	json_object_set_new(line, "wanted", bytes_of(a->decision.wanted_pages));
 	json_object_set_new(line, "idle-tax", json_integer(arbiter_get_settings(a->arbiter)->idle_tax_percent));
+	json_object_set_new(line, "merge-pages", json_integer(a->scan.pages));
+	json_object_set_new(line, "merge-sleep", json_integer(a->scan.sleep_ms));
 	json_object_set_new(line, "loop-ms", json_real(a->cpu_ms));
 }
 

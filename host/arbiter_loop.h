@@ -21,6 +21,13 @@ struct dedup_server;
 
 #define ARBITER_CURVE_POINTS 64
 
+/* How every guest's scanner for equal pages goes about it, within the CPU time that it has. */
+struct arbiter_scan {
+	unsigned pages;    /* that it hashes before it sleeps; 0: all */
+	unsigned sleep_ms; /* for so long, and so long from pass to pass */
+};
+#define ARBITER_SCAN_SLEEP_MS 1000
+
 /* What the loop keeps of a guest that has a VMM. */
 struct arbiter_seat {
 	struct guest *guest;
@@ -36,7 +43,8 @@ struct arbiter_seat {
 	uint64_t told_balloon;                          /* bytes, as for `balloon`; 0: nothing yet */
 	unsigned told_ways;                             /* whether it may swap, is sampled, is held; 0: nothing yet */
 	unsigned told_cpu;                              /* percent; UINT_MAX: nothing yet */
-	double since;                                   /* wall clock, when the target changed last */
+	struct arbiter_scan told_scan;
+	double since; /* wall clock, when the target changed last */
 	struct arbiter_guest input;
 	struct arbiter_guest_decision decision;
 };
@@ -46,6 +54,7 @@ struct arbiter_loop {
 	struct guests *guests;
 	const struct dedup_server *dedup;
 	struct arbiter *arbiter;
+	struct arbiter_scan scan;
 	ev_timer timer;
 	struct arbiter_seat *seats;
 	size_t nr_seats, room;
@@ -68,6 +77,9 @@ void arbiter_loop_hurry(struct arbiter_loop *a);
 
 /* Percent, 0 to 99; percent of the budget, 0 (by its size) to 50. Returns 0 or -EINVAL with a sentence. */
 int arbiter_loop_set(struct arbiter_loop *a, unsigned idle_tax_percent, unsigned reserve_percent, struct error *err);
+
+/* At once, for guests that run too. */
+void arbiter_loop_set_scan(struct arbiter_loop *a, const struct arbiter_scan *scan);
 
 /* The guest's, or NULL when nothing was decided about it yet. */
 const struct arbiter_seat *arbiter_loop_seat(const struct arbiter_loop *a, const struct guest *guest);

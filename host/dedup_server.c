@@ -445,6 +445,26 @@ void dedup_server_destroy(struct dedup_server *s)
 	mem_free(s);
 }
 
+void dedup_server_set_across(struct dedup_server *s, bool across)
+{
+	s->merge_across_nodes = across;
+}
+
+bool dedup_server_across(const struct dedup_server *s)
+{
+	return s->merge_across_nodes;
+}
+
+bool dedup_server_is_used(const struct dedup_server *s)
+{
+	for (uint16_t i = 0; i < BROKER_MOST_POOLS && s->records[i]; i++) {
+		const struct peer *at = NULL;
+		if (s->records[i]->awaited || peer_next_process(s, i, &at))
+			return true;
+	}
+	return false;
+}
+
 void dedup_server_status(const struct dedup_server *s, struct protocol_status *status)
 {
 	broker_status(s->broker, status);

@@ -5,8 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "host/dedup_server.h"
 #include "host/host_memory.h"
 #include "host/host_report.h"
+#include "host/host_settings.h"
 #include "libvirt/call.h"
 #include "libvirt/procedures.h"
 
@@ -270,39 +272,60 @@ static void run_memory_parameters(struct rpc_call *call)
 	struct rpc_parameters list = rpc_parameters_begin(&call->out);
 	if (nparams > 0) {
 		host_sums(s->guests, s->dedup, &sums);
-		rpc_put_uint(&list, "shm_merge_across_nodes", s->options->merge_across_nodes);
+		rpc_put_uint(&list, "shm_pages_to_scan", s->arbiter->scan.pages);
+		rpc_put_uint(&list, "shm_sleep_millisecs", s->arbiter->scan.sleep_ms);
+		rpc_put_uint(&list, "shm_merge_across_nodes", s->dedup && dedup_server_across(s->dedup));
 		rpc_put_ullong(&list, "shm_pages_shared", (uint64_t)sums.pool >> 12);
 		rpc_put_ullong(&list, "shm_pages_sharing", (uint64_t)sums.saved >> 12);
 		rpc_put_ullong(&list, "shm_pages_unshared", (uint64_t)sums.without_twin >> 12);
 	}
 	rpc_parameters_end(&list);
-	xdr_put_i32(&call->out, 4);
+	xdr_put_i32(&call->out, 6);
 	rpc_answer(call);
+}
+
+/* Adds what a parameter asks for, in the words of the host's settings. Returns false when there is no such knob. */
+static bool add_setting(json_t *set, const struct rpc_parameter *p)
+{
+	static const char *const names[][2] = {{"shm_pages_to_scan", "merge-pages"}, {"shm_sleep_millisecs", "merge-sleep"}};
+	if (p->type == RPC_STRING || p->type == RPC_DOUBLE)
+		return false;
+	if (!strcmp(p->name, "shm_merge_across_nodes"))
+		return json_object_set_new(set, "merge-across-nodes", json_boolean(p->number != 0)) == 0;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strcmp(p->name, names[i][0]))
+			return json_object_set_new(set, names[i][1],
+						   json_integer(p->number > INT64_MAX ? -1 : (json_int_t)p->number)) == 0;
+	return false;
 }
 
 static void run_set_memory_parameters(struct rpc_call *call)
 {
+	struct libvirt_server *s = libvirt_server_of(call);
 	struct rpc_parameter p;
-	bool across = libvirt_server_of(call)->options->merge_across_nodes;
+	struct error err;
 	char other[RPC_PARAMETER_NAME_BYTES] = "";
+	json_t *set = json_object();
 	uint32_t nr = xdr_get_count(&call->in, 64, RPC_PARAMETER_LEAST_BYTES);
 	for (uint32_t i = 0; i < nr; i++) {
 		rpc_get_parameter(&call->in, &p);
-		if (strcmp(p.name, "shm_merge_across_nodes") != 0 || (p.number != 0) != across)
+		if (!add_setting(set, &p))
 			memcpy(other, p.name, sizeof(other));
 	}
 	(void)xdr_get_u32(&call->in);
-	if (!libvirt_arguments_end(call))
+	if (!libvirt_arguments_end(call)) {
+		json_decref(set);
 		return;
-	if (!*other)
-		rpc_answer(call);
-	else if (!strcmp(other, "shm_merge_across_nodes"))
-		libvirt_refuse_text(call, RPC_ARGUMENT_UNSUPPORTED,
-				    "%s: is for the daemon's whole life; start it with --merge-across-nodes=%s", other,
-				    across ? "off" : "on");
+	}
+	if (!set)
+		libvirt_refuse_text(call, RPC_NO_MEMORY, "out of memory");
+	else if (*other)
+		libvirt_refuse_text(
+			call, RPC_ARGUMENT_UNSUPPORTED,
+			"%s: cannot be set; there are shm_pages_to_scan, shm_sleep_millisecs and shm_merge_across_nodes", other);
 	else
-		libvirt_refuse_text(call, RPC_ARGUMENT_UNSUPPORTED,
-				    "%s: the arbiter decides how much is scanned, within each guest's merge-cpu", other);
+		libvirt_done(call, host_settings_change(s->guests, s->arbiter, s->dedup, set, &err), &err);
+	json_decref(set);
 }
 
 static const struct rpc_procedure procedures[] = {

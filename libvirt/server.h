@@ -22,6 +22,7 @@ struct libvirt_server {
 	const struct host_options *options;
 	struct guests *guests;
 	struct dedup_server *dedup;
+	struct arbiter_loop *arbiter; /* the owner sets it */
 	struct guests_listener listener;
 	struct libvirt_subscription *subscriptions; /* events.c */
 	int last_subscription;

@@ -23,6 +23,7 @@ static struct ev_loop *loop;
 static struct host_options options;
 static struct guests guests;
 static struct libvirt_server server;
+static struct arbiter_loop arbiter;
 static char directory[64], paths[4][100];
 
 static int admit(struct guests *all, const struct definition *definition, struct error *err)
@@ -36,6 +37,7 @@ static void remove_directory(void)
 	char command[100];
 	libvirt_server_destroy(&server);
 	guests_destroy(&guests);
+	arbiter_loop_destroy(&arbiter);
 	snprintf(command, sizeof(command), "rm -rf %s", directory);
 	fuzz_need(system(command) == 0); // NOLINT(cert-env33-c)
 }
@@ -56,7 +58,9 @@ static void set_up(void)
 	options = (struct host_options){
 		.run = paths[0], .definitions = paths[1], .logs = paths[2], .libvirt = paths[3], .vmm = "/vmm"};
 	fuzz_need(loop && guests_create(loop, &options, &guests, &err) == 0);
+	fuzz_need(arbiter_loop_create(loop, &guests, NULL, &arbiter, &err) == 0);
 	fuzz_need(libvirt_server_create(loop, &options, &guests, NULL, no_sockets, &server, &err) == 0);
+	server.arbiter = &arbiter;
 	guests.admit = admit;
 	atexit(remove_directory);
 }

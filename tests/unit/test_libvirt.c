@@ -25,6 +25,7 @@ static struct ev_loop *loop;
 static struct host_options options;
 static struct guests guests;
 static struct libvirt_server server;
+static struct arbiter_loop arbiter;
 static char directory[64], paths[4][100];
 static int client;
 static struct rpc_input heard;
@@ -74,7 +75,9 @@ static void set_up(void)
 					.vmm = "/vmm"};
 	ck_assert_ptr_nonnull(loop);
 	ck_assert_int_eq(guests_create(loop, &options, &guests, &err), 0);
+	ck_assert_int_eq(arbiter_loop_create(loop, &guests, NULL, &arbiter, &err), 0);
 	ck_assert_int_eq(libvirt_server_create(loop, &options, &guests, NULL, no_sockets, &server, &err), 0);
+	server.arbiter = &arbiter;
 	guests.admit = admit;
 	client = -1;
 	connect_as(RPC_READ_WRITE);
@@ -87,6 +90,7 @@ static void tear_down(void)
 	rpc_input_free(&heard);
 	libvirt_server_destroy(&server);
 	guests_destroy(&guests);
+	arbiter_loop_destroy(&arbiter);
 	ev_loop_destroy(loop);
 	snprintf(command, sizeof(command), "rm -rf %s", directory);
 	ck_assert_int_eq(system(command), 0); // NOLINT(cert-env33-c)
