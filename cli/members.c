@@ -26,13 +26,12 @@ static const struct member guest_members[] = {
 	{"maximum", SIZE, NULL},   {"shares", INTEGER, NULL},    {"pinned", BOOLEAN, NULL}, {"mem-merge", STRING, NULL},
 	{"domain", STRING, NULL},  {"merge-cpu", INTEGER, NULL}, {"swap", BOOLEAN, NULL},   {"balloon", BOOLEAN, NULL},
 	{"nodes", INTEGERS, NULL}, {"autostart", BOOLEAN, NULL}, {"restart", STRING, NULL}, {"stop-timeout", NUMBER, NULL},
-	{"uuid", STRING, NULL},    {"word", WORD, "words"},      {"tier", STRING, NULL},
+	{"uuid", STRING, NULL},    {"word", WORD, "words"},      {"tier", STRING, NULL},    {"pin", WORD, "pins"},
 };
 
 static const struct member host_members[] = {
-	{"budget", SIZE, NULL},
-	{"idle-tax", INTEGER, NULL},
-	{"reserve", INTEGER, NULL},
+	{"budget", SIZE, NULL},         {"idle-tax", INTEGER, NULL},    {"reserve", INTEGER, NULL},
+	{"merge-pages", INTEGER, NULL}, {"merge-sleep", INTEGER, NULL}, {"merge-across-nodes", BOOLEAN, NULL},
 };
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))

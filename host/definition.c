@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/pins.h"
+
 #define MIB (1ull << 20)
 #define MOST_MEMORY (4ull << 40)
 #define SHARES_PER_MIB 10
@@ -24,6 +26,7 @@ enum kind {
 	KIND_APPEND,
 	KIND_WORD,
 	KIND_NODES,
+	KIND_PINS,
 	KIND_DRIVES,
 	KIND_NETDEVS,
 	KIND_WORDS,
@@ -66,6 +69,7 @@ static const struct member members[] = {
 	{.name = "tier", .kind = KIND_WORD, .change = START, .words = "auto|own|kernel", .offset = AT(tier)},
 	{.name = "balloon", .kind = KIND_BOOLEAN, .change = START, .fallback = 1, .offset = AT(balloon)},
 	{.name = "nodes", .kind = KIND_NODES, .change = LIVE, .offset = AT(nodes)},
+	{.name = "pins", .kind = KIND_PINS, .change = LIVE},
 	{.name = "autostart", .kind = KIND_BOOLEAN, .change = LIVE, .offset = AT(autostart)},
 	{.name = "restart", .kind = KIND_WORD, .change = LIVE, .words = "never|on-crash|always", .offset = AT(restart)},
 	{.name = "stop-timeout", .kind = KIND_SECONDS, .change = LIVE, .fallback = 60, .offset = AT(stop_timeout)},
@@ -214,6 +218,8 @@ static int set(const struct member *m, json_t *value, struct definition *d, stru
 		return set_word(m, value, d, err);
 	case KIND_NODES:
 		return set_nodes(value, d, err);
+	case KIND_PINS:
+		return pins_check(value, err);
 	case KIND_DRIVES:
 		return definition_check_drives(value, err);
 	case KIND_NETDEVS:
@@ -272,6 +278,7 @@ static int make_default(const struct member *m, const struct definition *d, json
 		*value = json_stringn(m->words, strcspn(m->words, "|"));
 		break;
 	case KIND_NODES:
+	case KIND_PINS:
 	case KIND_DRIVES:
 	case KIND_NETDEVS:
 	case KIND_WORDS:

@@ -11,6 +11,7 @@
 #include "base/container_of.h"
 #include "base/log.h"
 #include "host/directory.h"
+#include "host/pins.h"
 
 #define SAMPLE_SECONDS 1.
 
@@ -361,8 +362,10 @@ static void on_sample(struct ev_loop *loop, ev_timer *w, int events)
 {
 	struct guests *guests = container_of(w, struct guests, sampler);
 	(void)loop, (void)events;
-	for (struct guest *g = guests->first; g; g = g->next)
+	for (struct guest *g = guests->first; g; g = g->next) {
 		guest_stats_sample(&g->stats);
+		pins_apply(g, NULL, NULL);
+	}
 }
 
 int guests_create(struct ev_loop *loop, const struct host_options *options, struct guests *guests, struct error *err)

@@ -17,6 +17,7 @@
 #include "host/guest.h"
 #include "host/guest_group.h"
 #include "host/guest_log.h"
+#include "host/pins.h"
 
 #define START_SECONDS 60.
 #define QUIT_SECONDS 5. /* from "quit" to SIGKILL */
@@ -304,6 +305,7 @@ static void on_status(struct guest_qmp_question *question, const json_t *result,
 {
 	struct guest *g = container_of(question, struct guest, status_question);
 	const json_t *running = json_object_get(result, "running");
+	struct error why;
 	g->asking_status = false;
 	if (!json_is_boolean(running)) {
 		if (guest_has_vmm(g))
@@ -314,6 +316,8 @@ static void on_status(struct guest_qmp_question *question, const json_t *result,
 		return;
 	if (g->state == GUEST_STARTING)
 		ev_timer_stop(g->guests->loop, &g->patience);
+	if (pins_apply(g, NULL, &why))
+		log_warning("%s", why.text);
 	guest_enter(g, json_is_true(running) ? GUEST_RUNNING : GUEST_PAUSED, "");
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "host/guest.h"
+#include "host/pins.h"
 
 /* Members of set that take effect at once. NULL without memory. */
 static json_t *live_members(const json_t *set)
@@ -60,6 +61,7 @@ static json_t *names_of(const json_t *set)
 int guest_tune(struct guest *g, const json_t *set, bool live, bool persistent, json_t **result, struct error *err)
 {
 	struct definition *on_disk = NULL, *in_force = NULL;
+	struct error why;
 	bool has_vmm = g->started && guest_has_vmm(g);
 	if (!live && !persistent)
 		return error_set(err, EINVAL, "persistent: neither live nor persistent changes nothing");
@@ -98,9 +100,13 @@ int guest_tune(struct guest *g, const json_t *set, bool live, bool persistent, j
 	}
 	if (in_force) {
 		/* The arbiter looks at it when it decides next, and tells the VMM what has changed. */
+		json_t *was = json_incref(json_object_get(g->started->json, "pins"));
 		definition_free(g->started);
 		g->started = in_force;
 		write_started(g);
+		if (pins_apply(g, was, &why))
+			log_warning("%s", why.text);
+		json_decref(was);
 	}
 	json_decref(members);
 	json_t *names = names_of(set);

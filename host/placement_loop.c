@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/container_of.h"
 #include "base/log.h"
+#include "host/pins.h"
 
 enum {
 	PAGE_BYTES = 4096,
@@ -106,11 +107,15 @@ static void find_guests(struct placement_loop *p)
 
 /* --- what they say --- */
 
-static void pin(const struct placement_member *m)
+static void pin(struct placement_member *m)
 {
-	const struct placement_seat *s = &m->seat;
+	struct placement_seat *s = &m->seat;
+	const json_t *pins = json_object_get(guest_in_force(m->guest)->json, "pins");
+	struct topology_cpus cpus;
 	if (m->own_words || s->elsewhere || s->at.nr_vnodes == 0 || s->nr_vcpus == 0)
 		return;
+	for (unsigned c = 0; c < s->nr_vcpus; c++)
+		s->vcpus[c].is_chosen = pins_find(pins, (int)c, &cpus);
 	unsigned nr = placement_seat_pin(s, m->loop->topology, m->guest->process.pid);
 	if (nr)
 		log_debug("%s: %u vCPUs were given the CPUs of their nodes", m->guest->definition->name, nr);

@@ -265,7 +265,7 @@ unsigned placement_seat_pin(const struct placement_seat *s, const struct topolog
 		pid_t thread = s->vcpus[c].thread;
 		struct topology_cpus has = {{0}};
 		char path[64];
-		if (s->vcpus[c].vnode >= s->at.nr_vnodes)
+		if (s->vcpus[c].vnode >= s->at.nr_vnodes || s->vcpus[c].is_chosen)
 			continue;
 		const struct topology_node *node = &t->nodes[s->at.vnodes[s->vcpus[c].vnode].node];
 		snprintf(path, sizeof(path), "/proc/%d/task/%d", (int)process, (int)thread);

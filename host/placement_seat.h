@@ -33,6 +33,7 @@ struct placement_seat {
 	struct {
 		pid_t thread;
 		unsigned vnode;
+		bool is_chosen; /* an admin has chosen its CPUs: they are left alone */
 	} vcpus[PLACEMENT_MOST_VCPUS];
 	char why[PLACEMENT_WHY_BYTES]; /* a sentence */
 };
@@ -54,7 +55,7 @@ void placement_seat_stay(struct placement_seat *s, const struct topology *t, con
 void placement_seat_describe(const struct placement_seat *s, struct placement_guest *guest);
 
 /*
- * Gives each vCPU's thread the CPUs of its virtual node's node. Left alone are threads that have some of these alone: somebody may have been more
+ * Gives each vCPU's thread the CPUs of its virtual node's node. Left alone are those that are pinned, and threads that have some of these alone: somebody may have been more
  * particular. A thread that is not one of the process's is none of ours. Returns how many were given other CPUs.
  */
 unsigned placement_seat_pin(const struct placement_seat *s, const struct topology *t, pid_t process);

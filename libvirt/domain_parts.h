@@ -34,6 +34,10 @@ void domain_general_write(struct xml_tree *tree, const struct definition *was, c
 /* cpu; words "-cpu" comes of it: domain_cpu.c */
 int domain_cpu_read(const xmlNode *domain, json_t *members, struct error *err);
 
+/* cputune/vcpupin, emulatorpin: domain_pins.c */
+int domain_pins_read(const xmlNode *domain, json_t *members, struct error *err);
+void domain_pins_write(struct xml_tree *tree, const struct definition *was, const struct definition *now);
+
 /* serial, console, rng and other small devices: domain_devices.c. rng and on_reboot become words. */
 int domain_devices_read(const xmlNode *domain, json_t *members, struct error *err);
 void domain_devices_write(struct xml_tree *tree);

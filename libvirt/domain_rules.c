@@ -14,7 +14,7 @@
 
 #define NO_HOTPLUG \
 	"memory cannot be plugged into a guest here: give it in <memory>, and what it is to begin with in <currentMemory>"
-#define NO_PINS "vCPUs are not pinned to CPUs here: leave it out; <numatune> keeps a guest to NUMA nodes"
+#define NO_IOTHREADS "each disk has a thread of its own here, which <emulatorpin> pins: leave it out"
 #define NO_SHARES "CPU time is not divided by libvirt's elements here: leave it out"
 #define NO_FIRMWARE "there is no firmware here: the guest's kernel is started at once, by <os><kernel>; leave it out"
 #define NO_SUCH_DEVICE "there is no such device here: leave it out"
@@ -71,9 +71,9 @@ static const struct rule rules[] = {
 	{"vcpus", ENTER, ""},
 	{"vcpus/vcpu", MANY, "id|enabled|hotpluggable|order"},
 	{"cputune", ENTER, ""},
-	{"cputune/vcpupin", REFUSE, NO_PINS},
-	{"cputune/emulatorpin", REFUSE, NO_PINS},
-	{"cputune/iothreadpin", REFUSE, NO_PINS},
+	{"cputune/vcpupin", MANY, "vcpu|cpuset"},
+	{"cputune/emulatorpin", ENTER, "cpuset"},
+	{"cputune/iothreadpin", REFUSE, NO_IOTHREADS},
 	{"cputune/vcpusched", REFUSE, NO_SHARES},
 	{"cputune/emulatorsched", REFUSE, NO_SHARES},
 	{"cputune/iothreadsched", REFUSE, NO_SHARES},

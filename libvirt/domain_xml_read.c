@@ -10,8 +10,8 @@
 static int read_parts(const xmlNode *domain, json_t *members, struct error *err)
 {
 	static int (*const parts[])(const xmlNode *domain, json_t *members, struct error *err) = {
-		domain_general_read, domain_memory_read,     domain_cpu_read,      domain_devices_read,
-		domain_disks_read,   domain_interfaces_read, domain_metadata_read,
+		domain_general_read, domain_memory_read, domain_cpu_read,        domain_pins_read,
+		domain_devices_read, domain_disks_read,  domain_interfaces_read, domain_metadata_read,
 	};
 	int ret = domain_rules_check(domain, err);
 	for (size_t i = 0; ret == 0 && i < sizeof(parts) / sizeof(parts[0]); i++)

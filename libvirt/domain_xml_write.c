@@ -70,6 +70,7 @@ char *domain_xml_write(const json_t *definition, const struct domain_xml_state *
 	domain_interfaces_write(&tree, was, now);
 	domain_devices_write(&tree);
 	domain_memory_write(&tree, was, now);
+	domain_pins_write(&tree, was, now);
 	domain_metadata_write(&tree, was, now);
 	if (state)
 		write_state(&tree, state);

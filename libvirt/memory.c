@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/host_memory.h"
 #include "libvirt/call.h"
 #include "libvirt/memory_stats.h"
 #include "libvirt/node_list.h"
@@ -122,16 +123,26 @@ static void run_parameters(struct rpc_call *call)
 		rpc_put_ullong(&list, "hard_limit", d->maximum < d->memory ? d->maximum >> 10 : LIBVIRT_UNLIMITED);
 		rpc_put_ullong(&list, "soft_limit", LIBVIRT_UNLIMITED);
 		rpc_put_ullong(&list, "min_guarantee", d->minimum >> 10);
-		rpc_put_ullong(&list, "swap_hard_limit", LIBVIRT_UNLIMITED);
+		rpc_put_ullong(&list, "swap_hard_limit", d->swap ? LIBVIRT_UNLIMITED : d->maximum >> 10);
 	}
 	rpc_parameters_end(&list);
 	xdr_put_i32(&call->out, 4);
 	rpc_answer(call);
 }
 
-/* Adds what a parameter asks for. Returns false when it cannot be had. */
-static bool add_limit(json_t *set, const struct rpc_parameter *p, uint64_t memory)
+/* Memory and swap together: no more than memory alone is no swap, as in domain XML; as much as all memory is no limit. It changes at the next start. */
+static bool add_swap(json_t *set, uint64_t kib, const struct definition *d)
 {
+	bool swap = kib >= d->memory >> 10;
+	if (!swap && kib > d->maximum >> 10)
+		return false;
+	return swap == d->swap || json_object_set_new(set, "swap", json_boolean(swap)) == 0;
+}
+
+/* Adds what a parameter asks for. Returns false when it cannot be had. */
+static bool add_limit(json_t *set, const struct rpc_parameter *p, const struct definition *d)
+{
+	uint64_t memory = d->memory;
 	bool none = p->number >= LIBVIRT_UNLIMITED;
 	if (!strcmp(p->name, "hard_limit")) {
 		json_int_t limit = none || p->number > memory >> 10 ? (json_int_t)memory : bytes(p->number);
@@ -139,7 +150,9 @@ static bool add_limit(json_t *set, const struct rpc_parameter *p, uint64_t memor
 	}
 	if (!strcmp(p->name, "min_guarantee"))
 		return json_object_set_new(set, "minimum", json_integer(none ? 0 : bytes(p->number))) == 0;
-	return none && (!strcmp(p->name, "soft_limit") || !strcmp(p->name, "swap_hard_limit"));
+	if (!strcmp(p->name, "swap_hard_limit"))
+		return add_swap(set, none ? UINT64_MAX : p->number, d);
+	return none && !strcmp(p->name, "soft_limit");
 }
 
 static void run_set_parameters(struct rpc_call *call)
@@ -162,12 +175,15 @@ static void run_set_parameters(struct rpc_call *call)
 	const struct definition *d = flags & LIBVIRT_CONFIG ? g->definition : guest_in_force(g);
 	json_t *set = json_object();
 	for (uint32_t i = 0; set && i < kept && !*refused; i++)
-		if (!add_limit(set, &wanted[i], d->memory))
+		if (!add_limit(set, &wanted[i], d))
 			memcpy(refused, wanted[i].name, sizeof(refused));
 	if (*refused) {
 		json_decref(set);
-		libvirt_refuse_text(call, RPC_ARGUMENT_UNSUPPORTED,
-				    "%s: there are hard_limit and min_guarantee; the arbiter decides about the rest", refused);
+		libvirt_refuse_text(
+			call, RPC_ARGUMENT_UNSUPPORTED,
+			"%s: there are hard_limit, min_guarantee, and swap_hard_limit as no swap or no limit; the arbiter "
+			"decides about the rest",
+			refused);
 		return;
 	}
 	libvirt_tune(call, g, set, flags & IMPACT);
@@ -199,6 +215,17 @@ static void run_numa_parameters(struct rpc_call *call)
 	rpc_answer(call);
 }
 
+/* Whether the host has one of them at least; none at all is any. */
+static bool has_node(uint64_t nodes)
+{
+	struct host_node of_host[DEFINITION_MOST_NODES];
+	unsigned nr = host_nodes_read(of_host, DEFINITION_MOST_NODES);
+	bool found = nodes == 0 || nr == 0;
+	for (unsigned i = 0; i < nr; i++)
+		found |= of_host[i].node < DEFINITION_MOST_NODES && nodes >> of_host[i].node & 1;
+	return found;
+}
+
 static void run_set_numa_parameters(struct rpc_call *call)
 {
 	struct libvirt_domain domain;
@@ -221,6 +248,10 @@ static void run_set_numa_parameters(struct rpc_call *call)
 	if (!good) {
 		libvirt_refuse_text(call, RPC_ARGUMENT_UNSUPPORTED, "%s: the mode must be strict, and nodes a list such as 0-1,3",
 				    g->definition->name);
+		return;
+	}
+	if (has_nodes && !has_node(nodes)) {
+		libvirt_refuse_text(call, RPC_INVALID_ARGUMENT, "%s: this host has none of these nodes", g->definition->name);
 		return;
 	}
 	json_t *set = json_object();

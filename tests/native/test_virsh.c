@@ -45,6 +45,16 @@ __attribute__((format(printf, 2, 3))) static void virsh(const char *says, const 
 		      said);
 }
 
+/* Whatever comes of it. */
+__attribute__((format(printf, 1, 2))) static int run_plain(const char *format, ...)
+{
+	va_list values;
+	va_start(values, format);
+	int status = run_virsh("virtpagodad-sock", format, values);
+	va_end(values);
+	return status;
+}
+
 /* Expects that it fails, and says this. */
 __attribute__((format(printf, 3, 4))) static void virsh_fails(const char *socket, const char *says, const char *format, ...)
 {
@@ -209,6 +219,11 @@ START_TEST(memory_is_set_and_the_guest_is_held_to_it)
 	virsh("hard_limit     : 32768", "memtune a");
 	virsh("min_guarantee  : 8192", "memtune a");
 	virsh_fails("virtpagodad-sock", "arbiter", "memtune a --soft-limit 20000 --live");
+	virsh("swap_hard_limit: unlimited", "memtune a");
+	virsh_fails("virtpagodad-sock", "next start", "memtune a --swap-hard-limit 32768 --live");
+	virsh("", "memtune a --swap-hard-limit 32768 --config");
+	virsh("swap_hard_limit: 49152", "memtune a --config");
+	virsh("", "memtune a --swap-hard-limit -1 --config");
 	virsh_fails("virtpagodad-sock", "cannot have more", "setmem a 64M --live");
 	virsh_fails("virtpagodad-sock", "next start", "setmaxmem a 64M --live");
 	virsh("", "setmaxmem a 64M --config");
@@ -216,12 +231,92 @@ START_TEST(memory_is_set_and_the_guest_is_held_to_it)
 	virsh("actual 32768", "dommemstat a"); /* the least of what balloon and maximum leave it */
 	virsh("balloon.current=32768", "domstats --balloon a");
 	virsh("", "dommemstat a --period 5 --live");
+	virsh_fails("virtpagodad-sock", "none of these nodes", "numatune a --nodeset 63 --live");
 	virsh("", "numatune a --nodeset 0 --live");
 	virsh("numa_nodeset   : 0", "numatune a");
 	virsh("shm_pages_sharing", "node-memory-tune");
 	virsh("total  :", "nodememstats");
 	virsh("Total:", "freecell --all");
 	virsh("4KiB:", "freepages 0 4");
+	api_hang_up(&c);
+}
+END_TEST
+
+/* Waits until the threads of a process that are vCPU 0 (or not) may run on these CPUs. */
+static void expect_cpus(pid_t pid, bool vcpu, const char *cpus)
+{
+	char command[1000];
+	snprintf(command, sizeof(command),
+		 "for i in $(seq 100); do bad=0; for t in /proc/%d/task/*; do n=$(cat $t/comm); "
+		 "case $n in 'CPU 0/KVM') is=1;; mem-*|kvm-*) continue;; *) is=0;; esac; [ $is = %d ] || continue; "
+		 "[ \"$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' $t/status)\" = '%s' ] || bad=1; done; "
+		 "[ $bad = 1 ] || exit 0; sleep 0.1; done; exit 1",
+		 (int)pid, vcpu, cpus);
+	ck_assert_msg(system(command) == 0, "%s of process %d do not have CPUs %s", vcpu ? "vCPUs" : "other threads",
+		      (int)pid, // NOLINT(cert-env33-c)
+		      cpus);
+}
+
+START_TEST(pins_hold_at_once_and_at_the_next_start)
+{
+	struct api_connection c = api_connect("api");
+	long nr = sysconf(_SC_NPROCESSORS_ONLN);
+	char all[40];
+	snprintf(all, sizeof(all), "0-%ld", nr - 1);
+	if (nr < 2) {
+		printf("pins are not tested: this machine has one CPU\n");
+		return;
+	}
+	virsh("created", "create %s", xml_of("a", ""));
+	pid_t pid = (pid_t)row_number(&c, "a", NULL, "pid");
+	virsh("", "vcpupin a 0 1 --live");
+	expect_cpus(pid, true, "1");
+	expect_cpus(pid, false, all);
+	virsh(" 0      1\n", "vcpupin a");
+	virsh(all, "vcpupin a --config");
+	virsh("", "emulatorpin a 0 --live --config");
+	expect_cpus(pid, true, "1");
+	expect_cpus(pid, false, "0");
+	virsh("*: 0\n", "emulatorpin a");
+	virsh("<emulatorpin cpuset=\"0\"/>", "dumpxml a --inactive");
+	virsh("", "vcpupin a 0 %s --live", all);
+	expect_cpus(pid, true, all);
+	virsh("destroyed", "destroy a");
+	virsh("", "vcpupin a 0 1 --config");
+	virsh("<vcpupin vcpu=\"0\" cpuset=\"1\"/>", "dumpxml a");
+	virsh("started", "start a");
+	pid = (pid_t)row_number(&c, "a", NULL, "pid");
+	expect_cpus(pid, true, "1");
+	expect_cpus(pid, false, "0");
+	api_hang_up(&c);
+}
+END_TEST
+
+START_TEST(how_equal_pages_are_looked_for_is_set_and_lasts)
+{
+	struct api_connection c = api_connect("api");
+	virsh("shm_pages_to_scan 0\n", "node-memory-tune");
+	virsh("", "node-memory-tune --shm-pages-to-scan 50 --shm-sleep-millisecs 250");
+	virsh("shm_pages_to_scan 50\n\tshm_sleep_millisecs 250\n", "node-memory-tune");
+	virsh("", "node-memory-tune --shm-merge-across-nodes 0");
+	pagodad_end(SIGTERM);
+	pagodad_start(NULL);
+	api_hang_up(&c);
+	c = api_connect("api");
+	virsh("shm_sleep_millisecs 250\n\tshm_merge_across_nodes 0\n", "node-memory-tune");
+	json_t *line = api_get(&c, "host", " ");
+	ck_assert_int_eq(json_integer_value(json_object_get(line, "merge-pages")), 50);
+	json_decref(line);
+	virsh_fails("virtpagodad-sock", "merge-sleep: must be", "node-memory-tune --shm-sleep-millisecs 0");
+	/* The guest has its pool once its scanner has come. */
+	virsh("created", "create %s", xml_of("a", ""));
+	for (int i = 0; i < SOON_MS / 100; i++) {
+		if (run_plain("node-memory-tune --shm-merge-across-nodes 1") != 0)
+			break;
+		run_plain("node-memory-tune --shm-merge-across-nodes 0");
+		usleep(100000);
+	}
+	virsh_fails("virtpagodad-sock", "stop them before", "node-memory-tune --shm-merge-across-nodes 1");
 	api_hang_up(&c);
 }
 END_TEST
@@ -243,7 +338,7 @@ START_TEST(statistics_count_what_the_guest_does)
 	ck_assert_ptr_nonnull(strstr(said, "vcpu.0.time="));
 	ck_assert_ptr_nonnull(strstr(said, "block.0.rd.reqs="));
 	virsh("cpu_time", "cpu-stats a --total");
-	virsh("running", "vcpuinfo a");
+	virsh("CPU Affinity:   y", "vcpuinfo a"); /* whether it runs at this moment or waits for something, nobody can say */
 	virsh("VCPU", "vcpupin a");
 }
 END_TEST
@@ -370,7 +465,12 @@ START_TEST(lists_of_what_there_is_not_are_empty_and_what_cannot_be_is_refused)
 	virsh("", "snapshot-list a");
 	virsh_fails("virtpagodad-sock", "not supported", "save a /nowhere");
 	virsh_fails("virtpagodad-sock", "not supported", "managedsave a");
-	virsh_fails("virtpagodad-sock", "placement", "vcpupin a 0 0 --config");
+	virsh_fails("virtpagodad-sock", "has no vCPU 7", "vcpupin a 7 0 --config");
+	virsh("", "iothreadinfo a");
+	virsh_fails("virtpagodad-sock", "each disk has a thread of its own", "iothreadadd a 1 --config");
+	virsh("cpu_shares     : 1024", "schedinfo a");
+	virsh_fails("virtpagodad-sock", "cpu_shares: CPU time is not divided", "schedinfo a --set cpu_shares=2048 --config");
+	virsh_fails("virtpagodad-sock", "invalid scheduler option", "schedinfo a --set vcpu_quota=5000");
 	virsh_fails("virtpagodad-sock", "is not running", "destroy a");
 	virsh_fails("virtpagodad-sock", "is not running", "dommemstat a");
 }
@@ -385,6 +485,8 @@ int main(void)
 	tcase_add_test(tests, a_guest_is_defined_started_paused_and_ended);
 	tcase_add_test(tests, a_guest_that_is_shut_down_or_rebooted_hears_its_button);
 	tcase_add_test(tests, memory_is_set_and_the_guest_is_held_to_it);
+	tcase_add_test(tests, pins_hold_at_once_and_at_the_next_start);
+	tcase_add_test(tests, how_equal_pages_are_looked_for_is_set_and_lasts);
 	tcase_add_test(tests, statistics_count_what_the_guest_does);
 	tcase_add_test(tests, the_read_only_socket_shows_and_changes_nothing);
 	tcase_add_test(tests, a_console_is_read_and_typed_at);

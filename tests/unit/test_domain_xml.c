@@ -352,10 +352,16 @@ START_TEST(vcpus_clocks_and_ends_are_understood)
 		{M, "<vcpu cpuset='0-1'>4</vcpu>", "", "domain/vcpu (line 5): vCPUs are not pinned to CPUs here"},
 		{M, "<vcpu>2</vcpu><vcpus><vcpu id='1' enabled='no'/></vcpus>", "",
 		 "domain/vcpus/vcpu (line 5): enabled=\"no\" is not"},
-		{M, "<cputune><vcpupin vcpu='0' cpuset='1'/></cputune>", "",
-		 "domain/cputune/vcpupin (line 5): vCPUs are not pinned"},
-		{M, "<cputune><emulatorpin cpuset='1'/></cputune>", "",
-		 "domain/cputune/emulatorpin (line 5): vCPUs are not pinned"},
+		{M, "<vcpu>2</vcpu><cputune><vcpupin vcpu='1' cpuset='3,0-1'/><vcpupin vcpu='0' cpuset='70'/></cputune>", "",
+		 "{\"pins\":[\"0:70\",\"1:0-1,3\"],\"vcpus\":2}"},
+		{M, "<cputune><emulatorpin cpuset='1'/></cputune>", "", "{\"pins\":[\"emulator:1\"]}"},
+		{M, "<cputune><vcpupin vcpu='0' cpuset='x'/></cputune>", "",
+		 "domain/cputune/vcpupin (line 5): \"cpuset\" must be numbers"},
+		{M, "<cputune><vcpupin cpuset='1'/></cputune>", "", "domain/cputune/vcpupin (line 5): \"vcpu\" must be"},
+		{M, "<cputune><vcpupin vcpu='0' cpuset='1'/><vcpupin vcpu='0' cpuset='2'/></cputune>", "",
+		 "domain/cputune/vcpupin[2] (line 5): it is pinned already"},
+		{M, "<cputune><iothreadpin iothread='1' cpuset='1'/></cputune>", "",
+		 "domain/cputune/iothreadpin (line 5): each disk has a thread"},
 		{M, "<cputune/><iothreads>2</iothreads><resource><partition>/m</partition></resource>", "", "{}"},
 		{M, "<cpu mode='host-passthrough' check='none' migratable='on'/>", "", "{}"},
 		{M, "<cpu mode='host-model'><model fallback='allow'/></cpu>", "", "{}"},
@@ -923,7 +929,13 @@ static json_t *random_members(void)
 			json_array_append_new(nodes, json_integer(n));
 	for (uint64_t n = random_below(6); n; n--)
 		json_array_append_new(list, json_string(pick(words)));
+	json_t *pins = json_array();
+	for (int vcpu = -1; vcpu < 3; vcpu++)
+		if (random_below(3) == 0)
+			json_array_append_new(pins, vcpu < 0 ? json_string("emulator:1-2,4095")
+							     : json_sprintf("%d:0,%d", vcpu, vcpu + 5));
 	maybe(m, "nodes", nodes);
+	maybe(m, "pins", pins);
 	maybe(m, "words", list);
 	maybe(m, "drives", random_drives());
 	maybe(m, "netdevs", random_netdevs());
