@@ -145,6 +145,19 @@ static uint64_t disk_count(const json_t *disks, unsigned i, const char *name)
 	return value > 0 ? (uint64_t)value : 0;
 }
 
+#define ALL_DISKS UINT32_MAX
+
+/* The same of one or of all. */
+static uint64_t disks_count(const json_t *disks, uint32_t which, const char *name)
+{
+	uint64_t sum = 0;
+	if (which != ALL_DISKS)
+		return disk_count(disks, which, name);
+	for (size_t i = 0; i < json_array_size(disks); i++)
+		sum += disk_count(disks, (unsigned)i, name);
+	return sum;
+}
+
 static void put_disks(struct rpc_parameters *list, const struct guest *g, const json_t *counts)
 {
 	static const struct {
@@ -333,7 +346,7 @@ static void on_one_disk(struct guest_qmp_question *question, const json_t *resul
 		return;
 	}
 	for (unsigned i = 0; i < 4; i++)
-		xdr_put_u64(&c->rpc.out, disk_count(result, c->number, names[i]));
+		xdr_put_u64(&c->rpc.out, disks_count(result, c->number, names[i]));
 	xdr_put_u64(&c->rpc.out, UINT64_MAX); /* errors: not counted */
 	rpc_answer(&c->rpc);
 }
@@ -348,7 +361,7 @@ static void on_one_disk_parameters(struct guest_qmp_question *question, const js
 	}
 	struct rpc_parameters list = rpc_parameters_begin(&c->rpc.out);
 	for (unsigned i = 0; c->flag && i < 5; i++)
-		put(&list, disk_count(result, c->number, names[i]), "%s", names[i]);
+		put(&list, disks_count(result, c->number, names[i]), "%s", names[i]);
 	rpc_parameters_end(&list);
 	xdr_put_i32(&c->rpc.out, 5);
 	rpc_answer(&c->rpc);
@@ -367,10 +380,10 @@ static void ask_for_disk(struct rpc_call *call, struct guest *g, const char *nam
 {
 	struct libvirt_call *c = libvirt_call(call);
 	struct error err;
-	int index = find_disk(call, g, name);
+	int index = *name ? find_disk(call, g, name) : 0;
 	if (index < 0)
 		return;
-	c->number = (uint32_t)index;
+	c->number = *name ? (uint32_t)index : ALL_DISKS;
 	if (guest_ask(g, "query-blockstats", NULL, &c->question, &err))
 		libvirt_refuse(call, &err);
 }

@@ -332,6 +332,7 @@ START_TEST(statistics_count_what_the_guest_does)
 	virsh("created", "create %s", xml_of("a", device));
 	virsh("Capacity:       4194304", "domblkinfo a vda");
 	virsh("vda rd_req", "domblkstat a vda");
+	virsh(" rd_req 0", "domblkstat a"); /* all of them */
 	virsh(disk, "domblklist a");
 	virsh("state.state=1", "domstats");
 	ck_assert_ptr_nonnull(strstr(said, "balloon.maximum=49152"));
