@@ -70,6 +70,28 @@ static void run_create_flags(struct rpc_call *call)
 
 /* --- ending --- */
 
+/* A guest that is on its way through a reboot: whoever asked for it has been answered. */
+struct libvirt_reboot {
+	struct guest_wait wait;
+	struct libvirt_server *server;
+	struct guest *guest;
+	struct libvirt_reboot *next;
+};
+
+void libvirt_forget_reboots(struct libvirt_server *s, const struct guest *g)
+{
+	for (struct libvirt_reboot **at = &s->reboots; *at;) {
+		struct libvirt_reboot *reboot = *at;
+		if (g && reboot->guest != g) {
+			at = &reboot->next;
+			continue;
+		}
+		*at = reboot->next;
+		guest_forget_wait(reboot->guest, &reboot->wait);
+		free(reboot);
+	}
+}
+
 static void on_ended(struct guest_wait *wait, struct guest *g, const struct error *err)
 {
 	struct libvirt_call *c = container_of(wait, struct libvirt_call, wait);
@@ -81,6 +103,7 @@ static void destroy(struct rpc_call *call, struct guest *g)
 {
 	struct libvirt_call *c = libvirt_call(call);
 	struct error err;
+	libvirt_forget_reboots(libvirt_server_of(call), g);
 	if (guest_stop(g, 0, &err)) {
 		libvirt_refuse(call, &err);
 		return;
@@ -104,32 +127,37 @@ static void run_destroy_flags(struct rpc_call *call)
 		destroy(call, g);
 }
 
-static void run_shutdown(struct rpc_call *call)
+/* Who wants it off does not want it on again, whatever was wanted before. */
+static void shut_down(struct rpc_call *call, struct guest *g)
 {
 	struct error err;
+	libvirt_forget_reboots(libvirt_server_of(call), g);
+	libvirt_done(call, guest_shutdown(g, &err), &err);
+}
+
+static void run_shutdown(struct rpc_call *call)
+{
 	struct guest *g = libvirt_guest(call);
 	if (g)
-		libvirt_done(call, guest_shutdown(g, &err), &err);
+		shut_down(call, g);
 }
 
 static void run_shutdown_flags(struct rpc_call *call)
 {
-	struct error err;
 	uint32_t flags;
 	struct guest *g = libvirt_guest_flags(call, SHUTDOWN_BY_BUTTON, &flags);
 	if (g)
-		libvirt_done(call, guest_shutdown(g, &err), &err);
+		shut_down(call, g);
 }
-
-/* A guest that is on its way through a reboot: whoever asked for it has been answered. */
-struct reboot {
-	struct guest_wait wait;
-};
 
 static void on_rebooting(struct guest_wait *wait, struct guest *g, const struct error *err)
 {
-	struct reboot *reboot = container_of(wait, struct reboot, wait);
+	struct libvirt_reboot *reboot = container_of(wait, struct libvirt_reboot, wait);
+	struct libvirt_reboot **at = &reboot->server->reboots;
 	struct error failure;
+	while (*at != reboot)
+		at = &(*at)->next;
+	*at = reboot->next;
 	if (err->code == 0 && guest_start(g, false, &failure))
 		log_error("%s: cannot be started again: %s", g->definition->name, failure.text);
 	free(reboot);
@@ -142,7 +170,8 @@ static void run_reboot(struct rpc_call *call)
 	struct guest *g = libvirt_guest_flags(call, SHUTDOWN_BY_BUTTON, &flags);
 	if (!g)
 		return;
-	struct reboot *reboot = calloc(1, sizeof(*reboot));
+	struct libvirt_server *s = libvirt_server_of(call);
+	struct libvirt_reboot *reboot = calloc(1, sizeof(*reboot));
 	if (!reboot) {
 		rpc_refuse(call, RPC_NO_MEMORY, "out of memory");
 		return;
@@ -157,7 +186,8 @@ static void run_reboot(struct rpc_call *call)
 		free(reboot);
 		return;
 	}
-	reboot->wait.done = on_rebooting;
+	*reboot = (struct libvirt_reboot){.wait.done = on_rebooting, .server = s, .guest = g, .next = s->reboots};
+	s->reboots = reboot;
 	guest_wait(g, &reboot->wait, true);
 }
 

@@ -12,5 +12,7 @@
 void libvirt_start(struct rpc_call *call, struct guest *guest, uint32_t flags, bool answer_guest);
 /* The same for one that was just defined, and answers with it. made: it was not there before, and goes again if its VMM cannot even be started. */
 void libvirt_start_defined(struct rpc_call *call, struct guest *guest, uint32_t flags, bool made);
+/* A guest that is to be started again when it has ended is not; all of them with NULL. */
+void libvirt_forget_reboots(struct libvirt_server *s, const struct guest *g);
 
 #endif

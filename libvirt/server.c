@@ -15,6 +15,7 @@
 #include "libvirt/call.h"
 #include "libvirt/console.h"
 #include "libvirt/events.h"
+#include "libvirt/lifecycle.h"
 #include "libvirt/polkit.h"
 #include "libvirt/procedures.h"
 #include "rpc/tls_door.h"
@@ -156,6 +157,7 @@ void libvirt_server_destroy(struct libvirt_server *s)
 	/* Behind those who came by it. */
 	rpc_tls_door_destroy(s->tls);
 	s->tls = NULL;
+	libvirt_forget_reboots(s, NULL);
 	for (int i = 0; i < 2; i++) {
 		if (s->paths[i])
 			unlink(s->paths[i]);

@@ -14,6 +14,7 @@ struct dedup_server;
 struct libvirt_subscription;
 struct libvirt_console;
 struct libvirt_question;
+struct libvirt_reboot;
 struct rpc_tls_door;
 
 struct libvirt_server {
@@ -28,6 +29,7 @@ struct libvirt_server {
 	int last_subscription;
 	struct libvirt_console *consoles;   /* console.c */
 	struct libvirt_question *questions; /* polkit.c */
+	struct libvirt_reboot *reboots;     /* lifecycle.c */
 	char *paths[2];                     /* of the sockets that we have made */
 };
 

@@ -192,6 +192,11 @@ START_TEST(a_guest_that_is_shut_down_or_rebooted_hears_its_button)
 	ck_assert_int_ne((pid_t)row_number(&c, "a", NULL, "pid"), pid);
 	virsh("is being shutdown", "shutdown a");
 	api_expect(&c, "a", "state", "running");
+	/* Who is ended on the way through a reboot is not started again. */
+	virsh("is being rebooted", "reboot a");
+	virsh("destroyed", "destroy a");
+	usleep(500000);
+	api_expect(&c, "a", "state", "stopped");
 	api_hang_up(&c);
 }
 END_TEST
