@@ -312,7 +312,7 @@ START_TEST(guests_that_want_more_than_there_is_are_kept_within_the_budget)
 	json_decref(why);
 	for (unsigned i = 0; i < 3; i++)
 		expect_right_memory(&c, names[i]);
-	api_fail(&c, "WrongState", "has no target", "explain", "\"guest\": \"a\"");
+	api_fail(&c, "WrongState", "only a guest that runs", "explain", "\"guest\": \"a\"");
 	api_do(&c, "host-tune", "\"set\": {\"budget\": null}");
 	ck_assert_double_gt(host(&c, "budget"), 120 * MIB);
 	api_hang_up(&c);
