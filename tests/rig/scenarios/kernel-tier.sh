@@ -91,7 +91,7 @@ await "its control group is gone" 10 test ! -d "/sys/fs/cgroup$group"
 # Without swap on zram its VMM keeps them.
 swap off
 start cold
-[[ $(tr '\0' ' ' <"/proc/$pid/cmdline") != *kernel-tier* ]] || fail "the kernel is to keep its pages, and has no swap"
+[[ $(tr '\0' ' ' <"/proc/$pid/cmdline") != *kernel-tier=on* ]] || fail "the kernel is to keep its pages, and has no swap"
 pagoda stop cold --force >/dev/null
 kill "$daemon_pid"
 wait "$daemon_pid" || true
