@@ -252,6 +252,9 @@ static void write_scalars(struct xml_tree *tree, const struct definition *was, c
 		/* <memtune> may have said it, in limits that have changed (domain_memory.c). */
 		if (!strcmp(name, "swap") && !now->swap)
 			differs = differs || domain_differs(was, now, "maximum") || domain_differs(was, now, "memory");
+		/* Where nobody says them they follow from the memory, and those that were meant would not be these any more. */
+		if (!strcmp(name, "shares"))
+			differs = differs || domain_differs(was, now, "memory");
 		if (!differs)
 			continue;
 		if (!strcmp(name, "mem-merge") && now->merge != DEFINITION_MERGE_KSM)
