@@ -90,10 +90,10 @@ struct table {
 /* Returns 0, -ENOMEM, or -EINVAL with a sentence. */
 static int read_table(const json_t *pins, struct table **table, struct error *err)
 {
-	struct topology_cpus cpus;
+	struct topology_cpus cpus = {{0}};
 	const json_t *item;
 	size_t i;
-	int who, ret = 0;
+	int who = 0, ret = 0;
 	struct table *t = calloc(1, sizeof(*t));
 	if (!t)
 		return error_set(err, ENOMEM, "out of memory");

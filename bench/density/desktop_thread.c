@@ -177,7 +177,7 @@ static void tell_stats(const struct program *p)
 	printf("desktop: stats used=%llu active=%llu stored=%llu stored_taken=%llu shared=%llu faults=%llu stall_ns=%llu "
 	       "full_scans=%llu\n",
 	       (unsigned long long)m.used_pages, (unsigned long long)m.active_pages,
-	       (unsigned long long)(m.compressed_pages + m.swap_pages + m.kernel_swap_pages),
+	       (unsigned long long)m.compressed_pages + m.swap_pages + m.kernel_swap_pages,
 	       (unsigned long long)((m.compressed_bytes + m.kernel_swap_bytes) / GUEST_PAGE_SIZE),
 	       (unsigned long long)m.shared_pages, (unsigned long long)m.faults, (unsigned long long)m.stall_ns,
 	       (unsigned long long)s.full_scans);
