@@ -87,35 +87,35 @@ struct table {
 	struct topology_cpus cpus[NR_WHO];
 };
 
-/* Returns 0, -ENOMEM, or -EINVAL with a sentence. */
-static int read_table(const json_t *pins, struct table **table, struct error *err)
+/* A new one. Returns NULL, with -ENOMEM or -EINVAL in *ret, and a sentence. */
+static struct table *read_table(const json_t *pins, int *ret, struct error *err)
 {
 	struct topology_cpus cpus = {{0}};
 	const json_t *item;
 	size_t i;
-	int who = 0, ret = 0;
+	int who = 0;
 	struct table *t = calloc(1, sizeof(*t));
+	*ret = t ? 0 : error_set(err, ENOMEM, "out of memory");
 	if (!t)
-		return error_set(err, ENOMEM, "out of memory");
+		return NULL;
 	json_array_foreach(pins, i, item)
 	{
 		const char *text = json_string_value(item);
 		if (parse(text, &who, &cpus) != 0)
-			ret = error_set(err, EINVAL,
-					"pins[%zu]: must be the number of a vCPU, or " EMULATOR
-					", and CPUs of the host, such as 0:2-3,5",
-					i);
+			*ret = error_set(err, EINVAL,
+					 "pins[%zu]: must be the number of a vCPU, or " EMULATOR
+					 ", and CPUs of the host, such as 0:2-3,5",
+					 i);
 		else if (t->is_pinned[AT(who)])
-			ret = error_set(err, EINVAL, "pins[%zu]: \"%.20s\" is pinned already", i, text);
-		if (ret) {
+			*ret = error_set(err, EINVAL, "pins[%zu]: \"%.20s\" is pinned already", i, text);
+		if (*ret) {
 			free(t);
-			return ret;
+			return NULL;
 		}
 		t->is_pinned[AT(who)] = true;
 		t->cpus[AT(who)] = cpus;
 	}
-	*table = t;
-	return 0;
+	return t;
 }
 
 static bool add(json_t *array, int who, const struct topology_cpus *cpus)
@@ -140,11 +140,11 @@ static bool write_table(const struct table *t, json_t *array)
 
 int pins_check(json_t *pins, struct error *err)
 {
-	struct table *t;
+	int ret;
 	if (!json_is_array(pins) || json_array_size(pins) > NR_WHO)
 		return error_set(err, EINVAL, "pins: must be an array of up to %d strings", NR_WHO);
-	int ret = read_table(pins, &t, err);
-	if (ret)
+	struct table *t = read_table(pins, &ret, err);
+	if (!t)
 		return ret;
 	json_array_clear(pins);
 	if (!write_table(t, pins))
@@ -171,8 +171,9 @@ bool pins_find(const json_t *pins, int wanted, struct topology_cpus *cpus)
 
 json_t *pins_with(const json_t *pins, int who, const struct topology_cpus *cpus)
 {
-	struct table *t;
-	if (read_table(pins, &t, NULL) != 0)
+	int ret;
+	struct table *t = read_table(pins, &ret, NULL);
+	if (!t)
 		return NULL;
 	json_t *array = json_array();
 	t->is_pinned[AT(who)] = cpus != NULL;
@@ -234,15 +235,12 @@ int pins_apply(const struct guest *g, const json_t *was, struct error *err)
 {
 	const json_t *pins = json_object_get(guest_in_force(g)->json, "pins");
 	struct topology_cpus host;
-	struct table *now, *before;
 	char path[64];
+	int ret;
 	if (!guest_has_vmm(g) || (json_array_size(pins) == 0 && json_array_size(was) == 0))
 		return 0;
-	int ret = read_table(pins, &now, err);
-	if (ret)
-		return ret;
-	ret = read_table(was, &before, err);
-	if (ret) {
+	struct table *now = read_table(pins, &ret, err), *before = now ? read_table(was, &ret, err) : NULL;
+	if (!before) {
 		free(now);
 		return ret;
 	}
