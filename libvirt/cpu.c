@@ -233,10 +233,9 @@ static int tune_pin(struct guest *g, bool live, int who, const struct topology_c
 {
 	const struct definition *d = live ? guest_in_force(g) : g->definition;
 	json_t *pins = pins_with(json_object_get(d->json, "pins"), who, cpus);
-	json_t *set = pins ? json_pack("{s:o}", "pins", pins) : NULL, *result;
+	json_t *set = pins ? json_pack("{s:o}", "pins", pins) : NULL, *result = NULL;
 	int ret = set ? guest_tune(g, set, live, !live, &result, err) : error_set(err, ENOMEM, "out of memory");
-	if (ret == 0)
-		json_decref(result);
+	json_decref(result);
 	json_decref(set);
 	return ret;
 }
