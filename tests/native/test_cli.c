@@ -1,5 +1,6 @@
 /* The admin's command beside a real daemon with real guests: they are defined, run, squeezed, explained, looked at in a terminal, and stopped. */
 #include "tests/unit/pagodad_process.h"
+#include "tests/unit/suite.h"
 
 #include <jansson.h>
 #include <stdarg.h>
@@ -304,9 +305,5 @@ int main(void)
 	tcase_add_test(tests, what_happens_is_told);
 	tcase_add_test(tests, what_cannot_be_is_refused_in_words);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 #include "vmm/acpi.h"
 #include "vmm/layout.h"
 
@@ -396,9 +397,5 @@ int main(void)
 	tcase_add_test(tests, iasl_understands_every_table);
 	tcase_add_test(tests, random_machines_have_sound_tables);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 #include "base/meminfo.h"
 #include "base/size.h"
 #include "host/inet_door.h"
+#include "tests/unit/suite.h"
 
 START_TEST(sizes_have_a_suffix_of_either_case_or_none)
 {
@@ -90,9 +91,5 @@ int main(void)
 	tcase_add_test(tc, addresses_are_numbers_and_a_port);
 	tcase_add_test(tc, meminfo_is_read_by_whole_names);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -10,6 +10,7 @@
 #include "host/api_message.h"
 #include "host/host_memory.h"
 #include "tests/unit/api_client.h"
+#include "tests/unit/suite.h"
 
 #define DEFINE "\"definition\": {\"name\": \"%s\", \"memory\": 67108864, \"kernel\": \"/none\"}"
 
@@ -558,9 +559,5 @@ int main(void)
 	tcase_add_test(tests, sockets_of_the_service_manager_are_used_and_it_is_told);
 	tcase_add_test(tests, the_kernels_texts_are_understood);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -12,6 +12,7 @@
 #include "host/arbiter_state.h"
 #include "host/arbiter_why.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { MIB = 256, SECOND = 1000000000 };
 
@@ -446,9 +447,5 @@ int main(void)
 	tcase_add_test(tc, a_guest_whose_minimum_does_not_fit_is_refused_with_what_would);
 	tcase_set_timeout(tc, 60);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

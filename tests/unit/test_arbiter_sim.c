@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tests/unit/arbiter_trace.h"
+#include "tests/unit/suite.h"
 
 static struct sim *six(double ws, double cold)
 {
@@ -281,9 +282,5 @@ int main(void)
 	tcase_add_test(tc, a_trace_that_makes_no_sense_is_refused_with_its_line);
 	tcase_set_timeout(tc, 60);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -12,6 +12,7 @@
 #include "balloon/pfn_runs.h"
 #include "memmgr/memmgr.h"
 #include "memmgr/uffd.h"
+#include "tests/unit/suite.h"
 #include "tests/unit/virtio_driver.h"
 
 #define PAGE 4096ull
@@ -837,9 +838,5 @@ int main(void)
 	tcase_add_test(tc, a_saved_device_goes_on_elsewhere);
 	tcase_add_test(tc, numbers_become_runs);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

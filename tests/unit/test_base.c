@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "tests/unit/suite.h"
 
 START_TEST(an_error_holds_its_code_and_sentence)
 {
@@ -179,9 +180,5 @@ int main(void)
 	tcase_add_test(logs, what_a_guest_provokes_is_logged_once_a_second);
 	suite_add_tcase(suite, errors);
 	suite_add_tcase(suite, logs);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

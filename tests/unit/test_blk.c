@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "tests/unit/suite.h"
 #include "tests/unit/test_blk_disk.h"
 #include "tests/unit/test_blk_driver.h"
 
@@ -666,9 +667,5 @@ int main(void)
 	tcase_add_test(deferred, destroying_closes_the_disk);
 	suite_add_tcase(suite, deferred);
 
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/unit/suite.h"
 #include "tests/unit/test_blk_model.h"
 
 #define IMAGE_SIZE (4u << 20)
@@ -299,9 +300,5 @@ int main(void)
 	tcase_add_test(tc, an_empty_file_is_a_disk_without_sectors);
 	suite_add_tcase(suite, tc);
 
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/unit/suite.h"
 #include "tests/unit/test_blk_model.h"
 
 #define EXPORT_SIZE (4u << 20)
@@ -394,9 +395,5 @@ int main(void)
 	tcase_add_test(tc, a_server_that_comes_back_with_another_size_is_not_used);
 	suite_add_tcase(suite, tc);
 
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 #include "vmm/bus.h"
 
 /* A range that keeps what was done to it last, and answers reads with its number. */
@@ -257,9 +258,5 @@ int main(void)
 	tcase_add_test(tests, random_ranges_follow_a_model);
 	tcase_add_test(tests, ranges_move_while_others_access);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -9,6 +9,7 @@
 
 #include "libvirt/capabilities.h"
 #include "libvirt/xml_tree.h"
+#include "tests/unit/suite.h"
 
 static struct topology topology;
 static char sys[64];
@@ -179,9 +180,5 @@ int main(void)
 	tcase_add_test(tests, guests_are_hvm_on_kvm_with_our_machine);
 	tcase_add_test(tests, domains_have_virtio_disks_and_no_display);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli/client.h"
+#include "tests/unit/suite.h"
 
 #define GREETING "{\"pagoda\": {\"version\": \"0.1\", \"api\": 1, \"access\": \"read-write\"}}\n"
 
@@ -210,9 +211,5 @@ int main(void)
 	tcase_add_test(tests, long_answers_are_read_whole);
 	tcase_add_test(tests, without_a_daemon_the_error_says_what_to_do);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli/doctor.h"
+#include "tests/unit/suite.h"
 
 #define GIB (1ll << 30)
 
@@ -228,9 +229,5 @@ int main(void)
 	tcase_add_test(tests, facts_are_read_from_the_kernels_files);
 	tcase_add_test(tests, what_cannot_be_read_is_unknown_and_no_alarm_of_its_own);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

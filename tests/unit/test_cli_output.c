@@ -10,6 +10,7 @@
 #include "cli/members.h"
 #include "cli/output.h"
 #include "cli/words.h"
+#include "tests/unit/suite.h"
 
 static struct error err;
 static json_t *object;
@@ -203,9 +204,5 @@ int main(void)
 	tcase_add_test(tests, options_may_stand_anywhere);
 	tcase_add_test(tests, every_command_says_how_it_is_used);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

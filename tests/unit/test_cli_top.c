@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/top_view.h"
+#include "tests/unit/suite.h"
 
 static struct top_view view;
 static json_t *host, *guests, *nodes, *why;
@@ -179,9 +180,5 @@ int main(void)
 	tcase_add_test(tests, other_pages_show_nodes_and_reasons);
 	tcase_add_test(tests, answers_of_any_shape_are_survived);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

@@ -9,6 +9,7 @@
 #include "memmgr/compress.h"
 #include "tests/unit/failing_malloc.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 #define MAX 3583
 
@@ -222,9 +223,5 @@ int main(void)
 	tcase_add_test(tests, every_allocation_may_fail);
 #endif
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

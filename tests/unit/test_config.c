@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tests/unit/failing_malloc.h"
+#include "tests/unit/suite.h"
 #include "vmm/config.h"
 
 #define MIB (1ull << 20)
@@ -1027,9 +1028,5 @@ int main(void)
 	tcase_add_test(tc, too_many_of_anything_is_refused);
 	tcase_add_test(tc, memory_that_runs_out_anywhere_is_an_error_and_leaks_nothing);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

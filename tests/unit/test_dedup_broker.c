@@ -10,6 +10,7 @@
 #include "dedup/broker.h"
 #include "tests/unit/dedup_doors.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { PAGE = PAGE_HASH_BYTES, GUESTS = 6, PAGES = 300, MOST_SLOTS = 4000 };
 #define PRIVATE UINT32_MAX
@@ -552,9 +553,5 @@ int main(void)
 	tcase_add_test(tests, clients_can_be_listed_and_asked_about);
 	tcase_add_test(tests, a_broker_that_cannot_be_made_leaves_nothing);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -12,6 +12,7 @@
 #include "dedup/client.h"
 #include "tests/unit/dedup_doors.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 static ssize_t send_result; /* what the next sends return instead, unless 0 */
 
@@ -409,9 +410,5 @@ int main(void)
 	tcase_add_test(tests, any_call_may_fail_once);
 	tcase_add_test(tests, names_that_are_none_are_refused);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 #include "dedup/index.h"
 #include "memmgr/os.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 /* The n-th allocation or mapping fails; -1: none. */
 static int fail_in = -1;
@@ -426,9 +427,5 @@ int main(void)
 	tcase_add_test(tests, prefetching_looks_at_what_may_not_be_there);
 	tcase_add_test(tests, granules_are_zero_and_come_back);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -14,6 +14,7 @@
 #include "tests/unit/dedup_doors.h"
 #include "tests/unit/dedup_guest.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { GUESTS = 4, KINDS = 300 };
 
@@ -387,9 +388,5 @@ int main(void)
 	tcase_add_test(tests, questions_are_answered_in_turn_and_can_be_given_up);
 	tcase_add_test(tests, a_map_that_memory_is_too_short_for_is_refused);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

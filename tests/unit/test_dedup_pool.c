@@ -13,6 +13,7 @@
 #include "memmgr/os.h"
 #include "tests/unit/dedup_doors.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { PAGE = PAGE_HASH_BYTES, MOST_SLOTS = 20000 };
 
@@ -576,9 +577,5 @@ int main(void)
 	tcase_add_test(tests, a_client_has_a_million_references_to_one_slot_at_most);
 	tcase_add_test(tests, metadata_takes_29_bytes_a_slot);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 
 #include "dedup/protocol.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 static union {
 	struct protocol_header header;
@@ -144,9 +145,5 @@ int main(void)
 	tcase_add_test(tests, names_are_short_plain_words);
 	tcase_add_test(tests, noise_is_never_taken_for_more_than_it_is);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

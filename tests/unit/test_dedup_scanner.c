@@ -14,6 +14,7 @@
 #include "memmgr/share.h"
 #include "tests/unit/pagodad_process.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { GUESTS = 2, PAGES = 4096, PAGE = 4096 };
 #define WORDS (PAGE / sizeof(uint64_t))
@@ -744,9 +745,5 @@ int main(void)
 	tcase_add_test(race, every_byte_stays_right_while_pages_are_written_and_taken_away);
 	suite_add_tcase(suite, tests);
 	suite_add_tcase(suite, race);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed_tests = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed_tests ? 1 : 0;
+	return suite_run(suite);
 }

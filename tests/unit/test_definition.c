@@ -19,6 +19,7 @@
 
 #include "host/definition_store.h"
 #include "host/guest_words.h"
+#include "tests/unit/suite.h"
 
 #define LEAST "\"name\": \"g\", \"memory\": 67108864, \"kernel\": \"/k\""
 
@@ -641,9 +642,5 @@ int main(void)
 	tcase_add_test(tests, changes_keep_what_they_do_not_name);
 	tcase_add_test(tests, the_command_line_says_what_the_definition_says);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 #include "tests/guests/lib/pattern.c"
 #include "tests/guests/lib/zipf.c"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { PAGES = 1600 };
 
@@ -149,9 +150,5 @@ int main(void)
 	tcase_add_test(tests, one_wrong_bit_anywhere_is_found);
 	tcase_add_test(tests, users_are_as_busy_as_they_are_said_to_be);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -10,6 +10,7 @@
 #include "libvirt/domain_xml_read.h"
 #include "libvirt/domain_xml_write.h"
 #include "libvirt/xml_tree.h"
+#include "tests/unit/suite.h"
 
 static struct definition *guest;
 static struct error err;
@@ -154,9 +155,5 @@ int main(void)
 	tcase_add_test(tests, elements_are_named_by_their_namespace);
 	tcase_add_test(tests, what_cannot_be_is_refused);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

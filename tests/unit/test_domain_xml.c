@@ -15,6 +15,7 @@
 #include "libvirt/xml_tree.h"
 #include "libvirt/xml_values.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 #define MIB (1ull << 20)
 #define OURS "xmlns:pagoda='" XML_TREE_OURS "'"
@@ -1029,9 +1030,5 @@ int main(void)
 	tcase_add_test(tests, definitions_are_read_as_they_were_written);
 	tcase_add_test(tests, samples_take_any_change);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -14,6 +14,7 @@
 #include "libvirt/domain_xml_read.h"
 #include "libvirt/domain_xml_write.h"
 #include "tests/unit/failing_malloc.h"
+#include "tests/unit/suite.h"
 
 static const char text[] =
 	"<domain type='kvm' id='3'><name>g</name><uuid>00000000-0000-4000-8000-000000000001</uuid><title>t</title>"
@@ -177,9 +178,5 @@ int main(void)
 	tcase_add_test(tests, metadata_without_memory_fail_cleanly);
 	tcase_add_test(tests, capabilities_without_memory_fail_cleanly);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

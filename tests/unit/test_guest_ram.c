@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 /* The file under test is compiled in here, with mmap and calloc that fail when a test wants them to. */
 static int allocations_left = -1; /* -1: no limit */
@@ -303,9 +304,5 @@ int main(void)
 	tcase_add_test(tests, every_allocation_may_fail);
 	tcase_add_test(tests, pages_of_a_request_are_pinned_until_it_has_ended);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

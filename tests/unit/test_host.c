@@ -16,6 +16,7 @@
 #include "host/options.h"
 #include "host/process.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 static char directory[64];
 
@@ -261,9 +262,5 @@ int main(void)
 	tcase_add_test(tests, a_process_is_known_by_number_and_start);
 	tcase_add_test(tests, options_are_read_or_refused_with_a_sentence);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

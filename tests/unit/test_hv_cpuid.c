@@ -6,6 +6,7 @@
 
 #include "hv/cpuid_internal.h"
 #include "hv/os.h"
+#include "tests/unit/suite.h"
 
 /* What the KVM of the moment offers. */
 static struct hv_cpuid host;
@@ -480,9 +481,5 @@ int main(void)
 	tcase_add_test(tests, the_tsc_frequency_has_its_leaf);
 	tcase_add_test(tests, the_table_of_names_is_sound);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -11,6 +11,7 @@
 #include "hv/kvm.h"
 #include "hv/os.h"
 #include "hv/vm.h"
+#include "tests/unit/suite.h"
 
 static int api_version;
 static unsigned missing_capability;
@@ -260,9 +261,5 @@ int main(void)
 	tcase_add_test(tests, a_route_that_stays_the_same_is_not_sent_again);
 	tcase_add_test(tests, arguments_out_of_range_do_not_reach_kvm);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

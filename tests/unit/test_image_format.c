@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/unit/suite.h"
 #include "vmm/image_format.h"
 
 static const struct {
@@ -81,9 +82,5 @@ int main(void)
 	tcase_add_test(tc, what_guests_write_to_raw_disks_is_raw);
 	tcase_add_test(tc, a_file_of_another_format_is_refused_with_the_command_that_serves_it);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -9,6 +9,7 @@
 
 #include "memmgr/guest_ram.h"
 #include "memmgr/os.h"
+#include "tests/unit/suite.h"
 #include "vmm/ksm.h"
 
 static char directory[64];
@@ -141,9 +142,5 @@ int main(void)
 	tcase_add_test(tc, a_ksmd_that_rests_is_told_with_the_way_to_start_it);
 	tcase_add_test(tc, all_memory_of_a_guest_is_marked_or_the_reason_is_told);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

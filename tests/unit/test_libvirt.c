@@ -18,6 +18,7 @@
 #include "libvirt/procedures.h"
 #include "libvirt/server.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { MOST_PROCEDURE = 600, MOST_WORDS = 40 };
 
@@ -348,9 +349,5 @@ int main(void)
 	tcase_add_test(tests, lists_of_nodes_are_read_as_they_are_written);
 	tcase_add_test(tests, every_state_has_a_word);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

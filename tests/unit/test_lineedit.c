@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/suite.h"
 #include "vmm/lineedit.h"
 
 #define PROMPT "> "
@@ -357,9 +358,5 @@ int main(void)
 	tcase_add_test(tc, unknown_sequences_do_nothing);
 	tcase_add_loop_test(tc, random_keys_leave_line_and_screen_alike, 0, 4);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

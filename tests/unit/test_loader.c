@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 #include "vmm/layout.h"
 #include "vmm/loader.h"
 
@@ -915,9 +916,5 @@ int main(void)
 	tcase_add_test(tests, random_damage_to_an_elf_kernel_is_survived);
 	tcase_add_test(tests, a_file_that_shrinks_later_is_refused);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

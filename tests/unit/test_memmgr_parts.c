@@ -17,6 +17,7 @@
 #include "memmgr/node_binding.h"
 #include "memmgr/uffd.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { PAGES = 4096 };
 #define RAM_BYTES ((uint64_t)PAGES * GUEST_PAGE_SIZE)
@@ -230,9 +231,5 @@ int main(void)
 		printf("skipped: %s\n", err.text);
 	else
 		suite_add_tcase(suite, whole);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int bad = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return bad ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "memmgr/memmgr_stats.h"
+#include "tests/unit/suite.h"
 
 static struct memmgr_stats_page *page;
 static int fd;
@@ -244,9 +245,5 @@ int main(void)
 	tcase_add_test(tests, each_snapshot_is_one_writes);
 	tcase_add_test(tests, a_killed_writer_leaves_a_state_or_an_error);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

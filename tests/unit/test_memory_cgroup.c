@@ -10,6 +10,7 @@
 
 #include "base/memory_cgroup.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 #define V1_MOUNT "36 35 0:30 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n"
 #define V2_MOUNT "29 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -171,9 +172,5 @@ int main(void)
 	tcase_add_test(tests, text_that_is_damaged_at_random_harms_nobody);
 	tcase_add_test(tests, the_kernel_reclaims_from_a_group_that_a_process_has_alone);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

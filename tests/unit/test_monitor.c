@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "tests/unit/failing_malloc.h"
 #include "tests/unit/fake_machine.h"
+#include "tests/unit/suite.h"
 #include "vmm/hmp.h"
 #include "vmm/monitor.h"
 
@@ -598,9 +599,5 @@ int main(void)
 	tcase_add_test(tc, several_monitors_hear_of_the_same_events);
 	tcase_add_test(tc, chardevs_and_monitors_open_or_say_that_memory_is_short);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -5,6 +5,7 @@
 
 #include "tests/unit/fake_kvm.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 #include "vmm/msix.h"
 
 #define BAR 1
@@ -412,9 +413,5 @@ int main(void)
 	tcase_add_test(tests, a_state_of_another_table_is_refused);
 	tcase_add_test(tests, devices_raise_while_the_guest_masks);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

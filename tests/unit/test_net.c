@@ -1,4 +1,5 @@
 /* The network device on a stream backend: what a driver, honest or not, sees. */
+#include "tests/unit/suite.h"
 #include "tests/unit/test_net_driver.h"
 
 #include <sys/resource.h>
@@ -747,9 +748,5 @@ int main(void)
 	tcase_add_test(c, a_peer_that_announces_an_absurd_length_loses_the_link);
 	tcase_add_test(c, writes_to_config_space_change_nothing);
 	suite_add_tcase(s, c);
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return suite_run(s);
 }

@@ -1,4 +1,5 @@
 /* The control queue: commands, the filter that they set, and nonsense. */
+#include "tests/unit/suite.h"
 #include "tests/unit/test_net_driver.h"
 
 #define FEATURES                                                                                           \
@@ -232,9 +233,5 @@ int main(void)
 	tcase_add_test(c, a_command_without_room_for_the_answer_breaks_the_device);
 	tcase_add_test(c, an_answer_without_a_command_breaks_the_device);
 	suite_add_tcase(s, c);
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return suite_run(s);
 }

@@ -2,6 +2,7 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "tests/unit/suite.h"
 #include "virtio/net_header.h"
 
 #define CSUM NET_BIT(VIRTIO_NET_F_CSUM)
@@ -156,9 +157,5 @@ int main(void)
 	tcase_add_test(c, a_guest_gets_only_the_offloads_that_it_accepts);
 	tcase_add_test(c, a_random_header_that_passes_points_inside_its_frame);
 	suite_add_tcase(s, c);
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return suite_run(s);
 }

@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "tests/unit/suite.h"
 #include "vmm/net_open.h"
 #include "vmm/net_user.h"
 
@@ -254,9 +255,5 @@ int main(void)
 	tcase_add_test(c, a_stream_connects_to_its_socket_or_says_why_not);
 	tcase_add_test(c, the_real_passt_starts_and_answers_for_the_host);
 	suite_add_tcase(s, c);
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return suite_run(s);
 }

@@ -2,6 +2,7 @@
  * The network device on a real tap, in a network namespace that each test makes for itself. The host's end is a packet socket on the
  * tap interface, which speaks the same headers; and for checksums the kernel's own UDP.
  */
+#include "tests/unit/suite.h"
 #include "tests/unit/test_net_driver.h"
 
 #include <arpa/inet.h>
@@ -433,9 +434,5 @@ int main(void)
 	tcase_add_test(c, hostile_headers_leave_the_tap_and_its_kernel_alone);
 	tcase_add_test(c, other_descriptors_are_refused_with_a_sentence);
 	suite_add_tcase(s, c);
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return suite_run(s);
 }

@@ -10,6 +10,7 @@
 #include "memmgr/numa.h"
 #include "memmgr/os.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 /* --- a host of four nodes --- */
 
@@ -434,9 +435,5 @@ int main(void)
 	tcase_add_test(tests, errors_of_calls_are_told_and_got_over);
 	tcase_add_test(tests, the_real_kernel_agrees);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

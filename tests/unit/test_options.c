@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/suite.h"
 #include "vmm/options.h"
 
 static struct options *o;
@@ -315,9 +316,5 @@ int main(void)
 	tcase_add_test(tc, ids_are_plain_words);
 	tcase_add_test(tc, the_nearest_name_is_what_was_meant);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

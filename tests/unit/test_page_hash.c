@@ -9,6 +9,7 @@
 #include "dedup/page_hash.h"
 #include "dedup/page_hash_kernel.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { NR = 65 };
 
@@ -133,9 +134,5 @@ int main(void)
 	tcase_add_test(tests, each_salt_has_hashes_of_its_own);
 	tcase_add_test(tests, a_test_may_keep_a_few_bits_only);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -9,6 +9,7 @@
 #include "memmgr/os.h"
 #include "memmgr/page_table.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { MOST_PAGES = 4096 };
 
@@ -251,9 +252,5 @@ int main(void)
 	tcase_add_test(tests, a_table_that_cannot_be_made_leaves_nothing);
 	tcase_add_test(tests, runs_come_out_as_they_went_in);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

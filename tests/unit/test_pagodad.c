@@ -3,6 +3,7 @@
 
 #include "tests/unit/dedup_guest.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { GUESTS = 4 };
 
@@ -270,9 +271,5 @@ int main(void)
 	tcase_add_test(tests, domains_have_pools_of_their_own);
 	tcase_add_test(tests, two_daemons_do_not_share_a_state);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

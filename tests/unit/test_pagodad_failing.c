@@ -11,6 +11,7 @@
 #include "tests/unit/dedup_doors.h"
 #include "tests/unit/dedup_guest.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { GUESTS = 3 };
 
@@ -143,9 +144,5 @@ int main(void)
 	tcase_set_timeout(tests, 100);
 	tcase_add_test(tests, whatever_fails_in_the_daemon_no_guest_reads_a_wrong_byte);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -9,6 +9,7 @@
 
 #include "tests/unit/dedup_guest.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { HONEST = 2, STAGING = 64 };
 
@@ -489,9 +490,5 @@ int main(void)
 	tcase_add_test(tests, connections_without_end);
 	tcase_add_test(tests, deaths_in_the_middle_of_a_merge);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 #include "vmm/layout.h"
 #include "vmm/pci.h"
 
@@ -714,9 +715,5 @@ int main(void)
 	tcase_add_test(tests, a_hostile_state_maps_nothing_outside_the_window);
 	tcase_add_test(tests, processors_move_bars_and_use_them_at_once);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -11,6 +11,7 @@
 
 #include "host/guest.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 static json_t *load(const char *text)
 {
@@ -179,9 +180,5 @@ int main(void)
 	tcase_add_test(tests, one_is_changed_and_the_others_stay);
 	tcase_add_test(tests, threads_get_the_cpus_of_their_pins_and_lose_them);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "host/placement_words.h"
+#include "tests/unit/suite.h"
 #include "vmm/config.h"
 
 static void place(struct placement_guest guest)
@@ -328,9 +329,5 @@ int main(void)
 	tcase_add_test(tests, the_vmm_understands_the_words);
 	tcase_add_test(tests, without_memory_there_are_no_words);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -1,5 +1,6 @@
 /* Which guests move: over hosts of up to 8 nodes and 1,000 guests whose demands change, moves gain, come to an end, and are not undone. */
 #include "tests/unit/placement_host.h"
+#include "tests/unit/suite.h"
 
 #include <stdio.h>
 
@@ -340,9 +341,5 @@ int main(void)
 	tcase_add_test(tests, the_same_numbers_move_the_same_guests);
 	tcase_add_test(tests, without_memory_nothing_is_decided);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "host/placement_loop.h"
+#include "tests/unit/suite.h"
 
 enum { GUESTS = 12, MIB = 1 << 20, SOON_S = 20 };
 
@@ -353,9 +354,5 @@ int main(void)
 	tcase_add_test(tests, a_guest_whose_vmm_refuses_stays_and_rests);
 	tcase_add_test(tests, a_loop_that_starts_anew_finds_guests_where_they_are);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

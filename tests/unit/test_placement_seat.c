@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "host/placement_seat.h"
+#include "tests/unit/suite.h"
 
 enum { MIB_PAGES = 256 };
 
@@ -280,9 +281,5 @@ int main(void)
 	tcase_add_test(tests, a_move_that_is_found_under_way_goes_on);
 	tcase_add_test(tests, threads_of_the_process_get_the_cpus_of_their_node_and_no_others);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "host/plan.h"
+#include "tests/unit/suite.h"
 
 #define GIB_PAGES (1ull << 18)
 
@@ -153,9 +154,5 @@ int main(void)
 	tcase_add_test(tests, small_guests_fit_without_end);
 	tcase_add_test(tests, numbers_of_any_size_are_survived);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "tests/unit/fake_kvm.h"
+#include "tests/unit/suite.h"
 #include "vmm/layout.h"
 #include "vmm/pci.h"
 #include "vmm/power.h"
@@ -310,9 +311,5 @@ int main(void)
 	tcase_add_test(tests, states_out_of_range_are_refused);
 	tcase_add_test(tests, the_button_is_pressed_while_the_guest_acknowledges);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 
 #include "tests/unit/failing_malloc.h"
 #include "tests/unit/fake_machine.h"
+#include "tests/unit/suite.h"
 #include "vmm/qmp.h"
 #include "vmm/qmp_framer.h"
 
@@ -885,9 +886,5 @@ int main(void)
 	tcase_add_test(tc, commands_and_events_survive_lack_of_memory);
 	tcase_add_loop_test(tc, random_bytes_of_json_never_derail_a_session, 0, 8);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -10,6 +10,7 @@
 
 #include "memmgr/reclaim_policy.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { PAGES = 8192, MS_PER_S = 1000 };
 
@@ -618,9 +619,5 @@ int main(void)
 	tcase_add_test(tests, more_use_never_means_less_haste);
 	tcase_add_test(tests, strange_numbers_do_no_harm);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 #include "rpc/parameters.h"
 #include "tests/unit/failing_malloc.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 static struct xdr_reader reader_of(const void *bytes, size_t len)
 {
@@ -328,9 +329,5 @@ int main(void)
 	tcase_add_test(tests, a_length_that_cannot_be_ends_the_stream_and_takes_no_memory);
 	tcase_add_test(tests, an_error_has_the_members_that_clients_look_for);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -11,6 +11,7 @@
 #include "base/container_of.h"
 #include "rpc/server.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { ECHO = 1, LATER, CHANGE, BIG, OPEN, MUCH, ENTER };
 enum { BIG_BYTES = 1 << 20, MUCH_BYTES = 100000 };
@@ -631,9 +632,5 @@ int main(void)
 	if (geteuid() == 0)
 		tcase_add_test(tests, who_is_outside_is_answered_when_he_has_come_in);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 /* The file under test is compiled in here, with the host's time in the test's hand. */
 static time_t host_time;
@@ -319,9 +320,5 @@ int main(void)
 	tcase_add_test(tests, a_saved_clock_is_loaded_and_has_gone_on);
 	tcase_add_test(tests, hostile_states_are_refused_or_harmless);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 
 #include "tests/unit/fake_kvm.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 #include "vmm/serial.h"
 
 #define PORT 0x3f8
@@ -597,9 +598,5 @@ int main(void)
 	tcase_add_test(tests, states_out_of_range_are_refused);
 	tcase_add_test(tests, somebody_types_while_the_guest_reads_and_writes);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

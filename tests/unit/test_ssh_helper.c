@@ -18,6 +18,7 @@
 #include "remote/relay.h"
 #include "remote/socket_of_uri.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { SOON_MS = 10000, MUCH = 1 << 20, ALL = 300000 };
 
@@ -296,9 +297,5 @@ int main(void)
 	tcase_add_test(tests, all_bytes_arrive_in_their_order_in_pieces_of_any_size);
 	tcase_add_test(tests, a_uri_means_a_socket_or_is_refused);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 /* The file under test is compiled in here, with allocations that fail when a test wants them to. */
 static int allocations_left = -1; /* -1: no limit */
@@ -533,9 +534,5 @@ int main(void)
 	tcase_add_test(tests, bytes_without_end_are_refused);
 	tcase_add_test(tests, every_allocation_may_fail);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -12,6 +12,7 @@
 #include "memmgr/os.h"
 #include "memmgr/store.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 #define PAGE 4096u
 #define NR_PAGES 6000u
@@ -903,9 +904,5 @@ int main(void)
 	tcase_add_test(tests, threads_do_not_disturb_each_other);
 	tcase_add_test(tests, threads_and_the_disk_do_not_disturb_each_other);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 #include "tests/unit/swap_file_doors.h"
 
 #define KIB 1024ull
@@ -728,9 +729,5 @@ int main(void)
 	tcase_add_loop_test(tests, the_key_is_kept_apart_and_wiped, 0, 2);
 	tcase_add_test(tests, threads_share_a_file);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

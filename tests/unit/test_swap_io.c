@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 #include "tests/unit/swap_file_doors.h"
 
 #define DEPTH 8
@@ -609,9 +610,5 @@ int main(void)
 	tcase_add_test(tests, a_full_file_system_is_told_and_got_over);
 	tcase_add_test(tests, threads_have_a_ring_each);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/thread_cpu.h"
+#include "tests/unit/suite.h"
 
 enum { THREADS = 300, ROUNDS = 20, ASKS = 200000 };
 
@@ -119,9 +120,5 @@ int main(void)
 		tcase_add_test(tests, many_threads_are_told_apart_and_forgotten_when_they_end);
 	tcase_add_test(tests, asking_races_with_threads_that_end);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int bad = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return bad ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -16,6 +16,7 @@
 #include "rpc/name_pattern.h"
 #include "rpc/tls_door.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 #include "tests/unit/tls_certificates.h"
 
 enum { ECHO = 1, BIG, BIG_BYTES = 900000, TURNS = 20000 };
@@ -554,9 +555,5 @@ int main(void)
 	tcase_add_test(tests, files_that_do_not_fit_are_named);
 	tcase_add_test(tests, patterns_fit_as_a_plain_model_says);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -11,6 +11,7 @@
 
 #include "host/topology.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 static char directory[64];
 static struct topology topology;
@@ -307,9 +308,5 @@ int main(void)
 	tcase_add_test(tests, files_are_loaded_and_named_in_errors);
 	tcase_add_test(tests, lists_of_cpus_are_cut_to_their_room);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sys/resource.h>
 
+#include "tests/unit/suite.h"
 #include "tests/unit/virtio_driver.h"
 
 #define RAM_SIZE (1u << 20)
@@ -651,9 +652,5 @@ int main(void)
 	tcase_add_test(tc, damaged_streams_are_refused_or_load_something_valid);
 	tcase_add_test(tc, guest_worker_and_machine_may_meddle_at_the_same_time);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

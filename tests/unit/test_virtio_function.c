@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "tests/unit/fake_kvm.h"
+#include "tests/unit/suite.h"
 #include "vmm/layout.h"
 #include "vmm/virtio_function.h"
 
@@ -436,9 +437,5 @@ int main(void)
 	tcase_add_test(tests, a_device_without_a_place_is_given_back);
 	tcase_add_test(tests, a_device_interrupts_while_the_guest_turns_every_knob);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "tests/unit/failing_malloc.h"
+#include "tests/unit/suite.h"
 #include "tests/unit/virtio_driver.h"
 #include "virtio/console.h"
 #include "virtio/pci.h"
@@ -183,9 +184,5 @@ int main(void)
 	tcase_add_loop_test(tc, without_a_thread_the_device_needs_a_reset_and_starts_later, 0, (int)NR_KINDS);
 #endif
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

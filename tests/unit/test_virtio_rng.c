@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "tests/unit/suite.h"
 #include "tests/unit/virtio_driver.h"
 #include "virtio/rng.h"
 #include "virtio/worker.h"
@@ -273,9 +274,5 @@ int main(void)
 	tcase_add_test(tc, a_saved_device_goes_on_elsewhere);
 	tcase_add_test(tc, a_worker_stops_at_once_even_if_stopped_before_it_ran);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -12,6 +12,7 @@
 #include "memmgr/os.h"
 #include "memmgr/working_set.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 #define MS 1000000ull
 #define S (1000 * MS)
@@ -745,9 +746,5 @@ int main(void)
 	tcase_add_test(tests, whatever_is_told_in_whatever_order_the_books_are_right);
 	tcase_add_test(tests, what_cannot_be_made_says_so);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -19,6 +19,7 @@
 #include "memmgr/uffd.h"
 #include "memmgr/write_track.h"
 #include "tests/unit/random_test.h"
+#include "tests/unit/suite.h"
 
 enum { HUGE_PAGES = 512, PAGES = 4 * HUGE_PAGES, MOST_RUNS = 64 };
 #define HUGE_BYTES ((size_t)HUGE_PAGES * GUEST_PAGE_SIZE)
@@ -449,9 +450,5 @@ int main(void)
 	tcase_add_test(tests, what_is_not_registered_is_refused);
 	tcase_add_test(tests, a_page_that_was_moved_out_and_back_counts_as_written);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }
