@@ -1,12 +1,12 @@
 /* The admin's command beside a real daemon with real guests: they are defined, run, squeezed, explained, looked at in a terminal, and stopped. */
+#include "tests/native/command.h"
 #include "tests/unit/pagodad_process.h"
 #include "tests/unit/suite.h"
 
 #include <jansson.h>
-#include <stdarg.h>
 #include <stdbool.h>
 
-static char output[1 << 16], vmm[512], kernel[512], hello[512], cli[512];
+static char vmm[512], kernel[512], hello[512], cli[512];
 
 static void find_programs(void)
 {
@@ -22,38 +22,20 @@ static void find_programs(void)
 	snprintf(hello, sizeof(hello), "%.400s/guests/hello.elf", build);
 }
 
-/* What the shell says to it, in output. Returns its exit status. */
-__attribute__((format(printf, 1, 2))) static int shell(const char *fmt, ...)
-{
-	char command[4096];
-	va_list args;
-	size_t len;
-	va_start(args, fmt);
-	vsnprintf(command, sizeof(command), fmt, args);
-	va_end(args);
-	FILE *pipe = popen(command, "re"); // NOLINT(cert-env33-c)
-	ck_assert_ptr_nonnull(pipe);
-	len = fread(output, 1, sizeof(output) - 1, pipe);
-	output[len] = '\0';
-	int status = pclose(pipe);
-	ck_assert(WIFEXITED(status));
-	return WEXITSTATUS(status);
-}
-
-#define PAGODA(fmt, ...) shell("%s --socket=%s/api " fmt " 2>&1", cli, pagodad_run, ##__VA_ARGS__)
-#define MUST(fmt, ...)                                                                  \
-	do {                                                                            \
-		int status_ = PAGODA(fmt, ##__VA_ARGS__);                               \
-		ck_assert_msg(status_ == 0, "%s: status %d: %s", fmt, status_, output); \
+#define PAGODA(fmt, ...) command_run("%s --socket=%s/api " fmt " 2>&1", cli, pagodad_run, ##__VA_ARGS__)
+#define MUST(fmt, ...)                                                                \
+	do {                                                                          \
+		int status_ = PAGODA(fmt, ##__VA_ARGS__);                             \
+		ck_assert_msg(status_ == 0, "%s: status %d: %s", fmt, status_, said); \
 	} while (0)
-#define SAYS(text) ck_assert_msg(strstr(output, text) != NULL, "\"%s\" is not in: %s", text, output)
+#define SAYS(text) ck_assert_msg(strstr(said, text) != NULL, "\"%s\" is not in: %s", text, said)
 
 /* A guest's number, of `list --json`. */
 static double use_of(const char *guest, const char *member)
 {
 	double value = -1;
 	MUST("--json list");
-	json_t *rows = json_loads(output, 0, NULL), *row;
+	json_t *rows = json_loads(said, 0, NULL), *row;
 	size_t i;
 	json_array_foreach(rows, i, row)
 	{
@@ -83,7 +65,7 @@ static void tell(const char *guest, const char *line, const char *answer)
 	char heard[4096];
 	size_t len = 0;
 	MUST("console %s --json", guest);
-	json_t *console = json_loads(output, 0, NULL);
+	json_t *console = json_loads(said, 0, NULL);
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", json_string_value(json_object_get(console, "path")));
 	json_decref(console);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -182,16 +164,16 @@ START_TEST(plan_map_and_nodes_answer)
 	MUST("tune host budget=200M");
 	MUST("plan one");
 	SAYS("more like one fit");
-	shell("echo '{\"memory\": 67108864, \"minimum\": 67108864}' >%s/plan.json", pagodad_directory);
+	command_run("echo '{\"memory\": 67108864, \"minimum\": 67108864}' >%s/plan.json", pagodad_directory);
 	MUST("plan %s/plan.json --risk=1000", pagodad_directory);
 	SAYS("The next one would be refused: the guest needs");
 	MUST("plan one --json");
-	json_t *plan = json_loads(output, 0, NULL);
+	json_t *plan = json_loads(said, 0, NULL);
 	ck_assert_uint_gt(json_array_size(json_object_get(plan, "points")), 0);
 	json_decref(plan);
 	wait_use("one", "shared", 20 << 20, 64 << 20);
 	MUST("map --json");
-	json_t *map = json_loads(output, 0, NULL), *shared = json_object_get(map, "shared");
+	json_t *map = json_loads(said, 0, NULL), *shared = json_object_get(map, "shared");
 	ck_assert_uint_eq(json_array_size(shared), 2);
 	ck_assert_int_gt(json_integer_value(json_array_get(json_array_get(shared, 0), 1)), 20 << 20);
 	ck_assert_int_eq(json_integer_value(json_array_get(json_array_get(shared, 0), 1)),
@@ -210,8 +192,9 @@ START_TEST(top_is_driven_by_keys_in_a_terminal)
 	run_guest("two", 2);
 #define TMUX "tmux -L %d "
 	int id = (int)getpid();
-	ck_assert_int_eq(shell(TMUX "-f /dev/null new-session -d -s top -x 150 -y 20 \"%s --socket=%s/api top --delay=0.2\" 2>&1",
-			       id, cli, pagodad_run),
+	ck_assert_int_eq(command_run(TMUX
+				     "-f /dev/null new-session -d -s top -x 150 -y 20 \"%s --socket=%s/api top --delay=0.2\" 2>&1",
+				     id, cli, pagodad_run),
 			 0);
 	static const struct {
 		const char *key, *says;
@@ -221,19 +204,19 @@ START_TEST(top_is_driven_by_keys_in_a_terminal)
 	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		bool seen = false;
 		if (*steps[i].key)
-			ck_assert_int_eq(shell(TMUX "send-keys -t top %s 2>&1", id, steps[i].key), 0);
+			ck_assert_int_eq(command_run(TMUX "send-keys -t top %s 2>&1", id, steps[i].key), 0);
 		for (unsigned tries = 0; tries < 100 && !seen; tries++) {
 			usleep(50000);
-			shell(TMUX "capture-pane -p -t top 2>&1", id);
-			seen = strstr(output, steps[i].says) != NULL;
+			command_run(TMUX "capture-pane -p -t top 2>&1", id);
+			seen = strstr(said, steps[i].says) != NULL;
 		}
-		ck_assert_msg(seen, "after %s no %s: %s", steps[i].key, steps[i].says, output);
+		ck_assert_msg(seen, "after %s no %s: %s", steps[i].key, steps[i].says, said);
 	}
-	shell(TMUX "send-keys -t top q", id);
+	command_run(TMUX "send-keys -t top q", id);
 	bool ended = false;
 	for (unsigned tries = 0; tries < 100 && !ended; tries++) {
 		usleep(50000);
-		ended = shell(TMUX "has-session -t top 2>/dev/null", id) != 0;
+		ended = command_run(TMUX "has-session -t top 2>/dev/null", id) != 0;
 	}
 	ck_assert(ended);
 	MUST("top --batch --count=1 --sort=name");
@@ -247,7 +230,7 @@ START_TEST(a_guest_that_ends_at_once_is_heard_from_its_first_word_on)
 	SAYS("hello: table");
 	SAYS("hello: ram");
 	SAYS("the guest has ended");
-	for (unsigned tries = 0; tries < 100 && (PAGODA("show short") != 0 || strstr(output, "running")); tries++)
+	for (unsigned tries = 0; tries < 100 && (PAGODA("show short") != 0 || strstr(said, "running")); tries++)
 		usleep(50000);
 	MUST("list --all");
 	SAYS("short is stopped: it");
@@ -258,10 +241,10 @@ END_TEST
 
 START_TEST(what_happens_is_told)
 {
-	shell("timeout 8 %s --socket=%s/api events >%s/events 2>&1 & sleep 1; true", cli, pagodad_run, pagodad_directory);
+	command_run("timeout 8 %s --socket=%s/api events >%s/events 2>&1 & sleep 1; true", cli, pagodad_run, pagodad_directory);
 	run_guest("one", 1);
 	MUST("stop one --force");
-	shell("sleep 1; cat %s/events", pagodad_directory);
+	command_run("sleep 1; cat %s/events", pagodad_directory);
 	SAYS("guest-defined");
 	SAYS("state=running");
 	SAYS("state=stopped");
@@ -281,9 +264,9 @@ START_TEST(what_cannot_be_is_refused_in_words)
 	SAYS("budget");
 	ck_assert_int_eq(PAGODA("console nobody"), 1);
 	ck_assert_int_eq(PAGODA("plan nobody"), 1);
-	ck_assert_int_eq(shell("%s --socket=%s/api-ro tune host budget=1G 2>&1", cli, pagodad_run), 1);
+	ck_assert_int_eq(command_run("%s --socket=%s/api-ro tune host budget=1G 2>&1", cli, pagodad_run), 1);
 	SAYS("which this socket does not allow");
-	ck_assert_int_eq(shell("%s --socket=%s/api-ro host 2>&1", cli, pagodad_run), 0);
+	ck_assert_int_eq(command_run("%s --socket=%s/api-ro host 2>&1", cli, pagodad_run), 0);
 }
 END_TEST
 

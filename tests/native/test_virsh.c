@@ -5,66 +5,29 @@
 #include "tests/unit/pagodad_process.h"
 
 #include <pty.h>
-#include <stdarg.h>
 #include <sys/stat.h>
 
+#include "tests/native/command.h"
 #include "tests/native/vm_process.h"
 #include "tests/unit/api_client.h"
 
 enum { MIB = 1 << 20, SOON_MS = 30000 };
 
-static char guests_directory[VM_PROCESS_PATH_SIZE], said[65536];
+static char guests_directory[VM_PROCESS_PATH_SIZE];
 
 /* --- virsh --- */
 
-/* Runs one; what it says, errors too, is in said. Returns its exit status. */
-__attribute__((format(printf, 2, 0))) static int run_virsh(const char *socket, const char *format, va_list values)
+static const char *uri_of(const char *socket)
 {
-	char words[1024], command[2048];
-	size_t len = 0, got;
-	vsnprintf(words, sizeof(words), format, values);
-	snprintf(command, sizeof(command), "timeout 60 virsh -k 1 -K 5 -c 'pagoda+unix:///system?socket=%s/%s' %s 2>&1",
-		 pagodad_run, socket, words);
-	FILE *pipe = popen(command, "r"); // NOLINT(cert-env33-c)
-	ck_assert_ptr_nonnull(pipe);
-	while (len < sizeof(said) - 1 && (got = fread(said + len, 1, sizeof(said) - 1 - len, pipe)) > 0)
-		len += got;
-	said[len] = '\0';
-	int status = pclose(pipe);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+	static char uri[300];
+	snprintf(uri, sizeof(uri), "pagoda+unix:///system?socket=%s/%s", pagodad_run, socket);
+	return uri;
 }
 
-/* Expects that it succeeds, and says this. */
-__attribute__((format(printf, 2, 3))) static void virsh(const char *says, const char *format, ...)
-{
-	va_list values;
-	va_start(values, format);
-	int status = run_virsh("virtpagodad-sock", format, values);
-	va_end(values);
-	ck_assert_msg(status == 0 && strstr(said, says), "virsh %s: status %d, wanted \"%s\", said: %s", format, status, says,
-		      said);
-}
-
-/* Whatever comes of it. */
-__attribute__((format(printf, 1, 2))) static int run_plain(const char *format, ...)
-{
-	va_list values;
-	va_start(values, format);
-	int status = run_virsh("virtpagodad-sock", format, values);
-	va_end(values);
-	return status;
-}
-
-/* Expects that it fails, and says this. */
-__attribute__((format(printf, 3, 4))) static void virsh_fails(const char *socket, const char *says, const char *format, ...)
-{
-	va_list values;
-	va_start(values, format);
-	int status = run_virsh(socket, format, values);
-	va_end(values);
-	ck_assert_msg(status == 1 && strstr(said, says), "virsh %s: status %d, wanted \"%s\", said: %s", format, status, says,
-		      said);
-}
+/* Expects that it succeeds, or fails, and says this. */
+#define virsh(says, ...) virsh_ends(0, uri_of("virtpagodad-sock"), says, __VA_ARGS__)
+#define virsh_fails(says, ...) virsh_ends(1, uri_of("virtpagodad-sock"), says, __VA_ARGS__)
+#define virsh_ro_fails(says, ...) virsh_ends(1, uri_of("virtpagodad-sock-ro"), says, __VA_ARGS__)
 
 /* --- guests --- */
 
@@ -151,8 +114,8 @@ START_TEST(a_guest_is_defined_started_paused_and_ended)
 	wait_for(&c, "a", "running");
 	virsh("was reset", "reset a");
 	ck_assert_int_eq((pid_t)row_number(&c, "a", NULL, "pid"), pid);
-	virsh_fails("virtpagodad-sock", "already", "start a");
-	virsh_fails("virtpagodad-sock", "stop it first", "undefine a");
+	virsh_fails("already", "start a");
+	virsh_fails("stop it first", "undefine a");
 	virsh("destroyed", "destroy a");
 	api_expect(&c, "a", "state", "stopped");
 	ck_assert_int_eq(kill(pid, 0), -1);
@@ -168,7 +131,7 @@ START_TEST(a_guest_is_defined_started_paused_and_ended)
 	json_decref(row);
 	virsh("undefined", "undefine b");
 	api_fail(&c, "NotFound", "b:", "show", "\"guest\": \"b\"");
-	virsh_fails("virtpagodad-sock", "failed to get domain", "dominfo b");
+	virsh_fails("failed to get domain", "dominfo b");
 	api_hang_up(&c);
 }
 END_TEST
@@ -223,20 +186,20 @@ START_TEST(memory_is_set_and_the_guest_is_held_to_it)
 	ck_assert_double_eq(row_number(&c, "a", NULL, "minimum"), 8. * MIB);
 	virsh("hard_limit     : 32768", "memtune a");
 	virsh("min_guarantee  : 8192", "memtune a");
-	virsh_fails("virtpagodad-sock", "arbiter", "memtune a --soft-limit 20000 --live");
+	virsh_fails("arbiter", "memtune a --soft-limit 20000 --live");
 	virsh("swap_hard_limit: unlimited", "memtune a");
-	virsh_fails("virtpagodad-sock", "next start", "memtune a --swap-hard-limit 32768 --live");
+	virsh_fails("next start", "memtune a --swap-hard-limit 32768 --live");
 	virsh("", "memtune a --swap-hard-limit 32768 --config");
 	virsh("swap_hard_limit: 49152", "memtune a --config");
 	virsh("", "memtune a --swap-hard-limit -1 --config");
-	virsh_fails("virtpagodad-sock", "cannot have more", "setmem a 64M --live");
-	virsh_fails("virtpagodad-sock", "next start", "setmaxmem a 64M --live");
+	virsh_fails("cannot have more", "setmem a 64M --live");
+	virsh_fails("next start", "setmaxmem a 64M --live");
 	virsh("", "setmaxmem a 64M --config");
 	virsh("<memory unit=\"KiB\">65536</memory>", "dumpxml a --inactive");
 	virsh("actual 32768", "dommemstat a"); /* the least of what balloon and maximum leave it */
 	virsh("balloon.current=32768", "domstats --balloon a");
 	virsh("", "dommemstat a --period 5 --live");
-	virsh_fails("virtpagodad-sock", "none of these nodes", "numatune a --nodeset 63 --live");
+	virsh_fails("none of these nodes", "numatune a --nodeset 63 --live");
 	virsh("", "numatune a --nodeset 0 --live");
 	virsh("numa_nodeset   : 0", "numatune a");
 	virsh("shm_pages_sharing", "node-memory-tune");
@@ -312,16 +275,16 @@ START_TEST(how_equal_pages_are_looked_for_is_set_and_lasts)
 	json_t *line = api_get(&c, "host", " ");
 	ck_assert_int_eq(json_integer_value(json_object_get(line, "merge-pages")), 50);
 	json_decref(line);
-	virsh_fails("virtpagodad-sock", "merge-sleep: must be", "node-memory-tune --shm-sleep-millisecs 0");
+	virsh_fails("merge-sleep: must be", "node-memory-tune --shm-sleep-millisecs 0");
 	/* The guest has its pool once its scanner has come. */
 	virsh("created", "create %s", xml_of("a", ""));
 	for (int i = 0; i < SOON_MS / 100; i++) {
-		if (run_plain("node-memory-tune --shm-merge-across-nodes 1") != 0)
+		if (virsh_run(uri_of("virtpagodad-sock"), "node-memory-tune --shm-merge-across-nodes 1") != 0)
 			break;
-		run_plain("node-memory-tune --shm-merge-across-nodes 0");
+		virsh_run(uri_of("virtpagodad-sock"), "node-memory-tune --shm-merge-across-nodes 0");
 		usleep(100000);
 	}
-	virsh_fails("virtpagodad-sock", "stop them before", "node-memory-tune --shm-merge-across-nodes 1");
+	virsh_fails("stop them before", "node-memory-tune --shm-merge-across-nodes 1");
 	api_hang_up(&c);
 }
 END_TEST
@@ -356,10 +319,10 @@ START_TEST(the_read_only_socket_shows_and_changes_nothing)
 	char path[200];
 	virsh("created", "create %s", xml_of("a", ""));
 	/* virsh does not know that it may not: it is the daemon that refuses. */
-	virsh_fails("virtpagodad-sock-ro", "read-only connection", "destroy a");
-	virsh_fails("virtpagodad-sock-ro", "read-only connection", "suspend a");
-	virsh_fails("virtpagodad-sock-ro", "read-only connection", "setmem a 24M");
-	virsh_fails("virtpagodad-sock-ro", "read-only connection", "define %s", xml_of("b", ""));
+	virsh_ro_fails("read-only connection", "destroy a");
+	virsh_ro_fails("read-only connection", "suspend a");
+	virsh_ro_fails("read-only connection", "setmem a 24M");
+	virsh_ro_fails("read-only connection", "define %s", xml_of("b", ""));
 	api_expect(&c, "a", "state", "running");
 	snprintf(path, sizeof(path), "%s/virtpagodad-sock", pagodad_run);
 	ck_assert_int_eq(stat(path, &st), 0);
@@ -445,7 +408,7 @@ START_TEST(guests_that_run_are_found_by_the_next_daemon)
 {
 	virsh("created", "create %s", xml_of("a", ""));
 	pagodad_end(SIGKILL);
-	virsh_fails("virtpagodad-sock", "failed to connect", "list");
+	virsh_fails("failed to connect", "list");
 	pagodad_start(NULL);
 	struct api_connection c = api_connect("api");
 	wait_for(&c, "a", "running");
@@ -469,16 +432,16 @@ START_TEST(lists_of_what_there_is_not_are_empty_and_what_cannot_be_is_refused)
 	virsh("", "secret-list");
 	virsh("defined", "define %s", xml_of("a", ""));
 	virsh("", "snapshot-list a");
-	virsh_fails("virtpagodad-sock", "not supported", "save a /nowhere");
-	virsh_fails("virtpagodad-sock", "not supported", "managedsave a");
-	virsh_fails("virtpagodad-sock", "has no vCPU 7", "vcpupin a 7 0 --config");
+	virsh_fails("not supported", "save a /nowhere");
+	virsh_fails("not supported", "managedsave a");
+	virsh_fails("has no vCPU 7", "vcpupin a 7 0 --config");
 	virsh("", "iothreadinfo a");
-	virsh_fails("virtpagodad-sock", "each disk has a thread of its own", "iothreadadd a 1 --config");
+	virsh_fails("each disk has a thread of its own", "iothreadadd a 1 --config");
 	virsh("cpu_shares     : 1024", "schedinfo a");
-	virsh_fails("virtpagodad-sock", "cpu_shares: CPU time is not divided", "schedinfo a --set cpu_shares=2048 --config");
-	virsh_fails("virtpagodad-sock", "invalid scheduler option", "schedinfo a --set vcpu_quota=5000");
-	virsh_fails("virtpagodad-sock", "is not running", "destroy a");
-	virsh_fails("virtpagodad-sock", "is not running", "dommemstat a");
+	virsh_fails("cpu_shares: CPU time is not divided", "schedinfo a --set cpu_shares=2048 --config");
+	virsh_fails("invalid scheduler option", "schedinfo a --set vcpu_quota=5000");
+	virsh_fails("is not running", "destroy a");
+	virsh_fails("is not running", "dommemstat a");
 }
 END_TEST
 

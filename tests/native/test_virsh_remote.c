@@ -11,56 +11,22 @@
 #include <sched.h>
 #include <stdarg.h>
 
+#include "tests/native/command.h"
 #include "tests/native/vm_process.h"
 #include "tests/unit/api_client.h"
 #include "tests/unit/tls_certificates.h"
 
 enum { SOON_MS = 20000, KNOCKING = 40 };
 
-static char guests_directory[VM_PROCESS_PATH_SIZE], said[65536], uri[512], helper[600];
+static char guests_directory[VM_PROCESS_PATH_SIZE], uri[512], helper[600];
 static char sshd_program[300], bus_address[200];
 static pid_t sshd_pid;
 static unsigned port;
 static struct tls_authority ours, theirs;
 
-/* --- virsh --- */
-
-__attribute__((format(printf, 1, 0))) static int run_virsh(const char *format, va_list values)
-{
-	char words[1024], command[2048];
-	size_t len = 0, got;
-	vsnprintf(words, sizeof(words), format, values);
-	snprintf(command, sizeof(command), "timeout 60 virsh -k 1 -K 5 -c '%s' %s 2>&1", uri, words);
-	FILE *pipe = popen(command, "r"); // NOLINT(cert-env33-c)
-	ck_assert_ptr_nonnull(pipe);
-	while (len < sizeof(said) - 1 && (got = fread(said + len, 1, sizeof(said) - 1 - len, pipe)) > 0)
-		len += got;
-	said[len] = '\0';
-	int status = pclose(pipe);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-}
-
-/* Expects that it succeeds, and says this. */
-__attribute__((format(printf, 2, 3))) static void virsh(const char *says, const char *format, ...)
-{
-	va_list values;
-	va_start(values, format);
-	int status = run_virsh(format, values);
-	va_end(values);
-	ck_assert_msg(status == 0 && strstr(said, says), "virsh %s: status %d, wanted \"%s\", said: %s", format, status, says,
-		      said);
-}
-
-/* Expects that it fails, and says this. */
-__attribute__((format(printf, 2, 3))) static void virsh_fails(const char *says, const char *format, ...)
-{
-	va_list values;
-	va_start(values, format);
-	int status = run_virsh(format, values);
-	va_end(values);
-	ck_assert_msg(status == 1 && strstr(said, says), "virsh %s: status %d, wanted \"%s\", said: %s", format, status, says,
-		      said);
-}
+/* Expects that it succeeds, or fails, and says this. */
+#define virsh(says, ...) virsh_ends(0, uri, says, __VA_ARGS__)
+#define virsh_fails(says, ...) virsh_ends(1, uri, says, __VA_ARGS__)
 
 /* --- files and processes --- */
 

@@ -5,29 +5,20 @@
  */
 #include "tests/unit/pagodad_process.h"
 
-#include <stdarg.h>
-
+#include "tests/native/command.h"
 #include "tests/native/vm_process.h"
 
-static char guests_directory[VM_PROCESS_PATH_SIZE], said[65536];
+static char guests_directory[VM_PROCESS_PATH_SIZE];
 
-/* Runs a command of the shell; what it says, errors too, is in said. Returns its exit status. */
+/* A command of the shell; what it says, errors too, is in said. */
 __attribute__((format(printf, 1, 2))) static int run(const char *format, ...)
 {
-	char words[2048], command[2100];
-	size_t len = 0, got;
+	char words[2048];
 	va_list values;
 	va_start(values, format);
 	ck_assert_int_lt(vsnprintf(words, sizeof(words), format, values), (int)sizeof(words));
 	va_end(values);
-	snprintf(command, sizeof(command), "(%s) 2>&1", words);
-	FILE *pipe = popen(command, "r"); // NOLINT(cert-env33-c)
-	ck_assert_ptr_nonnull(pipe);
-	while (len < sizeof(said) - 1 && (got = fread(said + len, 1, sizeof(said) - 1 - len, pipe)) > 0)
-		len += got;
-	said[len] = '\0';
-	int status = pclose(pipe);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+	return command_run("(%s) 2>&1", words);
 }
 
 static void set_up(void)
