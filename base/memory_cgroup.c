@@ -166,17 +166,17 @@ int memory_cgroup_open_parent(struct memory_cgroup *group)
 	int version = locate(path, top);
 	if (version < 0)
 		return version;
-	int ret = open_at(AT_FDCWD, version == 1 ? path : top, version, group);
-	if (ret || version == 1)
+	if (version == 1)
+		return open_at(AT_FDCWD, path, 1, group);
+	struct memory_cgroup all;
+	int ret = open_at(AT_FDCWD, top, 2, &all);
+	if (ret)
 		return ret;
 	/* Where the controller is not given to children, it cannot be had: then the child has no files of it. */
-	struct memory_cgroup all = *group;
 	write_file(all.dir_fd, "cgroup.subtree_control", "+memory");
 	ret = mkdirat(all.dir_fd, PARENT, 0755) < 0 && errno != EEXIST ? -errno : open_at(all.dir_fd, PARENT, 2, group);
 	if (ret == 0)
 		ret = write_file(group->dir_fd, "cgroup.subtree_control", "+memory");
-	else
-		group->dir_fd = -1;
 	if (ret)
 		memory_cgroup_close(group);
 	memory_cgroup_close(&all);

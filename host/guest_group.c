@@ -39,7 +39,6 @@ int guest_group_make(const struct definition *d, struct memory_cgroup *group, st
 	ret = make(d, group);
 	if (ret == 0)
 		return 1;
-	*group = (struct memory_cgroup){.dir_fd = -1};
 	if (d->tier == DEFINITION_TIER_AUTO)
 		return 0;
 	log_warning("%s: its VMM gets no control group of its own: %s; it chooses the pages itself that the kernel is to swap out",
