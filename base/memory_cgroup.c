@@ -166,6 +166,10 @@ int memory_cgroup_open_parent(struct memory_cgroup *group)
 	int version = locate(path, top);
 	if (version < 0)
 		return version;
+	/* A daemon that has entered its guests' group is still one level below the parent. */
+	char *last = strrchr(path, '/');
+	if (!strcmp(last + 1, MEMORY_CGROUP_SHARED))
+		*last = '\0';
 	if (version == 1)
 		return open_at(AT_FDCWD, path, 1, group);
 	struct memory_cgroup all;

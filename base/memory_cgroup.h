@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#define MEMORY_CGROUP_SHARED "pagoda-shared" /* that many VMMs are in */
+
 struct memory_cgroup {
 	int dir_fd;  /* -1: none */
 	int version; /* 1 or 2 */
@@ -25,7 +27,7 @@ int memory_cgroup_locate(FILE *cgroup, FILE *mountinfo, char *path, char *top, s
 /* The calling process's own. Returns 0 or -errno. */
 int memory_cgroup_open_own(struct memory_cgroup *group);
 /*
- * A group for children's groups: version 1: our own; version 2, where groups that have processes have no children: "pagoda" at the top, which is made. Returns 0 or -errno.
+ * A group for children's groups: version 1: our own, or the one above it if that is the shared one; version 2, where groups that have processes have no children: "pagoda" at the top, which is made. Returns 0 or -errno.
  */
 int memory_cgroup_open_parent(struct memory_cgroup *group);
 /* Makes the child if it is not there, and lets the kernel swap from it as it likes. name: one component. Returns 0 or -errno. */

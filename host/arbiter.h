@@ -71,6 +71,7 @@ struct arbiter_guest {
 	bool pinned;                   /* passthrough, locked: counted in full, never squeezed */
 	bool no_swap;
 	bool no_sharing;
+	bool in_common; /* what goes beyond targets is taken from all such guests together; told to people alone */
 	/* Of its statistics page. */
 	bool has_stats;              /* false: not yet, or not for long: the guest keeps what it has */
 	uint64_t used_pages;         /* host memory taken: resident, limbo, compressed tier, tables */

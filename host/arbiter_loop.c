@@ -13,6 +13,7 @@
 #include "host/admission.h"
 #include "host/arbiter_why.h"
 #include "host/dedup_server.h"
+#include "host/guest_group.h"
 #include "host/guest_words.h"
 #include "host/host_memory.h"
 
@@ -26,11 +27,13 @@ enum {
 	SMALL_STEP_BYTES = 1 << 20, /* a target that moves by less is left as it is */
 	TEXT_BYTES = 8192,
 	CALM_SAMPLE_RATE = 10, /* pages/s while memory is not short: plans need curves then, too */
+	LEAST_STORED = 1024,   /* pages that must have been swapped before they tell what is gained */
 	WAYS_TOLD = 1,         /* of told_ways: something was told; what */
 	WAYS_SWAP = 2,
 	WAYS_SAMPLE = 4,
 	WAYS_HOLD = 8,
 };
+#define LEAST_GAIN 0.125 /* of a page that the kernel swaps out */
 
 /* --- who takes part --- */
 
@@ -164,6 +167,12 @@ static void ask(const struct arbiter_loop *a, struct arbiter_seat *s)
 	}
 }
 
+/* Whether its pages are taken together with those of others (shared_group.h). */
+static bool is_in_common(const struct arbiter_seat *s)
+{
+	return s->guest->is_shared && !guest_group_is_single(s->guest->started);
+}
+
 static void describe(const struct arbiter_seat *s, uint64_t now_ns, struct arbiter_guest *x)
 {
 	const struct definition *d = s->guest->started;
@@ -189,6 +198,7 @@ static void describe(const struct arbiter_seat *s, uint64_t now_ns, struct arbit
 	x->has_balloon = s->has_balloon;
 	/* A guest that is paused writes none, and uses what it did. */
 	x->has_stats = s->guest->state != GUEST_RUNNING || now_ns < written_ns + STALE_S * 1000000000ull;
+	x->in_common = is_in_common(s);
 	x->used_pages = now.used_pages;
 	x->active_pages = now.active_pages;
 	x->stored_pages = now.compressed_pages + now.swap_pages + now.kernel_swap_pages;
@@ -308,10 +318,30 @@ static void carry_out(const struct arbiter_loop *a, struct arbiter_seat *s)
 	if (s->guest->state != GUEST_RUNNING)
 		return;
 	if (s->input.has_stats)
-		set_target(s, s->decision.target_pages * PAGE_BYTES);
+		set_target(s, is_in_common(s) ? 0 : s->decision.target_pages * PAGE_BYTES);
 	set_balloon(s);
 	set_scanner(s, &a->scan);
 	set_ways(s);
+}
+
+/*
+ * What they use beyond the sum of their targets, in bytes of memory that the kernel is to swap out: of each page only a part is gained, which what it has swapped so far
+ * tells. No more than an eighth of it all at a time: it is looked at again soon.
+ */
+static uint64_t common_excess(const struct arbiter_loop *a)
+{
+	uint64_t used = 0, allowed = 0, stored = 0, taken = 0;
+	for (const struct arbiter_seat *s = a->seats; s; s = s->next) {
+		if (!s->seen || !s->input.has_stats || !is_in_common(s))
+			continue;
+		used += s->input.used_pages;
+		allowed += s->decision.target_pages < s->input.size_pages ? s->decision.target_pages : s->input.size_pages;
+		stored += s->input.stored_pages;
+		taken += s->input.stored_taken_pages;
+	}
+	double gain = stored > LEAST_STORED && taken < stored ? 1 - (double)taken / (double)stored : 0.5;
+	uint64_t excess = used > allowed ? (uint64_t)((double)(used - allowed) / (gain > LEAST_GAIN ? gain : LEAST_GAIN)) : 0;
+	return (excess < used / 8 ? excess : used / 8) * PAGE_BYTES;
 }
 
 static void announce_state(struct arbiter_loop *a, enum arbiter_state before)
@@ -350,6 +380,9 @@ static int decide(struct arbiter_loop *a)
 		carry_out(a, s);
 		ask(a, s);
 	}
+	uint64_t excess = a->guests->shared ? common_excess(a) : 0;
+	if (excess)
+		shared_group_ask(a->guests->shared, excess);
 	announce_state(a, a->decided ? before : a->decision.state);
 	a->decided = true;
 	return 0;

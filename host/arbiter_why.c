@@ -133,9 +133,13 @@ static void say_means(struct text *t, const struct arbiter_guest *guest, const s
 		    SIZE(gd->balloon_pages), SIZE(guest->balloon_pages));
 	else if (guest->has_balloon && gd->balloon_pages != guest->balloon_pages)
 		add(t, "Its balloon has %s and is asked for %s.\n", SIZE(guest->balloon_pages), SIZE(gd->balloon_pages));
-	else if (!guest->has_balloon && !guest->pinned && gd->target_pages < guest->used_pages)
+	else if (!guest->has_balloon && !guest->pinned && !guest->in_common && gd->target_pages < guest->used_pages)
 		add(t, "It has no balloon: pages that it does not touch are taken and compressed.\n");
-	if (gd->swap_allowed)
+	if (guest->in_common)
+		add(t, "The kernel keeps its cold pages, and takes them from all guests without a minimum and a maximum together: "
+		       "it may "
+		       "have more than its target while others have less.\n");
+	else if (gd->swap_allowed)
 		add(t, "Its cold pages may go to disk.\n");
 	if (gd->hold)
 		add(t, "What would allocate memory for it is held up until memory is less short.\n");

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "host/directory.h"
 #include "host/pins.h"
+#include "host/shared_group.h"
 
 #define SAMPLE_SECONDS 1.
 
@@ -410,6 +411,8 @@ void guests_destroy(struct guests *guests)
 		guests->first = g->next;
 		free_guest(g);
 	}
+	shared_group_destroy(guests->shared);
+	guests->shared = NULL;
 	definition_store_close(&guests->store);
 	free(guests->run_directory);
 	guests->run_directory = NULL;

@@ -46,6 +46,8 @@ struct guest_wait {
 	struct guest_wait *next;
 };
 
+struct shared_group;
+
 struct guest {
 	struct guests *guests;
 	struct guest *next;            /* by name */
@@ -74,7 +76,8 @@ struct guest {
 	ev_timer restart;
 	unsigned restarts, failures; /* failures: in a row, for the pause before the next */
 	struct guest_wait *waits;
-	bool gone; /* undefined */
+	bool is_shared; /* its VMM is in the shared group */
+	bool gone;      /* undefined */
 };
 
 /* Hears what happens. data belongs to the caller. */
@@ -90,6 +93,7 @@ struct guests {
 	char *run_directory; /* RUN/guests */
 	struct guest *first;
 	struct guests_listener *listeners;
+	struct shared_group *shared; /* NULL: no guest has needed it */
 	uint64_t last_vmm_id;
 	uint64_t budget; /* bytes */
 	/* Whether one more may be started: 0, or -EDQUOT with a sentence. The owner sets it before guests_load(). */

@@ -2,6 +2,7 @@
 #include "host/guest_group.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,7 +16,22 @@ static void name_of(const struct definition *d, char name[NAME_BYTES])
 	snprintf(name, NAME_BYTES, "pagoda-%s", d->uuid);
 }
 
-static int make(const struct definition *d, struct memory_cgroup *group)
+bool guest_group_is_single(const struct definition *d)
+{
+	return d->minimum > 0 || d->maximum < d->memory;
+}
+
+static int join_shared(struct shared_group **shared, struct memory_cgroup *group)
+{
+	int ret = *shared ? 0 : shared_group_create(shared);
+	if (ret)
+		return ret;
+	*group = *shared_group_dir(*shared);
+	group->dir_fd = fcntl(group->dir_fd, F_DUPFD_CLOEXEC, 0);
+	return group->dir_fd < 0 ? -errno : 0;
+}
+
+static int make_single(const struct definition *d, struct memory_cgroup *group)
 {
 	struct memory_cgroup parent;
 	char name[NAME_BYTES];
@@ -28,7 +44,7 @@ static int make(const struct definition *d, struct memory_cgroup *group)
 	return ret;
 }
 
-int guest_group_make(const struct definition *d, struct memory_cgroup *group, struct error *err)
+int guest_group_make(const struct definition *d, struct shared_group **shared, struct memory_cgroup *group, struct error *err)
 {
 	*group = (struct memory_cgroup){.dir_fd = -1};
 	if (d->pinned || d->tier == DEFINITION_TIER_OWN)
@@ -36,13 +52,13 @@ int guest_group_make(const struct definition *d, struct memory_cgroup *group, st
 	int ret = kernel_swap_check(err);
 	if (ret)
 		return d->tier == DEFINITION_TIER_AUTO ? 0 : error_prefix(err, "%s", d->name);
-	ret = make(d, group);
+	ret = guest_group_is_single(d) ? make_single(d, group) : join_shared(shared, group);
 	if (ret == 0)
 		return 1;
 	if (d->tier == DEFINITION_TIER_AUTO)
 		return 0;
-	log_warning("%s: its VMM gets no control group of its own: %s; it chooses the pages itself that the kernel is to swap out",
-		    d->name, strerror(-ret));
+	log_warning("%s: its VMM gets no control group: %s; it chooses the pages itself that the kernel is to swap out", d->name,
+		    strerror(-ret));
 	return 1;
 }
 

@@ -490,7 +490,7 @@ int guest_start(struct guest *g, bool paused, struct error *err)
 	};
 	struct memory_cgroup group = {.dir_fd = -1};
 	int log_fd = guest_log_open(options->logs, d->name, err);
-	ret = log_fd < 0 ? log_fd : guest_group_make(d, &group, err);
+	ret = log_fd < 0 ? log_fd : guest_group_make(d, &g->guests->shared, &group, err);
 	places.kernel_tier = ret == 1;
 	places.group = group.dir_fd < 0 ? NULL : &group;
 	if (ret >= 0)
@@ -507,6 +507,7 @@ int guest_start(struct guest *g, bool paused, struct error *err)
 	g->failures = 0;
 	g->process = process;
 	g->started = d;
+	g->is_shared = places.group && !guest_group_is_single(d);
 	g->target = places.target;
 	ret = attach(g, err);
 	if (ret) {
@@ -579,6 +580,10 @@ static void adopt_running(struct guest *g)
 	struct error err;
 	double deadline;
 	int forced;
+	g->is_shared = shared_group_has(g->process.pid);
+	if (g->is_shared && !g->guests->shared && shared_group_create(&g->guests->shared) != 0)
+		log_warning("%s: is in a control group with others that cannot be opened: it may stay above its target",
+			    g->definition->name);
 	if (attach(g, &err)) {
 		log_error("%s: runs, but cannot be watched: %s", g->definition->name, err.text);
 		guest_let_go(g);

@@ -1,6 +1,6 @@
 #!/bin/bash
-# A guest whose cold pages the kernel keeps, swapped to zram, and chosen in a control group of its own: checksums stay right while it has two thirds of what it uses.
-# limit: 150
+# Guests whose cold pages the kernel keeps, swapped to zram: one with a maximum in a control group of its own, one in that of all others, which is squeezed by the budget. Checksums stay right.
+# limit: 200
 # needs: python3
 . "$rig_dir/memory.sh"
 needs_pagoda "the daemon"
@@ -42,56 +42,76 @@ sys.exit(libc.swap$1(b'/dev/zram0'${2:+, $2}) and os.strerror(ctypes.get_errno()
 }
 swap on 0
 
-# use MEMBER: sets `value` to the guest's figure.
+# use NAME MEMBER: sets `value` to the guest's figure.
 use()
 {
-	[[ $(pagoda --json list) =~ \"$1\":\ *([0-9]+) ]] || fail "the guest has no $1"
+	[[ $(pagoda --json show "$1") =~ \"$2\":\ *([0-9]+) ]] || fail "$1 has no $2"
 	value=${BASH_REMATCH[1]}
 }
 
-# is_above MEMBER MIB, is_below MEMBER MIB
+# is_above NAME MEMBER MIB, is_below NAME MEMBER MIB
 is_above()
 {
-	use "$1"
-	((value > $2 << 20))
+	use "$1" "$2"
+	((value > $3 << 20))
 }
 
 is_below()
 {
-	use "$1"
-	echo "$1: $((value >> 20)) MiB"
-	((value < $2 << 20))
+	use "$1" "$2"
+	((value < $3 << 20))
+}
+
+# begin NAME GROUP [SETTING...]: starts one, whose console goes to NAME.log, and looks where its VMM is.
+begin()
+{
+	pagoda define "$1" memory=128M kernel="$RIG_IMAGES/6.12/vmlinuz" initrd="$initrd" append="console=ttyS0 quiet panic=-1" "${@:3}" >/dev/null
+	start "$1"
+	[[ $(tr '\0' ' ' <"/proc/$pid/cmdline") == *kernel-tier=on* ]] || fail "the kernel is not to keep the pages of $1"
+	group=$(sed -n 's/^0:://p' "/proc/$pid/cgroup")
+	# shellcheck disable=SC2053 # a pattern
+	[[ $group == $2 ]] || fail "the control group of $1 is $group"
+	socat -u "UNIX-CONNECT:run/guests/$1/console" "CREATE:$1.log" &
 }
 
 daemon --budget=1000M
-pagoda define cold memory=128M kernel="$RIG_IMAGES/6.12/vmlinuz" initrd="$initrd" append="console=ttyS0 quiet panic=-1" >/dev/null
-start cold
-[[ $(tr '\0' ' ' <"/proc/$pid/cmdline") == *kernel-tier=on* ]] || fail "the kernel is not to keep its pages: $(tr '\0' ' ' <"/proc/$pid/cmdline")"
-group=$(sed -n 's/^0:://p' "/proc/$pid/cgroup")
-[[ $group == /pagoda/pagoda-* ]] || fail "its control group is $group"
-socat -u UNIX-CONNECT:run/guests/cold/console CREATE:serial.log &
-wait_serial 'guest: files made'
-wait_serial 'guest: round 1 done'
-use granted
-most=$((value * 2 / 3 >> 20))
-echo "granted $((value >> 20)) MiB, to be $most"
-pagoda tune cold maximum="${most}M" >/dev/null
-await "the kernel has swapped out what is cold" 30 is_above kernel-swapped 10
-await "the guest takes what it may" 30 is_below granted $((most * 9 / 8))
+begin common /pagoda/pagoda-shared
+begin single '/pagoda/pagoda-*-*' maximum=52M
+wait_for common.log 'guest: round 1 done'
+wait_for single.log 'guest: round 1 done'
+await "the guest with a maximum takes no more" 30 is_below single granted 58
+await "the kernel has swapped out what is cold in it" 30 is_above single kernel-swapped 4
+is_below common kernel-swapped 1 || fail "$value bytes of the other were swapped out, though memory is not short"
+use common granted
+budget=$(((value * 3 / 4 >> 20) + 60))
+echo "granted $((value >> 20)) MiB; the budget is to be $budget"
+pagoda tune host budget="${budget}M" >/dev/null
+await "the kernel has swapped out what is cold in the other" 60 is_above common kernel-swapped 8
+rounds=$(grep -c round common.log)
+wait_for common.log "guest: round $((rounds + 3)) done"
 grep zram /proc/swaps
-wait_serial 'guest: round 4 done'
-use compressed
+use common compressed
 all=$value
-use kernel-swapped
+use common kernel-swapped
 ((value * 10 > all * 9)) || fail "of $all bytes that are compressed the kernel has $value"
-! grep -E "chosen one by one|no control group" daemon.log logs/* || fail "the kernel did not choose the pages"
-pagoda stop cold --force >/dev/null
-await "its control group is gone" 10 test ! -d "/sys/fs/cgroup$group"
+! grep -E "chosen one by one|no control group|does not take pages" daemon.log logs/* || fail "the kernel did not choose the pages"
+
+# The next daemon finds the group, too.
+kill -KILL "$daemon_pid"
+wait "$daemon_pid" || true
+daemon --budget="${budget}M"
+rounds=$(grep -c round common.log)
+wait_for common.log "guest: round $((rounds + 2)) done"
+[[ $(pagoda explain common) == *"takes them from all guests"* ]] || fail "what is said of it: $(pagoda explain common)"
+for name in common single; do
+	pagoda stop "$name" --force >/dev/null
+done
+await "the single guest's control group is gone" 10 test ! -d "/sys/fs/cgroup$group"
 
 # Without swap on zram its VMM keeps them.
 swap off
-start cold
+start single
 [[ $(tr '\0' ' ' <"/proc/$pid/cmdline") != *kernel-tier=on* ]] || fail "the kernel is to keep its pages, and has no swap"
-pagoda stop cold --force >/dev/null
+pagoda stop single --force >/dev/null
 kill "$daemon_pid"
 wait "$daemon_pid" || true
