@@ -102,7 +102,7 @@ wait "$daemon_pid" || true
 daemon --budget="${budget}M"
 rounds=$(grep -c round common.log)
 wait_for common.log "guest: round $((rounds + 2)) done"
-[[ $(pagoda explain common) == *"takes them from all guests"* ]] || fail "what is said of it: $(pagoda explain common)"
+[[ $(pagoda --json explain common) == *"takes them from all guests"* ]] || fail "what is said of it: $(pagoda explain common)"
 for name in common single; do
 	pagoda stop "$name" --force >/dev/null
 done
