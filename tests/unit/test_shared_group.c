@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "host/shared_group.h"
+#include "tests/unit/suite.h"
 
 enum { BLOCK = 1 << 16, BLOCKS = 384 /* 24 MiB */ };
 
@@ -97,9 +98,5 @@ int main(void)
 	tcase_set_timeout(tests, 60);
 	tcase_add_test(tests, what_is_asked_for_is_taken_from_all_that_are_there);
 	suite_add_tcase(suite, tests);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }
