@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "dedup/protocol.h"
 #include "host/admission.h"
+#include "host/arbiter_common.h"
 #include "host/arbiter_why.h"
 #include "host/dedup_server.h"
 #include "host/guest_group.h"
@@ -27,13 +28,11 @@ enum {
 	SMALL_STEP_BYTES = 1 << 20, /* a target that moves by less is left as it is */
 	TEXT_BYTES = 8192,
 	CALM_SAMPLE_RATE = 10, /* pages/s while memory is not short: plans need curves then, too */
-	LEAST_STORED = 1024,   /* pages that must have been swapped before they tell what is gained */
 	WAYS_TOLD = 1,         /* of told_ways: something was told; what */
 	WAYS_SWAP = 2,
 	WAYS_SAMPLE = 4,
 	WAYS_HOLD = 8,
 };
-#define LEAST_GAIN 0.125 /* of a page that the kernel swaps out */
 
 /* --- who takes part --- */
 
@@ -324,26 +323,6 @@ static void carry_out(const struct arbiter_loop *a, struct arbiter_seat *s)
 	set_ways(s);
 }
 
-/*
- * What they use beyond the sum of their targets, in bytes of memory that the kernel is to swap out: of each page only a part is gained, which what it has swapped so far
- * tells. No more than an eighth of it all at a time: it is looked at again soon.
- */
-static uint64_t common_excess(const struct arbiter_loop *a)
-{
-	uint64_t used = 0, allowed = 0, stored = 0, taken = 0;
-	for (const struct arbiter_seat *s = a->seats; s; s = s->next) {
-		if (!s->seen || !s->input.has_stats || !is_in_common(s))
-			continue;
-		used += s->input.used_pages;
-		allowed += s->decision.target_pages < s->input.size_pages ? s->decision.target_pages : s->input.size_pages;
-		stored += s->input.stored_pages;
-		taken += s->input.stored_taken_pages;
-	}
-	double gain = stored > LEAST_STORED && taken < stored ? 1 - (double)taken / (double)stored : 0.5;
-	uint64_t excess = used > allowed ? (uint64_t)((double)(used - allowed) / (gain > LEAST_GAIN ? gain : LEAST_GAIN)) : 0;
-	return (excess < used / 8 ? excess : used / 8) * PAGE_BYTES;
-}
-
 static void announce_state(struct arbiter_loop *a, enum arbiter_state before)
 {
 	if (a->decision.state == before)
@@ -380,9 +359,9 @@ static int decide(struct arbiter_loop *a)
 		carry_out(a, s);
 		ask(a, s);
 	}
-	uint64_t excess = a->guests->shared ? common_excess(a) : 0;
-	if (excess)
-		shared_group_ask(a->guests->shared, excess);
+	uint64_t excess = arbiter_common_excess(a->inputs, a->decisions, i);
+	if (excess && a->guests->shared)
+		shared_group_ask(a->guests->shared, excess * PAGE_BYTES);
 	announce_state(a, a->decided ? before : a->decision.state);
 	a->decided = true;
 	return 0;

@@ -1,7 +1,7 @@
 /*
  * The daemon's arbiter (host/arbiter.h) for desktops that are no VMMs, as a filter: asked on standard input, it answers on standard output.
  *
- *   divide RESERVE      percent of the budget that is kept free; 0: by its size
+ *   divide RESERVE [shared]      percent of the budget that is kept free; 0: by its size. shared: desktops are in the shared group (host/shared_group.h)
  *
  *   g ID SIZE USED ACTIVE STORED STORED_TAKEN SHARED FAULTS STALL_NS      a guest, in rising order of ID; pages
  *   h BUDGET POOL                                                         the host, after all guests; pages. Answered by
@@ -11,9 +11,11 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
-#include "host/arbiter.h"
+#include "host/arbiter_common.h"
+#include "host/shared_group.h"
 
 enum { MOST = 512, LINE = 400, PAGE_BYTES = 4096 };
 
@@ -24,6 +26,8 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static struct shared_group *shared; /* NULL: desktops keep their targets themselves */
+
 static int decide(struct arbiter *arbiter, uint64_t budget, uint64_t pool, const struct arbiter_guest guests[], size_t nr)
 {
 	static struct arbiter_guest_decision decisions[MOST];
@@ -32,8 +36,11 @@ static int decide(struct arbiter *arbiter, uint64_t budget, uint64_t pool, const
 	int ret = arbiter_decide(arbiter, &host, guests, nr, &decision, decisions);
 	if (ret)
 		return ret;
+	uint64_t excess = arbiter_common_excess(guests, decisions, nr);
+	if (excess)
+		shared_group_ask(shared, excess * PAGE_BYTES);
 	for (size_t i = 0; i < nr; i++) {
-		uint64_t target = decisions[i].target_pages;
+		uint64_t target = shared ? guests[i].size_pages : decisions[i].target_pages;
 		printf("divide: guest id=%llu target=%llu cpu=%u sample=%d\n", (unsigned long long)guests[i].id,
 		       (unsigned long long)(target >= guests[i].size_pages ? 0 : target * PAGE_BYTES),
 		       decisions[i].dedup_cpu_percent, decisions[i].sample);
@@ -58,6 +65,11 @@ int main(int argc, char **argv)
 		fprintf(stderr, "divide: %s\n", err.text);
 		return 1;
 	}
+	int ret = argc > 2 && !strcmp(argv[2], "shared") ? shared_group_create(&shared) : 0;
+	if (ret) {
+		fprintf(stderr, "divide: no shared group: %s\n", strerror(-ret));
+		return 1;
+	}
 	while (fgets(line, sizeof(line), stdin)) {
 		if (nr < MOST && sscanf(line, "g %llu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2], &v[3], &v[4],
 					&v[5], &v[6], &v[7], &v[8]) == 9) {
@@ -67,6 +79,7 @@ int main(int argc, char **argv)
 				.shares = (uint32_t)(v[1] / 256 * 10),
 				.no_swap = true,
 				.has_stats = true,
+				.in_common = shared,
 				.used_pages = v[2],
 				.active_pages = v[3],
 				.stored_pages = v[4],
@@ -88,5 +101,6 @@ int main(int argc, char **argv)
 		}
 	}
 	arbiter_destroy(arbiter);
+	shared_group_destroy(shared);
 	return 0;
 }

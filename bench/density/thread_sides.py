@@ -90,16 +90,16 @@ class ThreadOurs(ThreadSide, Zram):
     name, side, tier, margin, reserve = "ours", "ours", "kernel", Ours.MARGIN, Ours.RESERVE
 
     def enter(self):
-        if self.swaps and self.cap.version_1:
-            self.cap.enter_alone()
+        if self.swaps:
+            self.cap.enter_shared()
         else:
             self.cap.enter()
 
     def prepare(self, stack):
         super().prepare(stack)
-        self.daemon = pagodad.Pagodad(self.directory, self.cap.enter)
+        self.daemon = pagodad.Pagodad(self.directory, self.enter)
         stack.callback(self.daemon.end)
-        self.divide = stack.enter_context(subprocess.Popen([BUILD / "divide", str(self.reserve)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=self.cap.enter))
+        self.divide = stack.enter_context(subprocess.Popen([BUILD / "divide", str(self.reserve), "shared" if self.swaps else "single"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=self.cap.enter))
         stack.callback(self.divide.stdin.close)
         self.stop, self.told, self.state, self.overheads, self.last, self.ids, self.nr_started = threading.Event(), {}, "high", [], {}, {}, 0
         self.growing = None

@@ -66,10 +66,10 @@ class MemoryCap:
         """For the child, before exec."""
         (self.path / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
 
-    def enter_alone(self):
-        """The same into a group of its own within, from which the child can make the kernel reclaim (base/memory_cgroup.h). Version 1 alone has such."""
-        path = self.path / f"alone-{os.getpid()}"
-        path.mkdir()
+    def enter_shared(self):
+        """The same into the group within that pagodad makes for guests (host/shared_group.h). Version 1 alone has such."""
+        path = self.path / "pagoda-shared"
+        path.mkdir(exist_ok=True)
         (path / "memory.swappiness").write_text("100", encoding="ascii")
         (path / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
 
