@@ -63,7 +63,7 @@ is_below()
 # begin NAME GROUP [SETTING...]: starts one, whose console goes to NAME.log, and looks where its VMM is.
 begin()
 {
-	pagoda define "$1" memory=128M kernel="$RIG_IMAGES/6.12/vmlinuz" initrd="$initrd" append="console=ttyS0 quiet panic=-1" "${@:3}" >/dev/null
+	pagoda define "$1" memory=128M kernel="$RIG_IMAGES/6.12/vmlinuz" initrd="$initrd" append="console=ttyS0 quiet panic=-1" mem-merge=off "${@:3}" >/dev/null
 	start "$1"
 	[[ $(tr '\0' ' ' <"/proc/$pid/cmdline") == *kernel-tier=on* ]] || fail "the kernel is not to keep the pages of $1"
 	group=$(sed -n 's/^0:://p' "/proc/$pid/cgroup")
