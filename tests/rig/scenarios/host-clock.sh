@@ -22,30 +22,28 @@ jump()
 	echo "the clock jumps by $1 days: $(date)"
 }
 
-# use MEMBER: sets `value` to the guest's figure.
+# use MEMBER: sets `value` to the guest's figure. A guest that was just started has none yet.
 use()
 {
-	[[ $(pagoda --json list) =~ \"$1\":\ *([0-9]+) ]] || fail "the guest has no $1"
+	[[ $(pagoda --json list) =~ \"$1\":\ *([0-9]+) ]] || return 1
 	value=${BASH_REMATCH[1]}
 }
 
 granted_above()
 {
-	use granted
-	((value > $1 << 20))
+	use granted && ((value > $1 << 20))
 }
 
 # granted_below MIB
 granted_below()
 {
-	use granted
-	((value < $1 << 20))
+	use granted && ((value < $1 << 20))
 }
 
 # squeeze WHEN: lets it have a quarter less than it has.
 squeeze()
 {
-	use granted
+	use granted || fail "the guest has no granted: $(pagoda --json list)"
 	local less=$((value * 3 / 4 >> 20))
 	pagoda tune clock maximum="${less}M" >/dev/null
 	await "the guest is squeezed to $less MiB after $1" 20 granted_below $((less * 11 / 10))

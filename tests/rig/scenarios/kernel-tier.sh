@@ -42,25 +42,22 @@ sys.exit(libc.swap$1(b'/dev/zram0'${2:+, $2}) and os.strerror(ctypes.get_errno()
 }
 swap on 0
 
-# use MEMBER: sets `value` to the guest's figure.
+# use MEMBER: sets `value` to the guest's figure. A guest that was just started has none yet.
 use()
 {
-	[[ $(pagoda --json list) =~ \"$1\":\ *([0-9]+) ]] || fail "the guest has no $1"
+	[[ $(pagoda --json list) =~ \"$1\":\ *([0-9]+) ]] || return 1
 	value=${BASH_REMATCH[1]}
 }
 
 # is_above MEMBER MIB, is_below MEMBER MIB
 is_above()
 {
-	use "$1"
-	((value > $2 << 20))
+	use "$1" && ((value > $2 << 20))
 }
 
 is_below()
 {
-	use "$1"
-	echo "$1: $((value >> 20)) MiB"
-	((value < $2 << 20))
+	use "$1" && echo "$1: $((value >> 20)) MiB" && ((value < $2 << 20))
 }
 
 daemon --budget=1000M
