@@ -18,10 +18,11 @@ struct page_scan_run {
 
 enum page_scan_what {
 	PAGE_SCAN_PRESENT, /* pages that take memory: not the kernel's zero page */
-	PAGE_SCAN_PRIVATE, /* pages of this process alone, present or swapped out, in a private mapping of a file */
-	PAGE_SCAN_HUGE,    /* pages that are part of a huge page, mapped as one */
-	PAGE_SCAN_MAPPED,  /* all that is there: also zero pages, and what the kernel has swapped out */
-	PAGE_SCAN_SWAPPED, /* what the kernel has swapped out */
+	PAGE_SCAN_PRIVATE, /* pages of this process alone, present or swapped out, in a private mapping of a file; and markers, see share.c */
+	PAGE_SCAN_PRIVATE_PRESENT, /* those of them that are present */
+	PAGE_SCAN_HUGE,            /* pages that are part of a huge page, mapped as one */
+	PAGE_SCAN_MAPPED,          /* all that is there: also zero pages, and what the kernel has swapped out */
+	PAGE_SCAN_SWAPPED,         /* what the kernel has swapped out */
 };
 /* Finds such pages among nr from hva on; runs in order, at most max. Returns how many, or -errno. */
 int page_scan(int fd, const void *hva, uint32_t nr, enum page_scan_what what, struct page_scan_run *runs, unsigned max);
