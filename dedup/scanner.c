@@ -28,7 +28,8 @@ enum {
 	RETRY_MS = 1000,
 	NICE = 5,            /* as ksmd */
 	LEAST_WAIT_MS = 10,  /* until there is CPU time again: waking up takes some, too */
-	CREDIT_MS = 2000,    /* CPU time that was not used is remembered for so long */
+	CREDIT_MS = 2000,    /* CPU time that was not used is remembered for so long, */
+	DEBT_MS = 10000,     /* and what was used too much for so long: it may be no work but a machine that stood still */
 	MAPPING_BYTES = 240, /* vm_area_struct, and its part of the maple tree */
 };
 
@@ -214,6 +215,11 @@ static uint64_t wait_for_credit(struct scanner *s)
 		s->credit_wall = wall - CREDIT_MS * 1000000ull;
 		s->credit_cpu = cpu;
 	}
+	if (used > earned + DEBT_MS * 1000000ull * percent) {
+		s->credit_wall = wall;
+		s->credit_cpu = cpu - DEBT_MS * 10000ull * percent;
+		return DEBT_MS * 1000000ull;
+	}
 	return used > earned ? (used - earned) / percent + LEAST_WAIT_MS * 1000000ull : 0;
 }
 
@@ -260,20 +266,20 @@ static uint64_t work(struct scanner *s)
 	return pass_step(s) ? 0 : gathered_ns;
 }
 
-/* Waits for the daemon (unless only for time), for other settings, or for so many ns. */
+/*
+ * Waits for the daemon (unless only for time: then no more is heard than that it has ended), for other settings, or for so many ns.
+ */
 static void wait_ns(struct scanner *s, uint64_t ns, bool hear_daemon)
 {
-	struct pollfd fds[2] = {{.fd = s->wake_fd, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+	struct pollfd fds[2] = {{.fd = s->wake_fd, .events = POLLIN}, {.fd = dedup_client_fd(s->client)}};
 	struct timespec time;
 	uint64_t count;
 	publish(s);
 	if (s->nr_gone && until(s->gone_ns) < ns)
 		ns = until(s->gone_ns);
 	time = (struct timespec){.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
-	if (hear_daemon) {
-		fds[1].fd = dedup_client_fd(s->client);
-		fds[1].events |= dedup_client_wants_to_write(s->client) ? POLLOUT : 0;
-	}
+	if (hear_daemon)
+		fds[1].events = (short)(POLLIN | (dedup_client_wants_to_write(s->client) ? POLLOUT : 0));
 	if (ppoll(fds, 2, ns == UINT64_MAX ? NULL : &time, NULL) <= 0)
 		return;
 	if (fds[0].revents && read(s->wake_fd, &count, sizeof(count)) > 0) {
@@ -283,8 +289,12 @@ static void wait_ns(struct scanner *s, uint64_t ns, bool hear_daemon)
 			s->next_pass_ns = clock_now_ns();
 		}
 	}
-	if (fds[1].revents & POLLOUT)
+	if (fds[1].revents & POLLOUT) {
 		dedup_client_flush(s->client);
+	} else if (!hear_daemon && fds[1].revents & (POLLHUP | POLLERR)) {
+		dedup_client_hang_up(s->client);
+		lost(s, -ECONNRESET, "");
+	}
 }
 
 static void *scanner_main(void *arg)
@@ -294,7 +304,8 @@ static void *scanner_main(void *arg)
 	s->credit_wall = clock_now_ns();
 	while (!s->stopping) {
 		claims_restore(s);
-		uint64_t ns = wait_for_credit(s);
+		/* Until a daemon knows what is held, none can give up what others left: that waits for no CPU time. */
+		uint64_t ns = s->ready ? wait_for_credit(s) : 0;
 		if (ns) {
 			wait_ns(s, ns, false);
 			continue;

@@ -30,7 +30,7 @@ enum scanner_huge {
 
 /* All may be changed at any time. */
 struct scanner_settings {
-	uint32_t cpu_percent; /* of one CPU at most, for this guest's scanner; 1 to 100; 0: stands still. Default 10 */
+	uint32_t cpu_percent; /* of one CPU at most, for this guest's scanner; 1 to 100; 0: merges nothing. Default 10 */
 	uint32_t pass_ms;     /* least time from pass to pass, in which a page must be quiet; default 1000 */
 	uint32_t
 		batch_pages; /* pages that are hashed before it sleeps for pass_ms, in the middle of a pass too; 0: all that there are */

@@ -41,9 +41,6 @@ static int scan(int fd, enum page_scan_what what, uint64_t *at, uint64_t end, st
 		arg.category_mask = PAGE_IS_FILE;
 		arg.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
 		arg.return_mask |= PAGE_IS_WRITTEN | PAGE_IS_PFNZERO;
-	} else if (what == PAGE_SCAN_PRIVATE_PRESENT) {
-		arg.category_inverted = PAGE_IS_FILE;
-		arg.category_mask = PAGE_IS_FILE | PAGE_IS_PRESENT;
 	} else if (what == PAGE_SCAN_HUGE) {
 		arg.category_mask = PAGE_IS_PRESENT | PAGE_IS_HUGE;
 	} else if (what == PAGE_SCAN_SWAPPED) {
@@ -76,6 +73,8 @@ static int find(int fd, const void *hva, uint32_t nr, enum page_scan_what what, 
 				span->first = span->nr ? span->first : first;
 				span->nr = first + pages - span->first;
 			}
+			if (what == PAGE_SCAN_PRIVATE && !(regions[i].categories & PAGE_IS_PRESENT))
+				continue;
 			if (found && runs[found - 1].first + runs[found - 1].nr == first)
 				runs[found - 1].nr += pages;
 			else

@@ -212,28 +212,6 @@ static struct share_item collect_page(struct memmgr *mm, uint32_t page)
 	return (struct share_item){page, slot};
 }
 
-/*
- * Leaves those of the broken pages that are private copies without doubt. A page of the pool that the kernel reclaimed under write
- * protection leaves a marker, which is told of as a private copy that was swapped out is: giving up its slot would put another content
- * into the guest. A touch brings back either; what is gone again at the next look is found the next time.
- */
-static void confirm_broken(struct memmgr *mm, const struct chunk *c, uint32_t first, bool broken[CHUNK_PAGES])
-{
-	struct page_scan_run runs[CHUNK_PAGES / 2 + 1];
-	bool is_any = false, sure[CHUNK_PAGES] = {false};
-	for (uint32_t i = 0; i < CHUNK_PAGES; i++) {
-		broken[i] = broken[i] && page_state(mm->pt.entries[first + i]) == PAGE_SHARED;
-		if (broken[i])
-			(void)*(const volatile uint8_t *)(c->hva + (uint64_t)i * GUEST_PAGE_SIZE);
-		is_any |= broken[i];
-	}
-	int nr = is_any ? page_scan(mm->pagemap, c->hva, CHUNK_PAGES, PAGE_SCAN_PRIVATE_PRESENT, runs, CHUNK_PAGES / 2 + 1) : 0;
-	for (int r = 0; r < nr; r++)
-		memset(sure + runs[r].first, true, runs[r].nr);
-	for (uint32_t i = 0; i < CHUNK_PAGES; i++)
-		broken[i] = broken[i] && sure[i];
-}
-
 /* The chunk's lock is held. */
 static size_t collect_chunk(struct memmgr *mm, struct chunk *c, uint32_t *at, bool look, struct share_item *out, size_t max)
 {
@@ -251,7 +229,6 @@ static size_t collect_chunk(struct memmgr *mm, struct chunk *c, uint32_t *at, bo
 	bool broken[CHUNK_PAGES] = {false};
 	for (int r = 0; r < nr; r++)
 		memset(broken + runs[r].first, true, runs[r].nr);
-	confirm_broken(mm, c, first, broken);
 	for (; *at < first + CHUNK_PAGES && found < max; ++*at) {
 		page_entry e = mm->pt.entries[*at];
 		if (page_owes_slot(e) || (page_state(e) == PAGE_SHARED && broken[*at % CHUNK_PAGES]))

@@ -564,6 +564,25 @@ START_TEST(a_daemon_that_comes_back_finds_all_as_it_was)
 }
 END_TEST
 
+START_TEST(a_scanner_that_stands_still_tells_a_daemon_what_it_holds)
+{
+	fill(3000, 1);
+	start_both("one", "one");
+	WAIT_FOR(sharing() == 6000);
+	for (unsigned i = 0; i < GUESTS; i++)
+		guests[i].settings.cpu_percent = 0;
+	all(CONFIGURE);
+	for (unsigned round = 0; round < 2; round++) {
+		pagodad_end(SIGKILL);
+		pagodad_start(NULL);
+		WAIT_FOR(stats(0).connections == round + 2 && stats(1).connections == round + 2);
+		WAIT_FOR(references() == 6000 && pagodad_status().slots_unclaimed == 0);
+	}
+	verify_all();
+	ck_assert_uint_eq(pagodad_status().refused, 0);
+}
+END_TEST
+
 /* Lets the daemon forget what it knows, or that guest alone, and start again. */
 static void forget(unsigned i, bool all_of_it)
 {
@@ -734,6 +753,7 @@ int main(void)
 	tcase_add_test(tests, huge_pages_are_left_alone_while_memory_is_not_short);
 	tcase_add_test(tests, no_more_mappings_are_made_than_there_may_be);
 	tcase_add_test(tests, a_daemon_that_comes_back_finds_all_as_it_was);
+	tcase_add_test(tests, a_scanner_that_stands_still_tells_a_daemon_what_it_holds);
 	tcase_add_test(tests, a_daemon_that_has_forgotten_all_begins_anew);
 	tcase_add_test(tests, a_guest_that_memory_is_too_short_for_takes_the_new_pool_later);
 	tcase_add_test(tests, pages_whose_slots_are_gone_become_ordinary_as_soon_as_they_can);

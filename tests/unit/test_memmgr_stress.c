@@ -9,6 +9,7 @@
 #include <fcntl.h>
 
 #include "memmgr/discard.h"
+#include "memmgr/quiet.h"
 #include "memmgr/share.h"
 #include "tests/unit/memmgr_world.h"
 
@@ -580,6 +581,58 @@ START_TEST(a_written_copy_that_a_device_may_be_filling_stays_where_it_is)
 }
 END_TEST
 
+/* Of the chunk at first one page was written to, and its slot is given back. */
+static void collect_one(uint32_t first, uint32_t page)
+{
+	struct share_item out[2];
+	uint32_t at = first;
+	ck_assert_uint_eq(share_collect(world.mm, &at, first + CHUNK_PAGES, true, out, 2), 1);
+	ck_assert_uint_eq(out[0].page, page);
+}
+
+/*
+ * A page of the pool that the kernel took away under write protection looks like a private copy that was swapped out. A hole in the file
+ * takes it away in the same manner (zap_install_uffd_wp_if_needed), without any swap.
+ */
+START_TEST(a_page_of_the_pool_that_the_kernel_took_away_keeps_its_slot)
+{
+	enum { READ, UNTOUCHED, WRITTEN, WRITTEN_AWAY, NR };
+	static uint8_t bytes[NR * PAGE];
+	struct quiet_chunk seen;
+	struct share_item items[NR], out[NR];
+	enum share_result results[NR];
+	uint32_t first = CHUNK_PAGES, at = first;
+	pool_make();
+	for (uint32_t i = 0; i < NR; i++) {
+		items[i] = (struct share_item){first + i, i};
+		page_write(first + i);
+	}
+	memcpy(bytes, page_at(first), NR * PAGE);
+	memcpy(pool, bytes, NR * PAGE);
+	ck_assert_uint_eq(share_pages(world.mm, items, NR, results), NR);
+	page_write(first + WRITTEN);
+	collect_one(first, first + WRITTEN);
+	/* Where a merge is broken the look for what was written protects all that is there. */
+	for (uint32_t i = 0; i < NR; i++)
+		check_page(first + i);
+	ck_assert_int_eq(quiet_look(world.mm, first / CHUNK_PAGES, QUIET_TAKE_HUGE, &seen), 0);
+	ck_assert_int_eq(fallocate(pool_file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, NR * PAGE), 0);
+	memcpy(pool, bytes, NR * PAGE);
+	check_page(first + READ);
+	ck_assert_uint_eq(share_collect(world.mm, &at, first + CHUNK_PAGES, true, out, NR), 0);
+	/* A write makes a copy over a marker, too, and that is found. */
+	page_write(first + WRITTEN_AWAY);
+	collect_one(first, first + WRITTEN_AWAY);
+	check_page(first + UNTOUCHED);
+	ck_assert_int_eq(share_restore(world.mm, first), 2);
+	at = first;
+	ck_assert_uint_eq(share_collect(world.mm, &at, first + CHUNK_PAGES, false, out, NR), 2);
+	munmap(pool, SLOTS * PAGE);
+	close(pool_file);
+	finish(false);
+}
+END_TEST
+
 START_TEST(a_written_copy_can_be_written_again_whatever_the_kernel_refuses_meanwhile)
 {
 	struct share_item item = {CHUNK_PAGES, 0}, out;
@@ -664,6 +717,7 @@ int main(void)
 	add_test(tests, no_byte_is_wrong_under_stress, 1);
 	add_test(tests, no_byte_is_wrong_while_pages_are_shared, 1);
 	add_test(tests, a_written_copy_that_a_device_may_be_filling_stays_where_it_is, 1);
+	add_test(tests, a_page_of_the_pool_that_the_kernel_took_away_keeps_its_slot, 1);
 	add_test(tests, a_written_copy_can_be_written_again_whatever_the_kernel_refuses_meanwhile, 1);
 	add_test(tests, no_byte_is_wrong_while_pages_are_shared_and_the_kernel_refuses_things, 1);
 	add_test(tests, no_byte_is_wrong_while_the_kernel_refuses_things, 1);
