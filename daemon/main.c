@@ -77,6 +77,11 @@ static int admit(struct guests *guests, const struct definition *definition, str
 	return arbiter_loop_admit(&h->arbiter, definition, err);
 }
 
+static bool has_room(struct guests *guests, const struct guest *guest)
+{
+	return arbiter_loop_has_room(&container_of(guests, struct host, guests)->arbiter, guest);
+}
+
 static int place(struct guests *guests, struct guest *guest, const struct definition *definition, struct placement_words *words,
 		 struct error *err)
 {
@@ -105,6 +110,7 @@ static int start(struct host *h, const struct host_options *options, struct erro
 		h->api.placement = &h->placement;
 		h->api.arbiter = &h->arbiter;
 		h->guests.admit = admit;
+		h->guests.has_room = has_room;
 		h->guests.place = place;
 		host_settings_load(&h->guests, &h->arbiter, h->dedup);
 	}

@@ -33,6 +33,7 @@ enum {
 	SHORT_MOST_MS = 8000,
 };
 #define LARGER_S 4.0 /* the host is believed to have more memory again */
+#define NOT_LOW 0.3  /* of the reserve: with so much free the state is not low, nor stays so (arbiter_state.c) */
 
 struct arbiter {
 	struct arbiter_settings settings;
@@ -353,6 +354,7 @@ int arbiter_decide(struct arbiter *a, const struct arbiter_host *host, const str
 	if (check_ids(guests, nr))
 		return -EINVAL;
 	double step_s = step_of(a, host->now_ns), pool = arbiter_pages(host->pool_pages), level;
+	double starting = arbiter_pages(host->starting_pages);
 	uint64_t step_ms = (uint64_t)(step_s * 1000);
 	match(a, guests, nr);
 	learn(a, host, guests, step_s);
@@ -362,15 +364,17 @@ int arbiter_decide(struct arbiter *a, const struct arbiter_host *host, const str
 	double reserve = (double)arbiter_reserve_pages((uint64_t)budget, a->settings.reserve_percent);
 	/* A quarter more than the reserve is left alone: what is in order must not look like the edge of a shortage. */
 	double kept = host->psi_full_permille >= PSI_TIGHT ? 2 * reserve : reserve + reserve / 4;
-	double supply = arbiter_max(budget - pool - kept, 0), free_pages = arbiter_max(budget - pool - t.used, 0);
-	double limit = arbiter_max(budget - pool - reserve / 2, 0);
+	double supply = arbiter_max(budget - pool - kept - starting, 0), free_pages = arbiter_max(budget - pool - t.used, 0);
+	double limit = arbiter_max(budget - pool - reserve / 2 - starting, 0);
 	arbiter_divide(a->work, nr, supply, tax_now(a), &level);
 	bool lack = level > 0 && any_lacks(a);
 	lend_reserve(a, arbiter_max(limit - supply, 0));
 
+	/* What is kept for a start is not free; but that alone must not be a state in which nothing starts. */
+	double left = arbiter_max(free_pages - starting, free_pages < NOT_LOW * reserve ? free_pages : NOT_LOW * reserve);
 	struct arbiter_state_input in = {
 		.elapsed_ms = step_ms,
-		.free_pages = (uint64_t)free_pages,
+		.free_pages = (uint64_t)left,
 		.reserve_pages = (uint64_t)reserve,
 		.psi_some_permille = host->psi_some_permille,
 		.psi_full_permille = host->psi_full_permille,
@@ -405,7 +409,7 @@ int arbiter_decide(struct arbiter *a, const struct arbiter_host *host, const str
 		.wanted_pages = (uint64_t)t.wanted,
 		.divergence_pages = (uint64_t)t.divergence,
 		.level = level,
-		.again_ms = granted.moving || waits || level > 0 ? a->settings.hurry_ms : a->settings.balance_ms,
+		.again_ms = granted.moving || waits || level > 0 || starting > 0 ? a->settings.hurry_ms : a->settings.balance_ms,
 	};
 	return 0;
 }

@@ -51,6 +51,7 @@ struct arbiter_host {
 	uint64_t now_ns;                               /* monotonic; may stand still or jump */
 	uint64_t budget_pages;                         /* for all guests: their RAM, tiers, tables, and the pool */
 	uint64_t pool_pages;                           /* of that, what the pool of shared pages takes */
+	uint64_t starting_pages;                       /* kept free: what guests that are about to start take at once */
 	uint64_t free_pages;                           /* MemAvailable; ARBITER_UNKNOWN: not known */
 	unsigned psi_some_permille, psi_full_permille; /* /proc/pressure/memory, avg10; 0: none, or not known */
 };
@@ -133,7 +134,7 @@ struct arbiter_decision {
 	enum arbiter_state state;
 	bool by_psi;               /* the state is worse than free memory alone would have it */
 	bool short_of_minimums;    /* minimums and pinned guests alone are more than there is */
-	uint64_t supply_pages;     /* what was divided: budget, less pool and reserve, or less if the host has no more */
+	uint64_t supply_pages;     /* what was divided: budget less pool, reserve and starts; or less if the host has no more */
 	uint64_t reserve_pages;    /* kept free */
 	uint64_t free_pages;       /* of the budget, or of the host where that is less */
 	uint64_t used_pages;       /* by all guests and the pool */

@@ -209,6 +209,27 @@ static void describe(const struct arbiter_seat *s, uint64_t now_ns, struct arbit
 	x->balloon_pages = now.balloon_pages;
 }
 
+/* What the guest takes or, while it does not say that, what it takes at least. */
+static uint64_t taken_pages(const struct guest *g)
+{
+	struct memmgr_stats now;
+	uint64_t written_ns;
+	return guest_stats_look(&g->stats, &now, &written_ns) ? now.used_pages : g->image_bytes / PAGE_BYTES;
+}
+
+static bool is_starting(const struct guest *g)
+{
+	return guest_waits_for_room(g) || (guest_has_vmm(g) && !g->stats.page);
+}
+
+static uint64_t starting_pages(const struct guests *guests)
+{
+	uint64_t pages = 0;
+	for (const struct guest *g = guests->first; g; g = g->next)
+		pages += is_starting(g) ? g->image_bytes / PAGE_BYTES : 0;
+	return pages;
+}
+
 static void describe_host(const struct arbiter_loop *a, struct arbiter_host *host)
 {
 	struct protocol_status status = {.pages_shared = 0};
@@ -218,6 +239,7 @@ static void describe_host(const struct arbiter_loop *a, struct arbiter_host *hos
 	if (a->dedup)
 		dedup_server_status(a->dedup, &status);
 	host->pool_pages = status.pages_shared + status.slots_unclaimed + status.slots_stale;
+	host->starting_pages = starting_pages(a->guests);
 	if (host_memory_read(&memory) != 0)
 		return;
 	host->free_pages = memory.available / PAGE_BYTES;
@@ -500,6 +522,22 @@ void arbiter_loop_report(const struct arbiter_loop *a, json_t *line)
 	json_object_set_new(line, "merge-pages", json_integer(a->scan.pages));
 	json_object_set_new(line, "merge-sleep", json_integer(a->scan.sleep_ms));
 	json_object_set_new(line, "loop-ms", json_real(a->cpu_ms));
+}
+
+bool arbiter_loop_has_room(struct arbiter_loop *a, const struct guest *guest)
+{
+	struct arbiter_host host;
+	uint64_t needed = guest->image_bytes / PAGE_BYTES;
+	describe_host(a, &host);
+	uint64_t used = host.pool_pages;
+	for (const struct guest *g = a->guests->first; g; g = g->next)
+		used += guest_has_vmm(g) ? taken_pages(g) : 0;
+	if (needed <= host.free_pages && used + needed <= host.budget_pages)
+		return true;
+	/* The next decision takes it from others. */
+	if (a->host.starting_pages < needed)
+		arbiter_loop_hurry(a);
+	return false;
 }
 
 int arbiter_loop_admit(const struct arbiter_loop *a, const struct definition *d, struct error *err)

@@ -89,6 +89,11 @@ json_t *arbiter_loop_explain(const struct arbiter_loop *a, const struct guest *g
 /* Adds what it knows to the host line: state, reserve, idle-tax and others. */
 void arbiter_loop_report(const struct arbiter_loop *a, json_t *line);
 
+/*
+ * Whether there is memory for what the guest takes at once when it starts (image_bytes). If not: as long as it waits for that, decisions
+ * keep so much free.
+ */
+bool arbiter_loop_has_room(struct arbiter_loop *a, const struct guest *guest);
 /* Whether a guest so defined can be promised its minimum. Returns 0, or -EDQUOT with a sentence. */
 int arbiter_loop_admit(const struct arbiter_loop *a, const struct definition *d, struct error *err);
 

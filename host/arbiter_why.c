@@ -183,6 +183,8 @@ size_t arbiter_explain_host(const struct arbiter_settings *settings, const struc
 	    SIZE(host->budget_pages), SIZE(host->pool_pages));
 	add(&t, "%s are free; %s are to be kept free. Memory is %s: %s.\n", SIZE(d->free_pages), SIZE(d->reserve_pages),
 	    arbiter_state_name(d->state), state_means(d->state));
+	if (host->starting_pages)
+		add(&t, "Of that, %s are for guests that are about to start.\n", SIZE(host->starting_pages));
 	if (d->by_psi)
 		add(&t, "Free memory alone would not say so: tasks of the host wait for memory (some %u.%u %%, full %u.%u %%).\n",
 		    host->psi_some_permille / 10, host->psi_some_permille % 10, host->psi_full_permille / 10,

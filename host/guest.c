@@ -43,6 +43,7 @@ static void free_guest(struct guest *g)
 		wait->done(wait, g, &err);
 	}
 	ev_timer_stop(g->guests->loop, &g->restart);
+	ev_timer_stop(g->guests->loop, &g->room);
 	guest_run_close(&g->run);
 	definition_free(g->started);
 	definition_free(g->definition);
@@ -177,7 +178,7 @@ static void remove_run_files(struct guest_run *run)
 
 int guest_undefine(struct guest *g, struct error *err)
 {
-	if (guest_has_vmm(g))
+	if (guest_has_vmm(g) || guest_waits_for_room(g))
 		return error_set(err, EBADFD, "%s: is %s; stop it first", g->definition->name, guest_state_name(g->state));
 	int ret = definition_store_remove(&g->guests->store, g->definition->name, err);
 	if (ret)
@@ -211,7 +212,7 @@ int guest_rename(struct guest *g, const char *name, struct error *err)
 {
 	struct definition *d;
 	struct guest_run run;
-	if (guest_has_vmm(g))
+	if (guest_has_vmm(g) || guest_waits_for_room(g))
 		return error_set(err, EBADFD, "%s: is %s; stop it first", g->definition->name, guest_state_name(g->state));
 	int ret = renamed_definition(g, name, &d, err);
 	if (ret)

@@ -2,6 +2,7 @@
  * The guests of the host: what each is defined as, and what its VMM does. Everything happens in the loop's thread.
  *
  *   defined --guest_start()--> starting --its VMM answers--> running <--guest_pause(), guest_resume()--> paused
+ *                              (without a VMM while it waits for memory: guest_start.c)
  *   starting, running, paused --guest_stop()--> stopping --its VMM ends--> stopped
  *   any with a VMM --the VMM ends unasked--> stopped if the guest powered itself off, else crashed; --its restart policy--> starting
  *
@@ -74,6 +75,11 @@ struct guest {
 	bool forced;               /* stopping: it was not left to the guest */
 	ev_timer patience;         /* starting, stopping */
 	ev_timer restart;
+	ev_timer room;        /* active: it waits for memory, to be started */
+	double room_until;    /* the loop's clock */
+	uint64_t wait_number; /* who waits longer has a lower one */
+	uint64_t image_bytes; /* that it takes at once when it starts: kernel and initial RAM disk. 0: it was found running */
+	bool start_paused;
 	unsigned restarts, failures; /* failures: in a row, for the pause before the next */
 	struct guest_wait *waits;
 	bool is_shared; /* its VMM is in the shared group */
@@ -94,10 +100,12 @@ struct guests {
 	struct guest *first;
 	struct guests_listener *listeners;
 	struct shared_group *shared; /* NULL: no guest has needed it */
-	uint64_t last_vmm_id;
+	uint64_t last_vmm_id, last_wait_number;
 	uint64_t budget; /* bytes */
 	/* Whether one more may be started: 0, or -EDQUOT with a sentence. The owner sets it before guests_load(). */
 	int (*admit)(struct guests *guests, const struct definition *definition, struct error *err);
+	/* Whether there is memory for image_bytes now; if not, some is made. The owner sets it, too. */
+	bool (*has_room)(struct guests *guests, const struct guest *guest);
 	/* Where it is to be: words for its VMM, to be freed. 0 or -errno with a sentence. The owner sets it, too. */
 	int (*place)(struct guests *guests, struct guest *guest, const struct definition *definition, struct placement_words *words,
 		     struct error *err);
@@ -118,6 +126,8 @@ struct guest *guests_find(struct guests *guests, const char *name, struct error 
 /* What is in force: started while there is a VMM, else definition. */
 const struct definition *guest_in_force(const struct guest *guest);
 bool guest_has_vmm(const struct guest *guest);
+/* It was told to start, and has no VMM yet. */
+bool guest_waits_for_room(const struct guest *guest);
 
 /*
  * All return 0, or -errno with a sentence: -ESRCH there is no such guest, -EEXIST there is, -EBADFD its state does not allow that, -EINVAL, -EDQUOT it does not fit in,
@@ -127,7 +137,7 @@ int guests_define(struct guests *guests, const json_t *definition, bool replace,
 int guest_undefine(struct guest *guest, struct error *err);
 /* Gives a guest without a VMM another name. Its disks and its UUID stay. */
 int guest_rename(struct guest *guest, const char *name, struct error *err);
-/* For an administrator; policies start it otherwise. */
+/* For an administrator; policies start it otherwise. guest_wait() tells when it runs. */
 int guest_start(struct guest *guest, bool paused, struct error *err);
 /* Presses the power button, and ends the VMM after timeout seconds; 0: at once. */
 int guest_stop(struct guest *guest, double timeout, struct error *err);
@@ -146,12 +156,18 @@ void guest_wait(struct guest *guest, struct guest_wait *wait, bool for_end);
 /* Forgets a wait; it is not told. */
 void guest_forget_wait(struct guest *guest, struct guest_wait *wait);
 
-/* --- guest.c, guest_life.c --- */
+/* --- guest.c, guest_life.c, guest_start.c --- */
 
 void guest_announce(struct guest *guest, const char *event, json_t *more);
 /* An event that is about no guest. Takes the reference. */
 void guests_announce(struct guests *guests, const char *event, json_t *data);
 void guest_enter(struct guest *guest, enum guest_state state, const char *reason);
+/* Prepares what guest_start() needs. */
+void guest_start_init(struct guest *guest);
+/* Its process runs: watches it from now on. 0 or -errno with a sentence; then it has ended. */
+int guest_watch_start(struct guest *guest, struct error *err);
+/* It has ended, or could not be started: starts it again after a while, if its policy says so. */
+void guest_plan_restart(struct guest *guest);
 /* What guest_load() does with one: looks whether its VMM lives. */
 void guest_adopt(struct guest *guest);
 /* Stops watching; the VMM goes on. */

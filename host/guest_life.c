@@ -1,12 +1,9 @@
 /* A guest's VMM from its start to its end; see the diagram in guest.h. */
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -139,17 +136,17 @@ static void on_restart(struct ev_loop *loop, ev_timer *w, int events)
 	g->restarts++;
 	log_info("%s: is started again", g->definition->name);
 	unsigned failures = g->failures;
-	if (guest_start(g, false, &err)) {
+	int ret = guest_start(g, false, &err);
+	g->failures = failures;
+	if (ret) {
 		log_error("%s: cannot be started again: %s", g->definition->name, err.text);
-		g->failures = failures + 1;
+		g->failures++;
 		ev_timer_set(&g->restart, LONGEST_PAUSE, 0.);
 		ev_timer_start(g->guests->loop, &g->restart);
-		return;
 	}
-	g->failures = failures;
 }
 
-static void plan_restart(struct guest *g)
+void guest_plan_restart(struct guest *g)
 {
 	bool wanted = g->definition->restart == DEFINITION_RESTART_ALWAYS ||
 		      (g->definition->restart == DEFINITION_RESTART_ON_CRASH && g->state == GUEST_CRASHED);
@@ -199,7 +196,7 @@ static void clean_up(struct guest *g, enum guest_state state, const char *reason
 		g->failures = 0;
 	guest_enter(g, state, reason);
 	if (!asked && g->state == state && !guest_has_vmm(g))
-		plan_restart(g);
+		guest_plan_restart(g);
 }
 
 static void describe_end(struct guest *g, const siginfo_t *info, bool known, char *text, size_t size)
@@ -441,75 +438,9 @@ static int attach(struct guest *g, struct error *err)
 	return 0;
 }
 
-/* A guest with many scattered pages that are shared needs a mapping for each. */
-static void raise_mappings(uint64_t memory)
+int guest_watch_start(struct guest *g, struct error *err)
 {
-	static const char path[] = "/proc/sys/vm/max_map_count";
-	unsigned long long now = 0, wanted = memory / 4096 + 65530;
-	FILE *file = fopen(path, "re");
-	bool known = file && fscanf(file, "%llu", &now) == 1;
-	if (file)
-		fclose(file);
-	if (wanted > 0x7fffffff)
-		wanted = 0x7fffffff;
-	if (!known || now >= memory / 4096 || now >= wanted)
-		return;
-	file = fopen(path, "we");
-	bool done = file && fprintf(file, "%llu\n", wanted) > 0;
-	if (file && fclose(file))
-		done = false;
-	if (done)
-		log_info("vm.max_map_count raised from %llu to %llu, for pages that are shared one by one", now, wanted);
-}
-
-int guest_start(struct guest *g, bool paused, struct error *err)
-{
-	const struct host_options *options = g->guests->options;
-	struct definition *d = NULL;
-	struct process process;
-	if (guest_has_vmm(g))
-		return error_set(err, EBADFD, "%s: is %s already", g->definition->name, guest_state_name(g->state));
-	int ret = g->guests->admit(g->guests, g->definition, err);
-	if (ret == 0)
-		ret = definition_parse(g->definition->json, &d, err);
-	struct placement_words placement = {.nr = 0};
-	if (ret == 0)
-		ret = g->guests->place(g->guests, g, d, &placement, err);
-	if (ret) {
-		definition_free(d);
-		return ret;
-	}
-	raise_mappings(d->memory);
-	struct guest_places places = {
-		.vmm = options->vmm,
-		.dedup_socket = options->socket,
-		.swap = options->swap,
-		.target = d->maximum < d->memory ? d->maximum : 0,
-		.placement = &placement,
-		.paused = paused,
-	};
-	struct memory_cgroup group = {.dir_fd = -1};
-	int log_fd = guest_log_open(options->logs, d->name, err);
-	ret = log_fd < 0 ? log_fd : guest_group_make(d, &g->guests->shared, &group, err);
-	places.kernel_tier = ret == 1;
-	places.group = group.dir_fd < 0 ? NULL : &group;
-	if (ret >= 0)
-		ret = guest_run_start(&g->run, d, &places, log_fd, &process, &g->words, &g->executed_fd, err);
-	if (log_fd >= 0)
-		close(log_fd);
-	memory_cgroup_close(&group);
-	placement_words_free(&placement);
-	if (ret) {
-		definition_free(d);
-		return error_prefix(err, "%s", g->definition->name);
-	}
-	ev_timer_stop(g->guests->loop, &g->restart);
-	g->failures = 0;
-	g->process = process;
-	g->started = d;
-	g->is_shared = places.group && !guest_group_is_single(d);
-	g->target = places.target;
-	ret = attach(g, err);
+	int ret = attach(g, err);
 	if (ret) {
 		signal_vmm(g, SIGKILL);
 		waitid(P_PIDFD, (id_t)g->process.fd, &(siginfo_t){.si_pid = 0}, WEXITED);
@@ -550,6 +481,12 @@ int guest_stop(struct guest *g, double timeout, struct error *err)
 	/* One that waits to be started again is not. */
 	if (!guest_has_vmm(g) && ev_is_active(&g->restart)) {
 		ev_timer_stop(g->guests->loop, &g->restart);
+		return 0;
+	}
+	if (guest_waits_for_room(g)) {
+		ev_timer_stop(g->guests->loop, &g->room);
+		g->forced = true;
+		guest_enter(g, GUEST_STOPPED, "it was stopped before there was memory for it");
 		return 0;
 	}
 	if (!guest_has_vmm(g))
@@ -618,7 +555,7 @@ static void adopt_ended(struct guest *g, bool ran)
 		g->state = !strncmp(ended, "crashed", 7) ? GUEST_CRASHED : GUEST_STOPPED;
 		snprintf(g->reason, sizeof(g->reason), "%s", reason ? reason + 1 : "");
 		if (g->state == GUEST_CRASHED)
-			plan_restart(g);
+			guest_plan_restart(g);
 	}
 	free(ended);
 }
@@ -630,6 +567,7 @@ void guest_adopt(struct guest *g)
 	g->executed_fd = -1;
 	g->process.fd = -1;
 	ev_timer_init(&g->restart, on_restart, 0., 0.);
+	guest_start_init(g);
 	ev_timer_init(&g->patience, on_patience, 0., 0.);
 	int ret = guest_run_find(&g->run, &g->process, &was, &err);
 	if (ret == 0) {

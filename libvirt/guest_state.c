@@ -16,6 +16,10 @@ void libvirt_guest_state(const struct guest *g, struct libvirt_guest_state *s)
 {
 	switch (g->state) {
 	case GUEST_STARTING:
+		if (!guest_has_vmm(g)) {
+			*s = (struct libvirt_guest_state){LIBVIRT_SHUT_OFF, OFF_UNKNOWN};
+			break;
+		}
 		*s = (struct libvirt_guest_state){LIBVIRT_PAUSED, PAUSED_STARTING};
 		break;
 	case GUEST_RUNNING:

@@ -319,6 +319,105 @@ START_TEST(guests_that_want_more_than_there_is_are_kept_within_the_budget)
 }
 END_TEST
 
+/* A guest whose initial RAM disk takes so much at once. */
+static void define_with_initrd(struct api_connection *c, const char *name, off_t bytes)
+{
+	char more[300], path[200];
+	snprintf(path, sizeof(path), "%s/initrd", pagodad_run);
+	int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+	ck_assert_int_ge(fd, 0);
+	/* No zeroes: these would take no memory. */
+	for (off_t at = 0; at < bytes; at += 4096) {
+		uint8_t page[4096];
+		memset(page, (int)(at / 4096 % 255 + 1), sizeof(page));
+		ck_assert_int_eq(write(fd, page, sizeof(page)), sizeof(page));
+	}
+	close(fd);
+	snprintf(more, sizeof(more), ", \"mem-merge\": \"off\", \"initrd\": \"%s\"", path);
+	define(c, name, more);
+}
+
+/* Asks for its start on the second connection, and waits on the first until it waits for memory. */
+static void start_that_waits(struct api_connection *c, struct api_connection *asker, const char *name)
+{
+	char request[100];
+	const char *reason = "";
+	json_t *row = NULL;
+	snprintf(request, sizeof(request), "{\"execute\": \"start\", \"arguments\": {\"guest\": \"%s\"}}\n", name);
+	ck_assert(api_say(asker, request));
+	for (int i = 0; i < SOON_MS / 2 && !strstr(reason, "other guests give back"); i++) {
+		usleep(2000);
+		json_decref(row);
+		row = api_get(c, "show", "\"guest\": \"%s\"", name);
+		reason = json_string_value(json_object_get(row, "reason"));
+	}
+	ck_assert_msg(strstr(reason, "other guests give back"), "%s: %s", name, reason);
+	ck_assert_str_eq(json_string_value(json_object_get(row, "state")), "starting");
+	ck_assert_ptr_null(json_object_get(row, "pid"));
+	json_decref(row);
+}
+
+/* The answer to the start, as an error's text; NULL: it runs. */
+static char *answer_to_start(struct api_connection *asker)
+{
+	json_t *answer = api_hear(asker);
+	const json_t *error = json_object_get(answer, "error");
+	char *text = error ? strdup(json_string_value(json_object_get(error, "desc"))) : NULL;
+	json_decref(answer);
+	return text;
+}
+
+START_TEST(a_start_waits_until_others_have_given_what_it_takes_at_once)
+{
+	struct api_connection c = api_connect("api"), asker = api_connect("api");
+	api_do(&c, "host-tune", "\"set\": {\"budget\": %d}", 104 * MIB);
+	for (unsigned i = 0; i < 2; i++) {
+		define(&c, i ? "b" : "a", ", \"mem-merge\": \"off\"");
+		start(&c, i ? "b" : "a");
+	}
+	for (int i = 0; i < SOON_MS / 50 && host(&c, "granted") < 90 * MIB; i++)
+		usleep(50000);
+	define_with_initrd(&c, "c", 32 * MIB);
+	start_that_waits(&c, &asker, "c");
+	api_fail(&c, "WrongState", "starting already", "start", "\"guest\": \"c\"");
+	api_fail(&c, "WrongState", "stop it first", "undefine", "\"guest\": \"c\"");
+	ck_assert_ptr_null(answer_to_start(&asker));
+	api_expect(&c, "c", "state", "running");
+	api_expect(&c, "c", "reason", "");
+	for (unsigned i = 0; i < 3; i++)
+		expect_right_memory(&c, i == 2 ? "c" : i ? "b" : "a");
+	api_hang_up(&asker);
+	api_hang_up(&c);
+}
+END_TEST
+
+START_TEST(a_start_that_waits_in_vain_can_be_stopped_and_happens_in_the_end)
+{
+	struct api_connection c = api_connect("api"), asker = api_connect("api");
+	api_do(&c, "host-tune", "\"set\": {\"budget\": %d}", 124 * MIB);
+	for (unsigned i = 0; i < 2; i++) {
+		define(&c, i ? "b" : "a", ", \"mem-merge\": \"off\", \"minimum\": 46137344");
+		start(&c, i ? "b" : "a");
+	}
+	for (int i = 0; i < SOON_MS / 50 && host(&c, "granted") < 90 * MIB; i++)
+		usleep(50000);
+	define_with_initrd(&c, "c", 42 * MIB);
+	start_that_waits(&c, &asker, "c");
+	api_do(&c, "stop", "\"guest\": \"c\"");
+	api_expect(&c, "c", "state", "stopped");
+	char *text = answer_to_start(&asker);
+	ck_assert_msg(text && strstr(text, "stopped before there was memory"), "%s", text ? text : "it was started");
+	free(text);
+	start_that_waits(&c, &asker, "c");
+	ck_assert_ptr_null(answer_to_start(&asker));
+	api_expect(&c, "c", "state", "running");
+	for (unsigned i = 0; i < 3; i++)
+		expect_right_memory(&c, i == 2 ? "c" : i ? "b" : "a");
+	api_hang_up(&asker);
+	api_hang_up(&c);
+}
+END_TEST
+
 START_TEST(guests_start_with_the_daemon_once)
 {
 	struct api_connection c = api_connect("api");
@@ -617,6 +716,8 @@ int main(void)
 	tcase_add_test(tests, a_guest_that_does_not_hear_the_button_is_ended);
 	tcase_add_test(tests, a_vmm_that_is_killed_is_a_crash_and_is_started_again_if_wanted);
 	tcase_add_test(tests, guests_that_want_more_than_there_is_are_kept_within_the_budget);
+	tcase_add_test(tests, a_start_waits_until_others_have_given_what_it_takes_at_once);
+	tcase_add_test(tests, a_start_that_waits_in_vain_can_be_stopped_and_happens_in_the_end);
 	tcase_add_test(tests, guests_start_with_the_daemon_once);
 	tcase_add_test(tests, a_guest_that_runs_outlives_its_definition);
 	tcase_add_test(tests, a_daemon_that_is_killed_at_any_moment_ten_times_is_noticed_by_no_guest);

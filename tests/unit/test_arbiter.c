@@ -180,8 +180,13 @@ START_TEST(no_numbers_however_wild_break_minimums_or_sums)
 	random_start();
 	for (int round = 0; round < 3000; round++) {
 		struct arbiter_point curve[3];
-		struct arbiter_host host = {wild(1ull << 40), wild(1 << 20),        wild(1 << 18),
-					    wild(1 << 20),    (unsigned)wild(1000), (unsigned)wild(1000)};
+		struct arbiter_host host = {.now_ns = wild(1ull << 40),
+					    .budget_pages = wild(1 << 20),
+					    .pool_pages = wild(1 << 18),
+					    .starting_pages = random_below(4) ? 0 : wild(1 << 18),
+					    .free_pages = wild(1 << 20),
+					    .psi_some_permille = (unsigned)wild(1000),
+					    .psi_full_permille = (unsigned)wild(1000)};
 		size_t nr = random_below(MOST + 1);
 		uint64_t id = 0;
 		for (size_t i = 0; i < 3; i++)
@@ -267,6 +272,10 @@ START_TEST(a_decision_is_told_in_sentences_with_numbers)
 	ck_assert_uint_eq(strlen(small), sizeof(small) - 1);
 	arbiter_explain_host(arbiter_get_settings(a), &host, &d, text, sizeof(text));
 	ck_assert_ptr_nonnull(strstr(text, "budget of 600.0 MiB"));
+	ck_assert_ptr_null(strstr(text, "about to start"));
+	host.starting_pages = 30 * MIB;
+	arbiter_explain_host(arbiter_get_settings(a), &host, &d, text, sizeof(text));
+	ck_assert_ptr_nonnull(strstr(text, "30.0 MiB are for guests that are about to start"));
 	arbiter_destroy(a);
 }
 END_TEST
@@ -385,6 +394,47 @@ START_TEST(guests_that_lack_memory_are_lent_of_the_reserve)
 }
 END_TEST
 
+START_TEST(guests_give_what_one_takes_that_is_about_to_start)
+{
+	struct arbiter *a = made(2);
+	struct arbiter_host host = {.budget_pages = 1000 * MIB, .free_pages = ARBITER_UNKNOWN};
+	struct arbiter_guest guests[2];
+	struct arbiter_guest_decision out[2];
+	struct arbiter_decision d;
+	for (uint64_t i = 0; i < 2; i++)
+		guests[i] = (struct arbiter_guest){.id = i + 1,
+						   .size_pages = 1000 * MIB,
+						   .shares = 1000,
+						   .has_stats = true,
+						   .used_pages = 470 * MIB,
+						   .guest_available_pages = ARBITER_UNKNOWN,
+						   .guest_swap_ins = ARBITER_UNKNOWN};
+	/* Nobody starts, one is about to, and it has started: what is kept for it is its own. */
+	for (unsigned phase = 0; phase < 3; phase++) {
+		host.starting_pages = phase == 1 ? 200 * MIB : 0;
+		for (int i = 0; i < 40; i++) {
+			host.now_ns += SECOND / 4;
+			ck_assert_int_eq(arbiter_decide(a, &host, guests, 2, &d, out), 0);
+			for (int g = 0; g < 2; g++)
+				guests[g].used_pages = out[g].target_pages < 470 * MIB ? out[g].target_pages : 470 * MIB;
+		}
+		uint64_t used = guests[0].used_pages + guests[1].used_pages;
+		ck_assert_uint_le(used, 1000 * MIB - host.starting_pages);
+		ck_assert_uint_eq(d.supply_pages, 1000 * MIB - d.reserve_pages - d.reserve_pages / 4 - host.starting_pages);
+		if (phase == 1)
+			ck_assert_uint_eq(d.again_ms, 250);
+		else
+			ck_assert_uint_ge(used, 930 * MIB);
+	}
+	/* More than there is asks for all, and for no more. */
+	host.starting_pages = UINT64_MAX;
+	host.now_ns += SECOND;
+	ck_assert_int_eq(arbiter_decide(a, &host, guests, 2, &d, out), 0);
+	ck_assert_uint_eq(d.supply_pages, 0);
+	arbiter_destroy(a);
+}
+END_TEST
+
 /* --- admission --- */
 
 START_TEST(a_guest_whose_minimum_does_not_fit_is_refused_with_what_would)
@@ -444,6 +494,7 @@ int main(void)
 	tcase_add_test(tc, a_guest_that_grows_within_its_target_is_seen_to_grow);
 	tcase_add_test(tc, compressed_pages_are_in_use_only_when_they_come_back_all_the_time);
 	tcase_add_test(tc, guests_that_lack_memory_are_lent_of_the_reserve);
+	tcase_add_test(tc, guests_give_what_one_takes_that_is_about_to_start);
 	tcase_add_test(tc, a_guest_whose_minimum_does_not_fit_is_refused_with_what_would);
 	tcase_set_timeout(tc, 60);
 	suite_add_tcase(suite, tc);

@@ -37,6 +37,12 @@ static int admit(struct guests *all, const struct definition *definition, struct
 	return error_set(err, EDQUOT, "%s: there is no memory", definition->name);
 }
 
+static bool has_room(struct guests *all, const struct guest *guest)
+{
+	(void)all, (void)guest;
+	return false;
+}
+
 static struct guest *define(const char *name)
 {
 	struct error err;
@@ -80,6 +86,7 @@ static void set_up(void)
 	ck_assert_int_eq(libvirt_server_create(loop, &options, &guests, NULL, no_sockets, &server, &err), 0);
 	server.arbiter = &arbiter;
 	guests.admit = admit;
+	guests.has_room = has_room;
 	client = -1;
 	connect_as(RPC_READ_WRITE);
 }
@@ -323,13 +330,19 @@ END_TEST
 START_TEST(every_state_has_a_word)
 {
 	struct guest *g = define("a");
+	struct libvirt_guest_state state;
+	g->process.fd = 0;
 	for (enum guest_state s = GUEST_DEFINED; s <= GUEST_CRASHED; s++) {
-		struct libvirt_guest_state state;
 		g->state = s;
 		libvirt_guest_state(g, &state);
 		bool off = s == GUEST_DEFINED || s == GUEST_STOPPED || s == GUEST_CRASHED;
 		ck_assert_int_eq(state.state == LIBVIRT_SHUT_OFF, off);
 	}
+	/* One that waits for memory has no VMM, and so is not active. */
+	g->process.fd = -1;
+	g->state = GUEST_STARTING;
+	libvirt_guest_state(g, &state);
+	ck_assert_int_eq(state.state, LIBVIRT_SHUT_OFF);
 	g->state = GUEST_DEFINED;
 }
 END_TEST

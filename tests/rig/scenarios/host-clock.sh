@@ -22,38 +22,20 @@ jump()
 	echo "the clock jumps by $1 days: $(date)"
 }
 
-# use MEMBER: sets `value` to the guest's figure. A guest that was just started has none yet.
-use()
-{
-	[[ $(pagoda --json list) =~ \"$1\":\ *([0-9]+) ]] || return 1
-	value=${BASH_REMATCH[1]}
-}
-
-granted_above()
-{
-	use granted && ((value > $1 << 20))
-}
-
-# granted_below MIB
-granted_below()
-{
-	use granted && ((value < $1 << 20))
-}
-
 # squeeze WHEN: lets it have a quarter less than it has.
 squeeze()
 {
-	use granted || fail "the guest has no granted: $(pagoda --json list)"
+	use clock granted || fail "the guest has no granted: $(pagoda --json list)"
 	local less=$((value * 3 / 4 >> 20))
 	pagoda tune clock maximum="${less}M" >/dev/null
-	await "the guest is squeezed to $less MiB after $1" 20 granted_below $((less * 11 / 10))
+	await "the guest is squeezed to $less MiB after $1" 20 is_below clock granted $((less * 11 / 10))
 }
 
 daemon --budget=1000M
 define clock 192 minimum=48M
 start clock
 first=$pid
-await "the guest has filled its memory" 60 granted_above 110
+await "the guest has filled its memory" 60 is_above clock granted 110
 echo "granted $((value >> 20)) MiB"
 
 jump 1

@@ -42,24 +42,6 @@ sys.exit(libc.swap$1(b'/dev/zram0'${2:+, $2}) and os.strerror(ctypes.get_errno()
 }
 swap on 0
 
-# use NAME MEMBER: sets `value` to the guest's figure. A guest that was just started has none yet.
-use()
-{
-	[[ $(pagoda --json show "$1") =~ \"$2\":\ *([0-9]+) ]] || return 1
-	value=${BASH_REMATCH[1]}
-}
-
-# is_above NAME MEMBER MIB, is_below NAME MEMBER MIB
-is_above()
-{
-	use "$1" "$2" && ((value > $3 << 20))
-}
-
-is_below()
-{
-	use "$1" "$2" && ((value < $3 << 20))
-}
-
 # begin NAME GROUP [SETTING...]: starts one, whose console goes to NAME.log, and looks where its VMM is.
 begin()
 {
