@@ -252,6 +252,11 @@ static uint64_t default_shares(const struct definition *d)
 	return shares < MOST_SHARES ? shares : MOST_SHARES;
 }
 
+bool definition_has_own_shares(const struct definition *d)
+{
+	return d->shares != default_shares(d);
+}
+
 /* memory is known by now: it stands before what depends on it. *value: NULL where the default is that there is none. */
 static int make_default(const struct member *m, const struct definition *d, json_t **value)
 {

@@ -73,6 +73,8 @@ json_t *definition_difference(const struct definition *a, const struct definitio
 
 /* Whether text may name a guest. */
 bool definition_is_name(const char *text);
+/* Whether its shares are other than those that go with its memory. */
+bool definition_has_own_shares(const struct definition *definition);
 const char *definition_restart_name(enum definition_restart restart);
 
 /* --- definition_lists.c, for definition.c --- */

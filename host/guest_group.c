@@ -18,7 +18,7 @@ static void name_of(const struct definition *d, char name[NAME_BYTES])
 
 bool guest_group_is_single(const struct definition *d)
 {
-	return d->minimum > 0 || d->maximum < d->memory;
+	return d->minimum > 0 || d->maximum < d->memory || definition_has_own_shares(d);
 }
 
 static int join_shared(struct shared_group **shared, struct memory_cgroup *group)

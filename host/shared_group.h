@@ -1,5 +1,5 @@
 /*
- * The control group in common of guests whose cold pages the kernel keeps (guest_group.h), unless they have a minimum or a maximum: the kernel takes pages from all of them as from
+ * The control group in common of guests whose cold pages the kernel keeps (guest_group.h), unless they have a minimum, a maximum or shares of their own: the kernel takes pages from all of them as from
  * one, those that were used longest ago, and no guest pays for a target that is less than it uses just now while others have idle pages.
  *
  *   arbiter: what they use together - the sum of their targets ──> shared_group_ask() ──> a thread ──> memory_cgroup_reclaim()

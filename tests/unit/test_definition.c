@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "host/definition_store.h"
+#include "host/guest_group.h"
 #include "host/guest_words.h"
 #include "tests/unit/suite.h"
 
@@ -627,6 +628,28 @@ START_TEST(the_command_line_says_what_the_definition_says)
 }
 END_TEST
 
+/* The kernel takes pages from all others together (host/shared_group.h): no limit and no share could hold there. */
+START_TEST(a_guest_with_limits_or_shares_of_its_own_is_kept_by_itself)
+{
+	static const struct {
+		const char *members;
+		bool single;
+	} cases[] = {
+		{LEAST, false},
+		{LEAST ", \"shares\": 640", false},
+		{LEAST ", \"shares\": 1280", true},
+		{LEAST ", \"minimum\": 4194304", true},
+		{LEAST ", \"maximum\": 33554432", true},
+		{LEAST ", \"maximum\": 67108864", false},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct definition *d = parse(cases[i].members);
+		ck_assert_msg(guest_group_is_single(d) == cases[i].single, "%s", cases[i].members);
+		definition_free(d);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("definitions of guests");
@@ -641,6 +664,7 @@ int main(void)
 	tcase_add_test(tests, what_is_wrong_is_refused_and_named);
 	tcase_add_test(tests, changes_keep_what_they_do_not_name);
 	tcase_add_test(tests, the_command_line_says_what_the_definition_says);
+	tcase_add_test(tests, a_guest_with_limits_or_shares_of_its_own_is_kept_by_itself);
 	suite_add_tcase(suite, tests);
 	return suite_run(suite);
 }
