@@ -83,7 +83,7 @@ static int bring_limbo(struct memmgr *mm, uint32_t page, page_entry e, bool wake
 	if (e & PAGE_BUSY)
 		return copy_page_in(mm, page, from, wake);
 	for (unsigned tries = 0; tries < TRIES; tries++) {
-		int64_t ret = uffd_move(mm->uffd, to, from, GUEST_PAGE_SIZE, wake);
+		int64_t ret = uffd_move(mm->uffd, mm->pagemap, to, from, GUEST_PAGE_SIZE, wake);
 		if (ret > 0)
 			return 0;
 		if (ret != -EAGAIN && ret != -EBUSY)
@@ -213,9 +213,9 @@ void bring_limbo_around(struct memmgr *mm, uint32_t page)
 		uint32_t n = 0;
 		while (at + n < end && (mm->pt.entries[at + n] & (PAGE_STATE_MASK | PAGE_BUSY | PAGE_SAMPLED)) == PAGE_LIMBO)
 			n++;
-		int64_t moved =
-			n ? uffd_move(mm->uffd, page_hva(&mm->pt, at), page_limbo(&mm->pt, at), (uint64_t)n * GUEST_PAGE_SIZE, true)
-			  : 0;
+		int64_t moved = n ? uffd_move(mm->uffd, mm->pagemap, page_hva(&mm->pt, at), page_limbo(&mm->pt, at),
+					      (uint64_t)n * GUEST_PAGE_SIZE, true)
+				  : 0;
 		uint32_t there = moved > 0 ? (uint32_t)(moved / GUEST_PAGE_SIZE) : 0;
 		for (uint32_t i = 0; i < there; i++)
 			note_brought(mm, at + i, mm->pt.entries[at + i], BRING_PREFETCH);

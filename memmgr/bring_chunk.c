@@ -106,7 +106,7 @@ static int gather_resident(struct whole *w)
 	for (int r = 0; r < nr; r++) {
 		for (uint32_t at = runs[r].first, end = at + runs[r].nr; at < end;) {
 			uint64_t offset = (uint64_t)at * GUEST_PAGE_SIZE;
-			int64_t ret = uffd_move(mm->uffd, w->c->limbo + offset, w->c->hva + offset,
+			int64_t ret = uffd_move(mm->uffd, mm->pagemap, w->c->limbo + offset, w->c->hva + offset,
 						(uint64_t)(end - at) * GUEST_PAGE_SIZE, false);
 			if (ret <= 0)
 				return ret ? (int)ret : -EAGAIN;
@@ -146,7 +146,7 @@ static uint32_t place(struct whole *w)
 	 */
 	mem_madvise(w->c->hva, CHUNK_SIZE, MADV_DONTNEED);
 	for (unsigned tries = 0; done < CHUNK_SIZE;) {
-		int64_t ret = uffd_move(mm->uffd, w->c->hva + done, w->stage + done, CHUNK_SIZE - done, false);
+		int64_t ret = uffd_move(mm->uffd, mm->pagemap, w->c->hva + done, w->stage + done, CHUNK_SIZE - done, false);
 		if (ret > 0) {
 			done += (uint64_t)ret;
 			w->moved += (uint64_t)ret;
@@ -195,7 +195,8 @@ static size_t settle(struct whole *w, uint32_t placed)
 	/* Pages that were moved out, and could not be placed, go back; or stay in limbo until they are touched. */
 	for (uint32_t i = placed; i < CHUNK_PAGES; i++) {
 		uint64_t offset = (uint64_t)i * GUEST_PAGE_SIZE;
-		if (w->out[i] && uffd_move(mm->uffd, w->c->hva + offset, w->c->limbo + offset, GUEST_PAGE_SIZE, false) <= 0)
+		if (w->out[i] &&
+		    uffd_move(mm->uffd, mm->pagemap, w->c->hva + offset, w->c->limbo + offset, GUEST_PAGE_SIZE, false) <= 0)
 			page_table_set(&mm->pt, w->first + i, PAGE_LIMBO);
 	}
 	return brought;

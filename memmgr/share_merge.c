@@ -59,8 +59,9 @@ struct run {
 static uint32_t take_out(struct memmgr *mm, uint32_t first, uint32_t nr)
 {
 	uint32_t out = 0;
+	nr = uffd_are_there(mm->pagemap, page_hva(&mm->pt, first), nr);
 	for (unsigned tries = 0; out < nr;) {
-		int64_t moved = uffd_move(mm->uffd, page_limbo(&mm->pt, first + out), page_hva(&mm->pt, first + out),
+		int64_t moved = uffd_move(mm->uffd, mm->pagemap, page_limbo(&mm->pt, first + out), page_hva(&mm->pt, first + out),
 					  (nr - out) * PAGE_BYTES, false);
 		if (moved == -EAGAIN && tries++ < MOVE_TRIES) {
 			COUNT(mm, retried, 1);
@@ -81,7 +82,7 @@ static uint32_t take_out(struct memmgr *mm, uint32_t first, uint32_t nr)
 static void put_back(struct memmgr *mm, uint32_t first, uint32_t nr)
 {
 	for (uint32_t done = 0; done < nr;) {
-		int64_t moved = uffd_move(mm->uffd, page_hva(&mm->pt, first + done), page_limbo(&mm->pt, first + done),
+		int64_t moved = uffd_move(mm->uffd, mm->pagemap, page_hva(&mm->pt, first + done), page_limbo(&mm->pt, first + done),
 					  (nr - done) * PAGE_BYTES, true);
 		uint32_t pages = moved > 0 ? (uint32_t)(moved / (int64_t)PAGE_BYTES) : 0;
 		for (uint32_t i = 0; i < pages; i++)

@@ -62,7 +62,7 @@ static int take_out_rest(struct restore *r)
 			/* Their entries do not change: they are RESIDENT, or BALLOONED, and here again in a moment. */
 			for (uint32_t done = 0, tries = 0; done < n;) {
 				/* Bytes that the kernel would not drop may be left there. Nothing of ours lies in limbo beside LIMBO. */
-				int64_t moved = uffd_move(mm->uffd, r->c->limbo + (at + done) * PAGE_BYTES,
+				int64_t moved = uffd_move(mm->uffd, mm->pagemap, r->c->limbo + (at + done) * PAGE_BYTES,
 							  r->c->hva + (at + done) * PAGE_BYTES, (n - done) * PAGE_BYTES, false);
 				if (moved == -EEXIST &&
 				    mem_madvise(r->c->limbo + (at + done) * PAGE_BYTES, PAGE_BYTES, MADV_DONTNEED) == 0 &&
@@ -126,7 +126,8 @@ static void undo(struct restore *r)
 	for (uint32_t i = 0; i < CHUNK_PAGES; i++) {
 		if (!r->out[i])
 			continue;
-		if (uffd_move(mm->uffd, r->c->hva + i * PAGE_BYTES, r->c->limbo + i * PAGE_BYTES, PAGE_BYTES, true) <= 0)
+		if (uffd_move(mm->uffd, mm->pagemap, r->c->hva + i * PAGE_BYTES, r->c->limbo + i * PAGE_BYTES, PAGE_BYTES, true) <=
+		    0)
 			page_table_set(&mm->pt, r->first + i, PAGE_LIMBO | share_owed(mm->pt.entries[r->first + i]));
 	}
 	for_pool_runs(r, release_run);

@@ -4,16 +4,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "memmgr/guest_ram.h"
 #include "memmgr/os.h"
 #include "memmgr/uffd_abi.h"
 
-enum { MAX_MESSAGES = 32 };
+enum { MAX_MESSAGES = 32, PAGEMAP_TRIES = 100 };
 
 static int open_any(void)
 {
@@ -132,7 +134,39 @@ int uffd_read(int fd, struct uffd_fault *faults, unsigned max)
 	return nr;
 }
 
-int64_t uffd_move(int fd, void *to, const void *from, uint64_t len, bool wake)
+/* Documentation/admin-guide/mm/pagemap.rst: bit 63, present; bit 62, swapped. */
+#define PAGEMAP_THERE (3ull << 62)
+
+static bool is_there(int pagemap, const void *at)
+{
+	uint64_t entry = 0;
+	off_t offset = (off_t)((uintptr_t)at / GUEST_PAGE_SIZE * sizeof(entry));
+	for (unsigned tries = 0; tries < PAGEMAP_TRIES; tries++)
+		if (pread(pagemap, &entry, sizeof(entry), offset) == sizeof(entry))
+			return entry & PAGEMAP_THERE;
+	/* Whatever is said now may be wrong, and so may be bytes of the guest. */
+	log_error("guest memory: /proc/self/pagemap cannot be read: %s", strerror(errno));
+	abort();
+}
+
+uint32_t uffd_are_there(int pagemap, const void *at, uint32_t nr)
+{
+	uint32_t n = 0;
+	while (n < nr && is_there(pagemap, (const uint8_t *)at + (uint64_t)n * GUEST_PAGE_SIZE))
+		n++;
+	return n;
+}
+
+/* Bytes from done on that have been moved, too. */
+static uint64_t untold(int pagemap, const uint8_t *to, const uint8_t *from, uint64_t done, uint64_t len)
+{
+	uint64_t end = done;
+	while (end < len && !is_there(pagemap, from + end) && is_there(pagemap, to + end))
+		end += GUEST_PAGE_SIZE;
+	return end - done;
+}
+
+int64_t uffd_move(int fd, int pagemap, void *to, const void *from, uint64_t len, bool wake)
 {
 	struct uffdio_move arg = {
 		.dst = (uint64_t)(uintptr_t)to,
@@ -142,11 +176,17 @@ int64_t uffd_move(int fd, void *to, const void *from, uint64_t len, bool wake)
 	};
 	int ret = mem_ioctl(fd, UFFDIO_MOVE, &arg);
 	if (ret == -EINVAL && len > GUEST_PAGE_SIZE)
-		return uffd_move(fd, to, from, GUEST_PAGE_SIZE, wake); /* more than one mapping */
+		return uffd_move(fd, pagemap, to, from, GUEST_PAGE_SIZE, wake); /* more than one mapping */
 	if (ret == 0)
 		return (int64_t)len;
 	/* Part of it: EAGAIN with what was done. */
-	return arg.move > 0 ? arg.move : ret;
+	uint64_t done = arg.move > 0 ? (uint64_t)arg.move : 0;
+	if (!done && ret != -EEXIST)
+		return ret;
+	uint64_t more = untold(pagemap, to, from, done, len);
+	if (more && wake)
+		uffd_wake(fd, (uint8_t *)to + done, more);
+	return done + more ? (int64_t)(done + more) : ret;
 }
 
 int64_t uffd_copy(int fd, void *to, const void *from, uint64_t len, bool wake)

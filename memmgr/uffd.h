@@ -59,8 +59,14 @@ int uffd_read(int fd, struct uffd_fault *faults, unsigned max);
  * Moves pages: from must be private anonymous memory of this process, to registered and missing. Returns bytes moved (0 < moved <=
  * len; a range may lie in several mappings) or -errno when the first page could not be: -EBUSY pinned or not exclusive, -EEXIST, -ENOENT nothing there, -EAGAIN try
  * again, -ENOMEM. wake: whoever waits for the pages.
+ *
+ * Linux 6.18 (mm/userfaultfd.c, move_pages) at times moves pages and does not tell: when it had to try again, it takes what it has moved itself for
+ * -EEXIST. They are found by where they are, in pagemap (/proc/self/pagemap), and counted as moved. That is right only if no page of
+ * from is missing whose place in to is taken: ask uffd_are_there() before, where that is not known.
  */
-int64_t uffd_move(int fd, void *to, const void *from, uint64_t len, bool wake);
+int64_t uffd_move(int fd, int pagemap, void *to, const void *from, uint64_t len, bool wake);
+/* How many of nr pages are there, mapped or swapped out: the first ones that follow each other. */
+uint32_t uffd_are_there(int pagemap, const void *at, uint32_t nr);
 /* Copies into missing pages. Returns bytes copied or -errno as above (-EEXIST: there is a page). wake: whoever waits for them. */
 int64_t uffd_copy(int fd, void *to, const void *from, uint64_t len, bool wake);
 int uffd_zero(int fd, void *to, uint64_t len, bool wake);

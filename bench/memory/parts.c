@@ -23,6 +23,7 @@
 
 #include "bench/memory/options.h"
 #include "bench/memory/stalls.h"
+#include "memmgr/page_scan.h"
 #include "memmgr/uffd.h"
 
 #define USAGE "parts [nr=2000] [place=thread|kvm] [kernel=build/guests/pager.elf]"
@@ -64,7 +65,7 @@ static void serve(struct parts *p, const struct uffd_fault *fault, struct parts_
 		ret = uffd_copy(p->uffd, to, staging, PAGE_SIZE, true);
 		break;
 	case PARTS_MOVE:
-		ret = uffd_move(p->uffd, to, staging, PAGE_SIZE, false);
+		ret = uffd_move(p->uffd, p->pagemap, to, staging, PAGE_SIZE, false);
 		break;
 	default:
 		ret = uffd_zero(p->uffd, to, PAGE_SIZE, true);
@@ -113,8 +114,9 @@ int parts_start(struct parts *p, void *memory, uint64_t len, uint64_t nr)
 	pattern_fill(&text, 0, 1, page);
 	p->compressed_len = LZ4_compress_default((const char *)page, p->compressed, PAGE_SIZE, LZ4_COMPRESSBOUND(PAGE_SIZE));
 	memset(p->staging, 1, PAGE_SIZE);
+	p->pagemap = page_scan_open();
 	p->uffd = uffd_open(&err);
-	int ret = p->uffd < 0 ? p->uffd : uffd_register(p->uffd, memory, len, UFFD_TRACK_MISSING);
+	int ret = p->uffd < 0 ? p->uffd : p->pagemap < 0 ? p->pagemap : uffd_register(p->uffd, memory, len, UFFD_TRACK_MISSING);
 	if (!ret && p->spin)
 		ret = fcntl(p->uffd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 	if (!ret)
@@ -128,6 +130,7 @@ void parts_stop(struct parts *p)
 {
 	pthread_join(p->thread, NULL);
 	close(p->uffd);
+	page_scan_close(p->pagemap);
 	munmap(p->staging, (p->nr + 1) * PAGE_SIZE);
 	free(p->compressed);
 }

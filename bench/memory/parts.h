@@ -15,7 +15,7 @@ struct parts_stamps {
 };
 
 struct parts {
-	int uffd;
+	int uffd, pagemap;
 	enum parts_resolve resolve;
 	bool spin;                   /* the handler polls, else it sleeps in read(2) */
 	int handler_cpu;             /* -1: wherever */

@@ -405,6 +405,58 @@ START_TEST(what_is_not_registered_is_refused)
 }
 END_TEST
 
+static atomic_bool stop_aging;
+static uint8_t *aging[2];
+
+static void *age_main(void *arg)
+{
+	struct range *r = arg;
+	while (!stop_aging)
+		for (unsigned i = 0; i < 2; i++)
+			madvise(aging[i], r->nr * GUEST_PAGE_SIZE, MADV_COLD);
+	return NULL;
+}
+
+/* The kernel ages pages while they are moved: then Linux 6.18 moves some, and says that something is in their place. */
+START_TEST(what_was_moved_is_told_whatever_the_kernel_says)
+{
+	enum { NR = 8, ROUNDS = 60000 };
+	struct range r;
+	pthread_t ager;
+	make(&r, NR, false);
+	uint8_t *ends[2] = {r.hva, mem_map_kernel(NR * GUEST_PAGE_SIZE)};
+	ck_assert_ptr_nonnull(ends[1]);
+	for (uint32_t page = 0; page < NR; page++)
+		write_page(&r, page, page + 1);
+	for (unsigned i = 0; i < 2; i++) {
+		madvise(ends[i], NR * GUEST_PAGE_SIZE, MADV_NOHUGEPAGE);
+		ck_assert_int_eq(uffd_register(r.uffd, ends[i], NR * GUEST_PAGE_SIZE, UFFD_TRACK), 0);
+	}
+	memcpy(aging, ends, sizeof(aging));
+	stop_aging = false;
+	ck_assert_int_eq(pthread_create(&ager, NULL, age_main, &r), 0);
+	for (unsigned round = 0; round < 2 * ROUNDS; round++) {
+		uint8_t *from = ends[round % 2], *to = ends[!(round % 2)];
+		for (uint64_t done = 0; done < NR * GUEST_PAGE_SIZE;) {
+			int64_t ret = uffd_move(r.uffd, r.pagemap, to + done, from + done, NR * GUEST_PAGE_SIZE - done, false);
+			ck_assert_msg(ret > 0 || ret == -EAGAIN || ret == -EBUSY, "%s", strerror((int)-ret));
+			done += ret > 0 ? (uint64_t)ret : 0;
+		}
+		/* Only a page that was touched can age. */
+		for (uint32_t page = 0; page < NR; page++)
+			ck_assert_uint_eq(*(volatile uint32_t *)(to + (uint64_t)page * GUEST_PAGE_SIZE), page + 1);
+	}
+	stop_aging = true;
+	pthread_join(ager, NULL);
+	for (uint32_t page = 0; page < NR; page++)
+		ck_assert_uint_eq(read_page(&r, page), page + 1);
+	ck_assert_uint_eq(uffd_are_there(r.pagemap, r.hva, NR), NR);
+	ck_assert_uint_eq(uffd_are_there(r.pagemap, ends[1], NR), 0);
+	munmap(ends[1], NR * GUEST_PAGE_SIZE);
+	unmake(&r);
+}
+END_TEST
+
 START_TEST(a_page_that_was_moved_out_and_back_counts_as_written)
 {
 	struct range r;
@@ -418,10 +470,12 @@ START_TEST(a_page_that_was_moved_out_and_back_counts_as_written)
 			write_page(&r, 9, 78);
 		/* Both ends must be registered to be moved to. */
 		ck_assert_int_eq(uffd_register(r.uffd, limbo, GUEST_PAGE_SIZE, UFFD_TRACK), 0);
-		ck_assert_int_eq(uffd_move(r.uffd, limbo, r.hva + 9ul * GUEST_PAGE_SIZE, GUEST_PAGE_SIZE, true), GUEST_PAGE_SIZE);
+		ck_assert_int_eq(uffd_move(r.uffd, r.pagemap, limbo, r.hva + 9ul * GUEST_PAGE_SIZE, GUEST_PAGE_SIZE, true),
+				 GUEST_PAGE_SIZE);
 		/* While it is away, it cannot be reported. */
 		ck_assert_uint_eq(harvest(&r), 0);
-		ck_assert_int_eq(uffd_move(r.uffd, r.hva + 9ul * GUEST_PAGE_SIZE, limbo, GUEST_PAGE_SIZE, true), GUEST_PAGE_SIZE);
+		ck_assert_int_eq(uffd_move(r.uffd, r.pagemap, r.hva + 9ul * GUEST_PAGE_SIZE, limbo, GUEST_PAGE_SIZE, true),
+				 GUEST_PAGE_SIZE);
 		ck_assert_uint_eq(harvest(&r), 1);
 		ck_assert_uint_eq(read_page(&r, 9), dirty ? 78 : 77);
 	}
@@ -448,6 +502,7 @@ int main(void)
 	tcase_add_loop_test(tests, zero_pages_are_clean_until_they_are_written, 0, 2);
 	tcase_add_test(tests, each_ioctl_may_fail_once);
 	tcase_add_test(tests, what_is_not_registered_is_refused);
+	tcase_add_test(tests, what_was_moved_is_told_whatever_the_kernel_says);
 	tcase_add_test(tests, a_page_that_was_moved_out_and_back_counts_as_written);
 	suite_add_tcase(suite, tests);
 	return suite_run(suite);
