@@ -13,10 +13,8 @@ void limbo_queue_fini(struct limbo_queue *q)
 	*q = (struct limbo_queue){.runs = NULL};
 }
 
-int limbo_queue_reserve(struct limbo_queue *q)
+static int grow(struct limbo_queue *q)
 {
-	if (q->nr < q->size)
-		return 0;
 	size_t size = q->size ? 2 * q->size : FIRST_SIZE;
 	struct limbo_run *runs = mem_calloc(size, sizeof(*runs));
 	if (!runs)
@@ -28,6 +26,26 @@ int limbo_queue_reserve(struct limbo_queue *q)
 	q->size = size;
 	q->head = 0;
 	return 0;
+}
+
+int limbo_queue_reserve(struct limbo_queue *q)
+{
+	return q->nr < q->size ? 0 : grow(q);
+}
+
+int limbo_queue_reserve_or_sweep(struct limbo_queue *q, bool (*is_wanted)(void *arg, const struct limbo_run *run), void *arg)
+{
+	size_t kept = 0;
+	if (q->nr < q->size)
+		return 0;
+	for (size_t i = 0; i < q->nr; i++) {
+		struct limbo_run run = q->runs[(q->head + i) & (q->size - 1)];
+		if (is_wanted(arg, &run))
+			q->runs[(q->head + kept++) & (q->size - 1)] = run;
+	}
+	q->nr = kept;
+	/* Half of it is free, or a sweep would come too soon again. */
+	return kept <= q->size / 2 && q->size ? 0 : grow(q);
 }
 
 void limbo_queue_push(struct limbo_queue *q, uint32_t first, uint32_t nr, uint64_t taken_ns)

@@ -23,6 +23,8 @@ struct limbo_queue {
 void limbo_queue_fini(struct limbo_queue *q);
 /* Makes room for one more run. Returns 0 or -ENOMEM. */
 int limbo_queue_reserve(struct limbo_queue *q);
+/* The same; runs that is_wanted() does not want are forgotten before the queue grows. */
+int limbo_queue_reserve_or_sweep(struct limbo_queue *q, bool (*is_wanted)(void *arg, const struct limbo_run *run), void *arg);
 /*
  * Adds at the end; joins with the last run where both touch and were taken at the same time. There is room (limbo_queue_reserve).
  */

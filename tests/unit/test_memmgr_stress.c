@@ -9,6 +9,7 @@
 #include <fcntl.h>
 
 #include "memmgr/discard.h"
+#include "memmgr/evict_kernel.h"
 #include "memmgr/quiet.h"
 #include "memmgr/share.h"
 #include "tests/unit/memmgr_world.h"
@@ -229,6 +230,21 @@ static void evictor_turn(struct stress_thread *t)
 	usleep((useconds_t)draw(t, 3000));
 }
 
+/* As pages go that the kernel has swapped out for long; here they are there. */
+static void packer_turn(struct stress_thread *t)
+{
+	uint64_t wanted[CHUNK_PAGES / 64];
+	uint32_t first = (uint32_t)draw(t, STRESS_PAGES / CHUNK_PAGES) * CHUNK_PAGES;
+	for (unsigned i = 0; i < CHUNK_PAGES / 64; i++)
+		wanted[i] = draw(t, 2) ? ~0ull << draw(t, 64) : draw(t, UINT64_MAX);
+	doing(t->index, "packing the chunk of page", first);
+	lock_take(&world.mm->evict_lock);
+	evict_dense(world.mm, first, wanted, clock_now_ns());
+	lock_release(&world.mm->evict_lock);
+	done(t->index);
+	usleep((useconds_t)draw(t, 10000));
+}
+
 static void balloon_turn(struct stress_thread *t)
 {
 	/* Pages of one run lie in as many stripes, taken in order; ThreadSanitizer follows 64 locks of a thread. */
@@ -257,6 +273,8 @@ static void balloon_turn(struct stress_thread *t)
 	usleep((useconds_t)draw(t, 2000));
 }
 
+static bool has_zram; /* the host swaps to it */
+
 static void admin_turn(struct stress_thread *t)
 {
 	struct memmgr_settings settings;
@@ -274,6 +292,7 @@ static void admin_turn(struct stress_thread *t)
 	settings.sample_rate = (uint32_t)draw(t, 3) * 200;
 	settings.dense = draw(t, 2);
 	settings.prefetch = draw(t, 4);
+	settings.kernel_tier = has_zram && draw(t, 2);
 	int ret = memmgr_configure(world.mm, &settings, NULL);
 	if (ret)
 		report("memmgr_configure refuses settings that are right");
@@ -471,6 +490,7 @@ static void stress_set_up(void)
 	watchdog_start();
 	random_start();
 	world.pattern.seed = random_bits();
+	has_zram = kernel_swap_check(&(struct error){.code = 0}) == 0;
 	world_make(STRESS_PAGES * PAGE, true);
 	fill_all();
 	memset(page_at(0), 0, RACY_PAGES * PAGE);
@@ -490,6 +510,7 @@ static void run(void)
 	add_threads(GUESTS, guest_turn);
 	add_threads(1, device_turn);
 	add_threads(EVICTORS, evictor_turn);
+	add_threads(1, packer_turn);
 	add_threads(1, balloon_turn);
 	add_threads(1, admin_turn);
 	for (unsigned ms = 0; ms < stress_seconds() * 1000 && !atomic_load(&stop); ms += 10)

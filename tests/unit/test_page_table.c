@@ -241,6 +241,44 @@ START_TEST(runs_come_out_as_they_went_in)
 }
 END_TEST
 
+static bool is_even(void *arg, const struct limbo_run *run)
+{
+	++*(unsigned *)arg;
+	return run->first % 2 == 0;
+}
+
+/* As samples do: they go in, and nobody takes them out. */
+START_TEST(a_queue_grows_by_runs_that_are_wanted_alone)
+{
+	struct limbo_queue q = {.runs = NULL};
+	unsigned asked = 0, wanted = 0, popped = 0;
+	for (uint32_t step = 0; step < 100000; step++) {
+		bool keeps = step % 1000 == 0;
+		ck_assert_int_eq(limbo_queue_reserve_or_sweep(&q, is_even, &asked), 0);
+		limbo_queue_push(&q, keeps ? step * 2 : step * 2 + 1, 1, step);
+		wanted += keeps;
+		ck_assert_uint_le(q.size, 512);
+	}
+	/* A sweep halves it at least: so many questions for each run at most. */
+	ck_assert_uint_le(asked, 2 * 100000);
+	for (const struct limbo_run *run; (run = limbo_queue_oldest(&q)) != NULL; limbo_queue_pop(&q, run->nr))
+		popped += run->first % 2 == 0;
+	ck_assert_uint_eq(popped, wanted);
+	/* All are wanted: it grows, and does not ask each time. */
+	asked = 0;
+	for (uint32_t step = 0; step < 5000; step++) {
+		ck_assert_int_eq(limbo_queue_reserve_or_sweep(&q, is_even, &asked), 0);
+		limbo_queue_push(&q, step * 4, 1, step);
+	}
+	ck_assert_uint_eq(q.nr, 5000);
+	ck_assert_uint_le(asked, 2 * 8192);
+	limbo_queue_fini(&q);
+	fail_in = 0;
+	ck_assert_int_eq(limbo_queue_reserve_or_sweep(&q, is_even, &asked), -ENOMEM);
+	fail_in = -1;
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("page table");
@@ -251,6 +289,7 @@ int main(void)
 	tcase_add_test(tests, a_page_costs_at_most_16_bytes);
 	tcase_add_test(tests, a_table_that_cannot_be_made_leaves_nothing);
 	tcase_add_test(tests, runs_come_out_as_they_went_in);
+	tcase_add_test(tests, a_queue_grows_by_runs_that_are_wanted_alone);
 	suite_add_tcase(suite, tests);
 	return suite_run(suite);
 }

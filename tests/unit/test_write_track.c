@@ -420,7 +420,7 @@ static void *age_main(void *arg)
 /* The kernel ages pages while they are moved: then Linux 6.18 moves some, and says that something is in their place. */
 START_TEST(what_was_moved_is_told_whatever_the_kernel_says)
 {
-	enum { NR = 8, ROUNDS = 60000 };
+	enum { NR = 8, ROUNDS = 30000 };
 	struct range r;
 	pthread_t ager;
 	make(&r, NR, false);
@@ -495,6 +495,7 @@ int main(void)
 	close(uffd);
 	Suite *suite = suite_create("write track");
 	TCase *tests = tcase_create("tracking");
+	tcase_set_timeout(tests, 60);
 	tcase_add_loop_test(tests, what_was_written_is_reported_once_and_nothing_else_is, 0, 2);
 	tcase_add_loop_test(tests, no_write_is_lost_while_threads_write, 0, 2);
 	tcase_add_test(tests, the_first_write_to_a_huge_page_is_reported_as_one_small_page);
