@@ -5,7 +5,6 @@
  *   evict_compress               LIMBO -> COMPRESSED or ZERO, for pages that stayed there long enough
  *   evict_store_raw              LIMBO -> COMPRESSED as it is: incompressible pages, on their way to disk
  *   evict_write                  clusters of the store to disk
- *   evict_dense                  RESIDENT, but swapped out by the kernel -> COMPRESSED, by way of LIMBO (demote.c)
  *
  * Victims are found by a clock (second chance): its hand goes round over all pages and takes those that did not come back since it
  * passed last; limbo is what tells of reads, which nothing else in user space does.
@@ -297,12 +296,6 @@ int evict_drop_limbo(struct memmgr *mm, uint32_t first, uint32_t nr)
 	return ret;
 }
 
-/* The disk takes what does not compress, unless all goes to the kernel's swap. */
-static bool has_disk(const struct memmgr *mm)
-{
-	return mm->swap && !mm->kernel_tier;
-}
-
 /* Gives limbo pages back for which there is no place but RAM: without a disk nothing is gained by keeping them. The chunk's lock is held. */
 static void give_back(struct memmgr *mm, uint32_t first, uint32_t nr)
 {
@@ -337,7 +330,7 @@ static bool finish(struct memmgr *mm, const struct put *p, size_t *left)
 static bool has_no_place(const struct memmgr *mm, const struct put *p)
 {
 	page_entry e = mm->pt.entries[p->page];
-	return p->result == -E2BIG && !has_disk(mm) && page_state(e) == PAGE_LIMBO && !(e & PAGE_SAMPLED);
+	return p->result == -E2BIG && !mm->swap && page_state(e) == PAGE_LIMBO && !(e & PAGE_SAMPLED);
 }
 
 static size_t finish_slice(struct memmgr *mm, struct put *puts, size_t nr)
@@ -427,7 +420,7 @@ static size_t put_victims(struct memmgr *mm, const struct victim *victims, size_
 				incompressible++;
 			else
 				*full = true;
-			if (puts[i].result && (puts[i].result != -E2BIG || has_disk(mm)))
+			if (puts[i].result && (puts[i].result != -E2BIG || mm->swap))
 				wait_on(ev, puts[i].page, method == STORE_RAW || puts[i].result == -E2BIG);
 		}
 		COUNT(mm, compressed, compressed);
@@ -530,42 +523,6 @@ size_t evict_store_raw(struct memmgr *mm, size_t max)
 	size_t nr = gather_due(mm, &mm->evictor->raw, UINT64_MAX, max, true);
 	sort_victims(mm->evictor->victims, nr);
 	return put_victims(mm, mm->evictor->victims, nr, STORE_RAW, &full);
-}
-
-/* The chunk's lock is held. */
-static bool may_pack(const struct memmgr *mm, uint32_t page)
-{
-	page_entry e = mm->pt.entries[page];
-	if (page_state(e) != PAGE_RESIDENT || e & (PAGE_BUSY | PAGE_LOADING) || page_ref(e) & PAGE_REF_SHARE)
-		return false;
-	return !(e & PAGE_INCOMPRESSIBLE) || (page + mm->evictor->rounds) % RETRY_ROUNDS == 0;
-}
-
-size_t evict_dense(struct memmgr *mm, uint32_t first, const uint64_t wanted[CHUNK_PAGES / 64], uint64_t used_ns)
-{
-	struct evictor *ev = mm->evictor;
-	struct chunk *c = page_chunk(&mm->pt, first);
-	page_entry entry = PAGE_LIMBO | memmgr_time_stamp(used_ns) << PAGE_TIME_SHIFT;
-	size_t nr = 0;
-	bool full = false;
-	lock_take(&c->lock);
-	bool armed = chunk_arm(mm, c) == 0;
-	for (uint32_t at = 0; armed && at < CHUNK_PAGES;) {
-		uint32_t n = 0;
-		while (at + n < CHUNK_PAGES && wanted[(at + n) / 64] >> (at + n) % 64 & 1 && may_pack(mm, first + at + n) &&
-		       uffd_are_there(mm->pagemap, page_hva(&mm->pt, first + at + n), 1))
-			n++;
-		if (n)
-			move_out(mm, first + at, n, entry);
-		for (uint32_t page = first + at; page < first + at + n; page++)
-			if (page_state(mm->pt.entries[page]) == PAGE_LIMBO)
-				ev->victims[nr++] = (struct victim){mm->pt.order[page], page};
-		at += n ? n : 1;
-	}
-	lock_release(&c->lock);
-	COUNT(mm, evicted, nr);
-	sort_victims(ev->victims, nr);
-	return put_victims(mm, ev->victims, nr, STORE_DENSE, &full);
 }
 
 /* --- within the store --- */

@@ -64,8 +64,6 @@ static void apply_settings(struct memmgr *mm, const struct memmgr_settings *sett
 	mm->prefetch = settings->prefetch;
 	mm->kernel_tier = settings->kernel_tier;
 	store_set_ram_limit(mm->store, settings->compressed_limit);
-	if (settings->kernel_tier)
-		store_lock_ram(mm->store);
 	if (mm->swap)
 		swap_file_set_limit(mm->swap, settings->swap_limit);
 	lock_take(&mm->sample_lock);

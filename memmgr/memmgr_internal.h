@@ -232,10 +232,6 @@ size_t evict_compress_range(struct memmgr *mm, uint32_t first, uint32_t end, enu
 size_t evict_repack(struct memmgr *mm, const struct store_item *items, size_t nr, enum store_method method);
 /* Puts incompressible limbo pages into the store as they are, for the disk. Returns pages. */
 size_t evict_store_raw(struct memmgr *mm, size_t max);
-/*
- * Packs those wanted pages of a chunk densely that the kernel has swapped out, and that were used at used_ns or before; they need not be there still. first: the chunk's. Returns pages.
- */
-size_t evict_dense(struct memmgr *mm, uint32_t first, const uint64_t wanted[CHUNK_PAGES / 64], uint64_t used_ns);
 /* When the oldest page in limbo that was not tried yet was taken; UINT64_MAX: there is none. */
 uint64_t evict_oldest_ns(struct memmgr *mm);
 /* Writes clusters to disk until about that many bytes are begun, and waits for them. Returns bytes given back, or -errno. */
@@ -246,18 +242,6 @@ int64_t evict_write(struct memmgr *mm, uint64_t bytes);
  * or -errno: they stay BUSY.
  */
 int evict_drop_limbo(struct memmgr *mm, uint32_t first, uint32_t nr);
-
-/* --- demote.c: what lies in the kernel's swap for long --- */
-
-struct demotion {
-	uint64_t *swapped;          /* a bit for each page: it was swapped out at the last look; NULL: no look yet */
-	uint32_t next;              /* chunk of the round */
-	uint64_t began_ns, last_ns; /* when the round began, and the step before */
-	double credit;              /* pages that may be packed now */
-};
-/* Looks at some chunks. Returns when it is to be called again, ms; 0: nothing can come to do. For the reclaimer. */
-unsigned demote_step(struct memmgr *mm, struct demotion *d, const struct memmgr_settings *set);
-void demote_fini(struct demotion *d);
 
 /* --- share.c, share_merge.c, share_restore.c: pages that map slots of the pool --- */
 

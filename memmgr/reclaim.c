@@ -108,7 +108,6 @@ struct reclaim_state {
 	enum reclaim_disk disk;
 	bool sampled; /* samples may be out */
 	struct kernel_reclaim kernel;
-	struct demotion demotion;
 };
 
 static void decide(struct memmgr *mm, struct reclaim_state *state, const struct memmgr_settings *set,
@@ -242,9 +241,6 @@ static void *reclaimer_main(void *arg)
 			if (!next_ms || next_ms > SAMPLE_MS)
 				next_ms = SAMPLE_MS;
 		}
-		unsigned demote_ms = demote_step(mm, &state.demotion, &set);
-		if (demote_ms && (!next_ms || next_ms > demote_ms))
-			next_ms = demote_ms;
 		if (chunks_disarm_calm(mm, clock_now_ns()) && (!next_ms || next_ms > mm->calm_ms))
 			next_ms = mm->calm_ms;
 		if (node_binding_step(mm, MOVE_MS) && (!next_ms || next_ms > MOVE_MS))
@@ -253,7 +249,6 @@ static void *reclaimer_main(void *arg)
 		wait_for_tick(mm, next_ms);
 	}
 	kernel_reclaim_fini(&state.kernel);
-	demote_fini(&state.demotion);
 	handler_places_leave_background(&mm->places);
 	return NULL;
 }

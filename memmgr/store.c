@@ -54,9 +54,6 @@
  * five pages.
  */
 #define WARM_CLUSTERS 8
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
-#endif
 #define SPINS 200 /* some microseconds */
 
 uint32_t store_now_ms(void)
@@ -137,18 +134,6 @@ void store_set_ram_limit(struct store *s, uint64_t bytes)
 	lock_take(&s->lock);
 	s->ram_limit = bytes;
 	lock_release(&s->lock);
-}
-
-void store_lock_ram(struct store *s)
-{
-	/* Only what is touched; mlock2(2). */
-	if (!s->is_locked && mlock2(s->buffers, buffers_len(s), MLOCK_ONFAULT) == 0)
-		s->is_locked = true;
-}
-
-int store_give_back(const struct store *s, uint8_t *at, size_t len)
-{
-	return mem_madvise(at, len, s->is_locked ? MADV_DONTNEED_LOCKED : MADV_DONTNEED);
 }
 
 /* --- lists of clusters --- */
@@ -308,7 +293,7 @@ void cluster_free(struct store *s, uint32_t number, size_t len, bool keep)
 	bool warm = keep && len && len <= CLUSTER_BYTES && s->nr_warm < WARM_CLUSTERS;
 	if (len && !warm) {
 		lock_release(&s->lock);
-		store_give_back(s, cluster_buffer(s, number), CLUSTER_STRIDE);
+		mem_madvise(cluster_buffer(s, number), CLUSTER_STRIDE, MADV_DONTNEED);
 		lock_take(&s->lock);
 		s->cluster_bytes -= len;
 	}
@@ -364,7 +349,7 @@ void cluster_give_back(struct store *s, uint32_t number)
 	struct cluster *c = cluster_of(s, number);
 	size_t len = retire(s, number);
 	lock_release(&s->lock);
-	store_give_back(s, cluster_buffer(s, number), whole_pages(len));
+	mem_madvise(cluster_buffer(s, number), whole_pages(len), MADV_DONTNEED);
 	lock_take(&s->lock);
 	s->cluster_bytes -= len;
 	cluster_set_state(c, CLUSTER_DISK);

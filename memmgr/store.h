@@ -41,8 +41,6 @@ struct store_params {
 int store_create(const struct store_params *params, struct store **store, struct error *err);
 void store_destroy(struct store *s);
 void store_set_ram_limit(struct store *s, uint64_t bytes);
-/* The kernel is not to swap out what is compressed already: nothing is gained by it. Where it may not be locked, it does. */
-void store_lock_ram(struct store *s);
 
 /* For a thread that puts pages: its open clusters, and the compressor's memory. One thread at a time uses a writer. */
 int store_writer_create(struct store *s, struct store_writer **writer);

@@ -146,7 +146,7 @@ static int reap_load(struct store *s, uint32_t number, int result)
 {
 	struct cluster *c = cluster_of(s, number);
 	if (result) /* before the state says that somebody else may load */
-		store_give_back(s, cluster_buffer(s, number), CLUSTER_STRIDE);
+		mem_madvise(cluster_buffer(s, number), CLUSTER_STRIDE, MADV_DONTNEED);
 	lock_take(&s->lock);
 	if (result) {
 		s->io_errors++;

@@ -130,7 +130,6 @@ struct seat {
 struct store {
 	struct cluster *clusters; /* [max_clusters], from number 1 on; touched up to next_new */
 	uint8_t *buffers;
-	atomic_bool is_locked; /* buffers: see store_lock_ram() */
 	uint64_t nr_pages;
 	uint32_t max_clusters;
 	struct swap_file *swap;
@@ -184,9 +183,6 @@ static inline size_t whole_pages(size_t bytes)
 {
 	return (bytes + PAGE_BYTES - 1) & ~(size_t)(PAGE_BYTES - 1);
 }
-
-/* Gives RAM of buffers back. Returns 0 or -errno. */
-int store_give_back(const struct store *s, uint8_t *at, size_t len);
 
 /* With the lock held. */
 void cluster_set_state(struct cluster *c, enum cluster_state state);

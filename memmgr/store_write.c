@@ -93,7 +93,7 @@ static void close_cluster(struct store_writer *w, struct open_cluster *o)
 
 	cluster_wait_unpinned(c); /* invariant 2: o->slots is used again */
 	if (used < CLUSTER_BYTES)
-		store_give_back(s, buffer + used, CLUSTER_BYTES - used);
+		mem_madvise(buffer + used, CLUSTER_BYTES - used, MADV_DONTNEED);
 	o->number = 0;
 	if (w->chain == o)
 		w->chain = NULL;

@@ -8,21 +8,6 @@ pagoda()
 	"$rig_repo/build/pagoda" "$@" 2>>pagoda.log || fail "pagoda $*: $(tail -n 1 pagoda.log)"
 }
 
-# ask_vmm NAME COMMAND ARGUMENTS: asks the guest's VMM by way of the daemon, as no command of pagoda does.
-ask_vmm()
-{
-	python3 -c "import json, socket, sys
-s = socket.socket(socket.AF_UNIX)
-s.connect(sys.argv[1])
-arguments = {'guest': sys.argv[2], 'command': sys.argv[3], 'arguments': json.loads(sys.argv[4])}
-s.sendall(json.dumps({'execute': 'qmp', 'arguments': arguments, 'id': 1}).encode() + b'\n')
-for line in s.makefile():
-    answer = json.loads(line)
-    if answer.get('id') == 1:
-        sys.exit(str(answer['error']) if 'error' in answer else 0)
-sys.exit('the daemon hung up')" "$PAGODA_SOCKET" "$@" || fail "$2 of $1"
-}
-
 # daemon [OPTION...]: starts one, and waits until it answers; sets `daemon_pid`.
 daemon()
 {

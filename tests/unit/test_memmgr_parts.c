@@ -183,53 +183,6 @@ START_TEST(the_kernels_swap_is_refused_where_there_is_none_and_keeps_bytes_where
 }
 END_TEST
 
-/* Counts pages of the store, and waits for them. */
-static uint64_t wait_for_packed(uint64_t least)
-{
-	struct memmgr_stats stats;
-	for (unsigned i = 0; i < 500; i++) {
-		memmgr_get_stats(mm, &stats);
-		if (stats.compressed_pages >= least)
-			break;
-		usleep(20000);
-	}
-	return stats.compressed_pages;
-}
-
-START_TEST(what_lies_in_the_kernels_swap_for_long_is_packed)
-{
-	struct memmgr_settings settings;
-	struct memmgr_stats stats;
-	struct error err = {.code = 0};
-	memmgr_get_settings(mm, &settings);
-	settings.kernel_tier = true;
-	settings.cold_ms = 300;
-	if (kernel_swap_check(&err) != 0)
-		return; /* as that is where the scenario kernel-tier does it */
-	/* What does not compress stays with the kernel. */
-	for (uint32_t i = 0; i < GUEST_PAGE_SIZE / 8; i++)
-		((uint64_t *)memory)[i] = random_bits();
-	ck_assert_int_eq(memmgr_configure(mm, &settings, &err), 0);
-	ck_assert_int_gt(memmgr_evict_range(mm, 0, RAM_BYTES, MEMMGR_TIER_COMPRESSED), 0);
-	ck_assert_uint_ge(wait_for_packed(PAGES / 2), PAGES / 2);
-	memmgr_get_stats(mm, &stats);
-	ck_assert_uint_lt(stats.kernel_swap_pages, PAGES / 2);
-	memset(memory, 1, 64);
-	memset(memory + 64, 0, GUEST_PAGE_SIZE - 64);
-	verify();
-	memmgr_get_stats(mm, &stats);
-	ck_assert_uint_eq(stats.compressed_pages, 0);
-	/* What is touched between two looks is not cold; and not at all where it is switched off. */
-	settings.dense = false;
-	ck_assert_int_eq(memmgr_configure(mm, &settings, &err), 0);
-	ck_assert_int_gt(memmgr_evict_range(mm, 0, RAM_BYTES, MEMMGR_TIER_COMPRESSED), 0);
-	usleep(1000000);
-	memmgr_get_stats(mm, &stats);
-	ck_assert_uint_eq(stats.compressed_pages, 0);
-	verify();
-}
-END_TEST
-
 /* --- samples --- */
 
 START_TEST(samples_come_back_and_leave_memory_as_it_was)
@@ -270,11 +223,9 @@ int main(void)
 	if (!skip)
 		close(fd);
 	tcase_add_checked_fixture(whole, start, stop);
-	tcase_set_timeout(whole, 60);
 	tcase_add_test(whole, pages_of_a_node_are_counted_where_they_lie);
 	tcase_add_test(whole, a_bound_guest_keeps_its_bytes_in_and_out_of_limbo);
 	tcase_add_test(whole, the_kernels_swap_is_refused_where_there_is_none_and_keeps_bytes_where_there_is);
-	tcase_add_test(whole, what_lies_in_the_kernels_swap_for_long_is_packed);
 	tcase_add_test(whole, samples_come_back_and_leave_memory_as_it_was);
 	if (skip)
 		printf("skipped: %s\n", err.text);

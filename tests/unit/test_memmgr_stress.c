@@ -230,21 +230,6 @@ static void evictor_turn(struct stress_thread *t)
 	usleep((useconds_t)draw(t, 3000));
 }
 
-/* As pages go that the kernel has swapped out for long; here they are there. */
-static void packer_turn(struct stress_thread *t)
-{
-	uint64_t wanted[CHUNK_PAGES / 64];
-	uint32_t first = (uint32_t)draw(t, STRESS_PAGES / CHUNK_PAGES) * CHUNK_PAGES;
-	for (unsigned i = 0; i < CHUNK_PAGES / 64; i++)
-		wanted[i] = draw(t, 2) ? ~0ull << draw(t, 64) : draw(t, UINT64_MAX);
-	doing(t->index, "packing the chunk of page", first);
-	lock_take(&world.mm->evict_lock);
-	evict_dense(world.mm, first, wanted, clock_now_ns());
-	lock_release(&world.mm->evict_lock);
-	done(t->index);
-	usleep((useconds_t)draw(t, 10000));
-}
-
 static void balloon_turn(struct stress_thread *t)
 {
 	/* Pages of one run lie in as many stripes, taken in order; ThreadSanitizer follows 64 locks of a thread. */
@@ -510,7 +495,6 @@ static void run(void)
 	add_threads(GUESTS, guest_turn);
 	add_threads(1, device_turn);
 	add_threads(EVICTORS, evictor_turn);
-	add_threads(1, packer_turn);
 	add_threads(1, balloon_turn);
 	add_threads(1, admin_turn);
 	for (unsigned ms = 0; ms < stress_seconds() * 1000 && !atomic_load(&stop); ms += 10)
