@@ -87,9 +87,6 @@ static int read_vcpus(const xmlNode *domain, json_t *members, struct error *err)
 	if (ret == 0 && current != vcpus)
 		ret = xml_refuse(node, err,
 				 "vCPUs cannot be plugged into a guest here: give as many as it has, without \"current\"");
-	if (ret == 0 && xml_attribute(node, "cpuset"))
-		ret = xml_refuse(node, err,
-				 "vCPUs are not pinned to CPUs here: leave cpuset out; <numatune> keeps a guest to NUMA nodes");
 	if (ret == 0)
 		ret = xml_attribute_check(node, "placement", "static|auto", err);
 	for (const xmlNode *one = list ? xml_child(list, "vcpu") : NULL; ret == 0 && one; one = xml_next(one, "vcpu"))

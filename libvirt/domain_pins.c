@@ -1,4 +1,6 @@
-/* Pins of vCPUs and of the VMM's other threads: cputune/vcpupin and cputune/emulatorpin. See domain_parts.h, and host/pins.h for what comes of them. */
+/*
+ * Pins of vCPUs and of the VMM's other threads: cputune/vcpupin and cputune/emulatorpin, and vcpu/@cpuset for those that have none. See domain_parts.h, and host/pins.h for what comes of them.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,16 +11,39 @@
 
 #define MOST_VCPU 254
 
+static int read_cpuset(const xmlNode *node, struct topology_cpus *cpus, struct error *err)
+{
+	const char *list = xml_attribute(node, "cpuset");
+	if (!list || pins_parse_cpus(list, cpus) != 0)
+		return xml_refuse(node, err, "\"cpuset\" must be numbers of the host's CPUs, such as 0-3,8");
+	return 0;
+}
+
 static int read_pin(const xmlNode *node, int who, json_t *members, struct error *err)
 {
 	struct topology_cpus cpus, before;
-	const char *list = xml_attribute(node, "cpuset");
 	const json_t *pins = json_object_get(members, "pins");
-	if (!list || pins_parse_cpus(list, &cpus) != 0)
-		return xml_refuse(node, err, "\"cpuset\" must be numbers of the host's CPUs, such as 0-3,8");
+	int ret = read_cpuset(node, &cpus, err);
+	if (ret)
+		return ret;
 	if (pins_find(pins, who, &before))
 		return xml_refuse(node, err, "it is pinned already: leave one of the two out");
 	return domain_put(members, "pins", pins_with(pins, who, &cpus), err);
+}
+
+/* All that have no pin of their own, the emulator among them, as libvirt has it. */
+static int read_common_pin(const xmlNode *vcpu, json_t *members, struct error *err)
+{
+	struct topology_cpus cpus, own;
+	int vcpus = (int)json_integer_value(json_object_get(members, "vcpus"));
+	int ret = read_cpuset(vcpu, &cpus, err);
+	for (int i = 0; ret == 0 && i <= vcpus; i++) {
+		int who = i < vcpus ? i : PINS_EMULATOR;
+		const json_t *pins = json_object_get(members, "pins");
+		if (!pins_find(pins, who, &own))
+			ret = domain_put(members, "pins", pins_with(pins, who, &cpus), err);
+	}
+	return ret;
 }
 
 int domain_pins_read(const xmlNode *domain, json_t *members, struct error *err)
@@ -33,7 +58,8 @@ int domain_pins_read(const xmlNode *domain, json_t *members, struct error *err)
 		if (ret == 0)
 			ret = read_pin(node, (int)vcpu, members, err);
 	}
-	return ret;
+	node = xml_child(domain, "vcpu");
+	return ret == 0 && node && xml_attribute(node, "cpuset") ? read_common_pin(node, members, err) : ret;
 }
 
 static void write_pin(struct xml_tree *tree, const json_t *pins, int who)
@@ -54,8 +80,11 @@ void domain_pins_write(struct xml_tree *tree, const struct definition *was, cons
 {
 	const json_t *pins = json_object_get(now->json, "pins");
 	xmlNode *tune = xml_child(tree->root, "cputune");
+	xmlNode *all = xml_child(tree->root, "vcpu");
 	if (!domain_differs(was, now, "pins"))
 		return;
+	if (all)
+		xml_set_attribute(tree, all, "cpuset", NULL);
 	while (tune && xml_child(tune, "vcpupin"))
 		xml_remove(xml_child(tune, "vcpupin"));
 	if (tune)

@@ -98,7 +98,8 @@ START_TEST(what_virt_install_writes_is_understood)
 		 "\"memory\":2147483648,\"minimum\":512000000,\"netdevs\":[{\"kind\":\"user\",\"mac\":*}],\"nodes\":[0],"
 		 "\"pinned\":true,\"vcpus\":2,\"words\":[\"-device\",\"virtio-rng-pci\"]}"},
 		{"cpu", "{\"append\":\"console=ttyS0\",\"initrd\":\"/boot/initrd.img\",\"memory\":536870912,"
-			"\"netdevs\":[{\"kind\":\"user\",\"mac\":*}],\"vcpus\":2,\"words\":[\"-cpu\","
+			"\"netdevs\":[{\"kind\":\"user\",\"mac\":*}],\"pins\":[\"emulator:0-1\",\"0:0-1\",\"1:0-1\"],"
+			"\"vcpus\":2,\"words\":[\"-cpu\","
 			"\"x86-64-v2,+ibpb,+md-clear,+spec-ctrl,+ssbd,+aes,-avx\",\"-device\",\"virtio-rng-pci\"]}"},
 		{"nbd",
 		 "{\"append\":\"console=ttyS0\",\"drives\":[{\"file\":\"nbd://store:10810/web\"}],\"initrd\":\"/boot/initrd.img\","
@@ -350,7 +351,10 @@ START_TEST(vcpus_clocks_and_ends_are_understood)
 		{M, "<vcpu>0</vcpu>", "", "domain/vcpu (line 5): a guest has 1 to 255 vCPUs"},
 		{M, "<vcpu>256</vcpu>", "", "domain/vcpu (line 5): \"256\" is no number from 0 to 255"},
 		{M, "<vcpu current='2'>4</vcpu>", "", "domain/vcpu (line 5): vCPUs cannot be plugged into a guest here"},
-		{M, "<vcpu cpuset='0-1'>4</vcpu>", "", "domain/vcpu (line 5): vCPUs are not pinned to CPUs here"},
+		{M, "<vcpu cpuset='x'>4</vcpu>", "", "domain/vcpu (line 5): \"cpuset\" must be numbers"},
+		{M, "<vcpu cpuset='0-1'>2</vcpu>", "", "{\"vcpus\":2,\"pins\":[\"emulator:0-1\",\"0:0-1\",\"1:0-1\"]}"},
+		{M, "<vcpu cpuset='2'>2</vcpu><cputune><vcpupin vcpu='1' cpuset='3'/><emulatorpin cpuset='0'/></cputune>", "",
+		 "{\"vcpus\":2,\"pins\":[\"emulator:0\",\"0:2\",\"1:3\"]}"},
 		{M, "<vcpu>2</vcpu><vcpus><vcpu id='1' enabled='no'/></vcpus>", "",
 		 "domain/vcpus/vcpu (line 5): enabled=\"no\" is not"},
 		{M, "<vcpu>2</vcpu><cputune><vcpupin vcpu='1' cpuset='3,0-1'/><vcpupin vcpu='0' cpuset='70'/></cputune>", "",
