@@ -234,10 +234,15 @@ static void add_enum(struct xml_tree *tree, xmlNode *parent, const char *name, c
 	}
 }
 
+const char *libvirt_cpu_level(unsigned i)
+{
+	static const char *const levels[] = {"x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4"};
+	return i < sizeof(levels) / sizeof(levels[0]) ? levels[i] : NULL;
+}
+
 static void add_cpu_modes(struct xml_tree *tree)
 {
 	static const char *const modes[] = {"host-passthrough", "maximum", "host-model", "custom"};
-	static const char *const levels[] = {"x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4"};
 	const char *best = level_of_cpu();
 	xmlNode *cpu = xml_add(tree, tree->root, "cpu", NULL);
 	for (size_t i = 0; i < 4; i++) {
@@ -245,9 +250,9 @@ static void add_cpu_modes(struct xml_tree *tree)
 		xml_set_attribute(tree, mode, "name", modes[i]);
 		if (!strcmp(modes[i], "host-model"))
 			xml_set_attribute(tree, xml_add(tree, mode, "model", best), "fallback", "forbid");
-		for (size_t k = 0; i == 3 && k < 4; k++) {
-			xmlNode *model = xml_add(tree, mode, "model", levels[k]);
-			xml_set_attribute(tree, model, "usable", strcmp(levels[k], best) <= 0 ? "yes" : "no");
+		for (unsigned k = 0; i == 3 && libvirt_cpu_level(k); k++) {
+			xmlNode *model = xml_add(tree, mode, "model", libvirt_cpu_level(k));
+			xml_set_attribute(tree, model, "usable", strcmp(libvirt_cpu_level(k), best) <= 0 ? "yes" : "no");
 			xml_set_attribute(tree, model, "vendor", "unknown");
 		}
 	}

@@ -14,5 +14,7 @@ struct capabilities_host {
 /* Both return text to be freed with free(), NULL when memory is short. */
 char *capabilities_xml(const struct capabilities_host *host);
 char *domain_capabilities_xml(const struct capabilities_host *host);
+/* Models of CPU that a guest may have besides the host's own, from the least to the most; NULL: no more. */
+const char *libvirt_cpu_level(unsigned i);
 
 #endif

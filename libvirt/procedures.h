@@ -16,6 +16,7 @@ struct libvirt_procedures {
 extern const struct libvirt_procedures libvirt_connect_procedures;    /* connect.c: the connection, and what the host is */
 extern const struct libvirt_procedures libvirt_polkit_procedures;     /* polkit.c: who may come in */
 extern const struct libvirt_procedures libvirt_node_procedures;       /* node.c: the host's memory and CPUs */
+extern const struct libvirt_procedures libvirt_hardware_procedures;   /* hardware.c: its firmware and models of CPU */
 extern const struct libvirt_procedures libvirt_list_procedures;       /* list.c: which guests there are */
 extern const struct libvirt_procedures libvirt_info_procedures;       /* info.c: what a guest is */
 extern const struct libvirt_procedures libvirt_lifecycle_procedures;  /* lifecycle.c: from its definition to its end */

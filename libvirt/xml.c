@@ -1,4 +1,4 @@
-/* What is said in XML: a guest's definition, and what the host and its guests can be. */
+/* What is said in XML: a guest's definition, its devices, and what the host and its guests can be. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "libvirt/capabilities.h"
+#include "libvirt/device_change.h"
 #include "libvirt/domain_xml_read.h"
 #include "libvirt/domain_xml_write.h"
 #include "libvirt/lifecycle.h"
@@ -109,6 +110,67 @@ static void run_create(struct rpc_call *call)
 		libvirt_start_defined(call, g, flags, made);
 }
 
+/* --- devices --- */
+
+#define DEVICE_FORCE 4u /* a CD drive that the guest has locked: it is not asked */
+
+/* Only for the next start: nothing is plugged into a guest that runs, or out of it. */
+static void change_device(struct rpc_call *call, enum device_change change, bool has_flags)
+{
+	struct libvirt_domain d;
+	struct error err;
+	bool made;
+	libvirt_get_domain(&call->in, &d);
+	char *text = NULL, *device = xdr_get_long_string(&call->in, MOST_XML);
+	uint32_t flags = has_flags ? xdr_get_u32(&call->in) : 0;
+	const struct guest *g = libvirt_find(call, &d);
+	if (!g || !libvirt_check_flags(call, flags, LIBVIRT_LIVE | LIBVIRT_CONFIG | DEVICE_FORCE)) {
+		free(device);
+		return;
+	}
+	bool live = flags & LIBVIRT_LIVE || (!(flags & LIBVIRT_CONFIG) && (guest_has_vmm(g) || !has_flags));
+	char *domain = live ? NULL : domain_xml_write(g->definition->json, NULL);
+	if (live)
+		libvirt_refuse_text(call, RPC_UNSUPPORTED,
+				    "%s: no device is plugged into a guest that runs, or out of it: change its definition "
+				    "(--config), and start it again",
+				    g->definition->name);
+	else if (!domain)
+		rpc_refuse(call, RPC_NO_MEMORY, "out of memory");
+	else if (device_change(domain, device, change, &text, &err))
+		libvirt_refuse(call, &err);
+	else if (define(call, text, &made))
+		rpc_answer(call);
+	free(text);
+	free(domain);
+	free(device);
+}
+
+static void run_attach(struct rpc_call *call)
+{
+	change_device(call, DEVICE_ADD, false);
+}
+
+static void run_attach_flags(struct rpc_call *call)
+{
+	change_device(call, DEVICE_ADD, true);
+}
+
+static void run_detach(struct rpc_call *call)
+{
+	change_device(call, DEVICE_REMOVE, false);
+}
+
+static void run_detach_flags(struct rpc_call *call)
+{
+	change_device(call, DEVICE_REMOVE, true);
+}
+
+static void run_update(struct rpc_call *call)
+{
+	change_device(call, DEVICE_REPLACE, true);
+}
+
 /* --- the host --- */
 
 /* The firmware's UUID of the host, in lower case; empty when there is none. */
@@ -177,9 +239,14 @@ static void run_domain_capabilities(struct rpc_call *call)
 
 static const struct rpc_procedure procedures[] = {
 	{.number = 7, .name = "capabilities", .run = run_capabilities},
+	{.number = 8, .name = "attach-device", .changes = true, .run = run_attach},
 	{.number = 10, .name = "create", .changes = true, .run = run_create},
 	{.number = 11, .name = "define", .changes = true, .run = run_define},
+	{.number = 13, .name = "detach-device", .changes = true, .run = run_detach},
 	{.number = 14, .name = "xml", .run = run_xml},
+	{.number = 160, .name = "attach-device", .changes = true, .run = run_attach_flags},
+	{.number = 161, .name = "detach-device", .changes = true, .run = run_detach_flags},
+	{.number = 174, .name = "update-device", .changes = true, .run = run_update},
 	{.number = 342, .name = "domain-capabilities", .run = run_domain_capabilities},
 	{.number = 350, .name = "define", .changes = true, .run = run_define_flags},
 };

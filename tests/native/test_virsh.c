@@ -312,6 +312,70 @@ START_TEST(statistics_count_what_the_guest_does)
 }
 END_TEST
 
+/* A file of so many MiB, empty. */
+static void make_disk(char path[300], const char *name, long mib)
+{
+	snprintf(path, 300, "%s/%s", pagodad_directory, name);
+	FILE *file = fopen(path, "we");
+	ck_assert(file && ftruncate(fileno(file), mib * MIB) == 0 && fclose(file) == 0);
+}
+
+/* A device's XML. Returns the file. */
+__attribute__((format(printf, 1, 2))) static const char *device_of(const char *format, ...)
+{
+	static char path[200];
+	snprintf(path, sizeof(path), "%s/device.xml", pagodad_directory);
+	FILE *file = fopen(path, "we");
+	va_list values;
+	ck_assert_ptr_nonnull(file);
+	va_start(values, format);
+	vfprintf(file, format, values);
+	va_end(values);
+	ck_assert_int_eq(fclose(file), 0);
+	return path;
+}
+
+START_TEST(devices_come_and_go_for_the_next_start)
+{
+	static const char card[] = "<interface type='user'><mac address='52:54:00:12:34:56'/></interface>";
+	char first[300], second[300];
+	make_disk(first, "first", 4);
+	make_disk(second, "second", 8);
+	virsh("created", "create %s", xml_of("a", ""));
+	virsh_fails("no device is plugged into a guest that runs", "attach-disk a %s vda --targetbus virtio --subdriver raw --live",
+		    first);
+	virsh_fails("no device is plugged into a guest that runs", "attach-disk a %s vda --targetbus virtio --subdriver raw",
+		    first);
+	virsh("attached successfully", "attach-disk a %s vda --targetbus virtio --subdriver raw --config", first);
+	virsh(first, "domblklist a --inactive");
+	virsh_fails("of that name or address already", "attach-disk a %s vda --targetbus virtio --subdriver raw --config", second);
+	virsh("destroyed", "destroy a");
+	virsh("attached successfully", "attach-disk a %s vdb --targetbus virtio --subdriver raw --config", second);
+	virsh("attached successfully", "attach-device a %s --config", device_of("%s", card));
+	/* Its VMM has them, in their order. */
+	virsh("started", "start a");
+	virsh("Capacity:       4194304", "domblkinfo a vda");
+	virsh("Capacity:       8388608", "domblkinfo a vdb");
+	virsh("52:54:00:12:34:56", "domiflist a");
+	virsh("destroyed", "destroy a");
+	virsh_fails("No disk found", "detach-disk a vdc --config");
+	virsh("detached successfully", "detach-disk a vda --config");
+	virsh("detached successfully", "detach-device a %s --config", device_of("%s", card));
+	virsh("started", "start a");
+	virsh(second, "domblklist a");
+	ck_assert_ptr_null(strstr(said, first));
+	virsh("destroyed", "destroy a");
+	/* What is changed stays in its place. */
+	const char *device =
+		device_of("<disk type='file' device='disk'><source file='%s'/><target dev='vdb' bus='virtio'/></disk>", first);
+	virsh("updated successfully", "update-device a %s --config", device);
+	virsh(first, "domblklist a");
+	virsh("detached successfully", "detach-device a %s --config", device);
+	virsh("attached successfully", "attach-device a %s --config", device);
+	virsh(first, "domblklist a");
+}
+END_TEST
+
 START_TEST(the_read_only_socket_shows_and_changes_nothing)
 {
 	struct api_connection c = api_connect("api");
@@ -425,6 +489,8 @@ START_TEST(lists_of_what_there_is_not_are_empty_and_what_cannot_be_is_refused)
 	virsh("CPU(s):", "nodeinfo");
 	virsh("<domain type=\"kvm\"", "capabilities");
 	virsh("<domainCapabilities>", "domcapabilities");
+	virsh("x86-64-v3", "cpu-models x86_64");
+	virsh_fails("x86_64 or i686", "cpu-models s390x");
 	virsh("Autostart", "net-list --all");
 	virsh("", "nodedev-list");
 	virsh("", "iface-list --all");
@@ -457,6 +523,7 @@ int main(void)
 	tcase_add_test(tests, pins_hold_at_once_and_at_the_next_start);
 	tcase_add_test(tests, how_equal_pages_are_looked_for_is_set_and_lasts);
 	tcase_add_test(tests, statistics_count_what_the_guest_does);
+	tcase_add_test(tests, devices_come_and_go_for_the_next_start);
 	tcase_add_test(tests, the_read_only_socket_shows_and_changes_nothing);
 	tcase_add_test(tests, a_console_is_read_and_typed_at);
 	tcase_add_test(tests, events_are_told_as_they_happen);

@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 #include "libvirt/call.h"
+#include "libvirt/capabilities.h"
 #include "libvirt/guest_state.h"
+#include "libvirt/hardware.h"
 #include "libvirt/node_list.h"
 #include "libvirt/procedures.h"
 #include "libvirt/server.h"
@@ -136,11 +138,12 @@ static int32_t error_of(struct xdr_reader *payload)
 START_TEST(each_procedure_is_there_once)
 {
 	static const struct libvirt_procedures *const groups[] = {
-		&libvirt_connect_procedures, &libvirt_node_procedures,     &libvirt_list_procedures,
-		&libvirt_info_procedures,    &libvirt_xml_procedures,      &libvirt_lifecycle_procedures,
-		&libvirt_memory_procedures,  &libvirt_cpu_procedures,      &libvirt_event_procedures,
-		&libvirt_console_procedures, &libvirt_storage_procedures,  &libvirt_statistics_procedures,
-		&libvirt_nothing_procedures, &libvirt_metadata_procedures, &libvirt_polkit_procedures,
+		&libvirt_connect_procedures,  &libvirt_node_procedures,     &libvirt_list_procedures,
+		&libvirt_info_procedures,     &libvirt_xml_procedures,      &libvirt_lifecycle_procedures,
+		&libvirt_memory_procedures,   &libvirt_cpu_procedures,      &libvirt_event_procedures,
+		&libvirt_console_procedures,  &libvirt_storage_procedures,  &libvirt_statistics_procedures,
+		&libvirt_nothing_procedures,  &libvirt_metadata_procedures, &libvirt_polkit_procedures,
+		&libvirt_hardware_procedures,
 	};
 	bool seen[MOST_PROCEDURE] = {false};
 	size_t nr = 0;
@@ -347,6 +350,71 @@ START_TEST(every_state_has_a_word)
 }
 END_TEST
 
+START_TEST(the_firmware_is_told_of_as_far_as_it_can_be_read)
+{
+	static const struct {
+		const char *name, *value;
+	} files[] = {
+		{"bios_vendor", "Some & Sons\n"},
+		{"sys_vendor", "\303\234ber <1>\nsecond line\n"},
+		{"product_name", "Host 9"},
+		{"board_vendor", ""},
+	};
+	char path[200];
+	ck_assert_ptr_null(libvirt_smbios_text("/nonexistent"));
+	ck_assert_ptr_null(libvirt_smbios_text(paths[3])); /* a directory without any of them */
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s", directory, files[i].name);
+		FILE *file = fopen(path, "we");
+		ck_assert_ptr_nonnull(file);
+		fputs(files[i].value, file);
+		fclose(file);
+	}
+	snprintf(path, sizeof(path), "%s/product_uuid", directory);
+	ck_assert_int_eq(mkdir(path, 0700), 0); /* cannot be read */
+	char *text = libvirt_smbios_text(directory);
+	ck_assert_str_eq(text, "<sysinfo type=\"smbios\">\n"
+			       "  <bios>\n"
+			       "    <entry name=\"vendor\">Some &amp; Sons</entry>\n"
+			       "  </bios>\n"
+			       "  <system>\n"
+			       "    <entry name=\"manufacturer\">??ber &lt;1&gt;</entry>\n"
+			       "    <entry name=\"product\">Host 9</entry>\n"
+			       "  </system>\n"
+			       "</sysinfo>\n");
+	free(text);
+}
+END_TEST
+
+START_TEST(models_of_cpu_are_counted_and_named)
+{
+	for (int names = 0; names < 2; names++) {
+		struct xdr_writer w = {.data = NULL};
+		struct xdr_reader payload;
+		char name[32];
+		xdr_put_string(&w, "x86_64");
+		xdr_put_i32(&w, names);
+		xdr_put_u32(&w, 0);
+		ck_assert_int_eq(ask(312, &w, &payload), RPC_OK);
+		ck_assert_uint_eq(xdr_get_u32(&payload), names ? 4 : 0);
+		for (int i = 0; names && i < 4; i++) {
+			xdr_get_string(&payload, name, sizeof(name));
+			ck_assert_str_eq(name, libvirt_cpu_level((unsigned)i));
+		}
+		ck_assert_int_eq(xdr_get_i32(&payload), 4);
+		xdr_writer_free(&w);
+	}
+	struct xdr_writer w = {.data = NULL};
+	struct xdr_reader payload;
+	xdr_put_string(&w, "s390x");
+	xdr_put_i32(&w, 1);
+	xdr_put_u32(&w, 0);
+	ck_assert_int_eq(ask(312, &w, &payload), RPC_ERROR);
+	ck_assert_int_eq(error_of(&payload), RPC_INVALID_ARGUMENT);
+	xdr_writer_free(&w);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("libvirt");
@@ -361,6 +429,8 @@ int main(void)
 	tcase_add_test(tests, a_guest_is_renamed_on_disk_too);
 	tcase_add_test(tests, lists_of_nodes_are_read_as_they_are_written);
 	tcase_add_test(tests, every_state_has_a_word);
+	tcase_add_test(tests, the_firmware_is_told_of_as_far_as_it_can_be_read);
+	tcase_add_test(tests, models_of_cpu_are_counted_and_named);
 	suite_add_tcase(suite, tests);
 	return suite_run(suite);
 }
