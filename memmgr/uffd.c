@@ -137,23 +137,37 @@ int uffd_read(int fd, struct uffd_fault *faults, unsigned max)
 /* Documentation/admin-guide/mm/pagemap.rst: bit 63, present; bit 62, swapped. */
 #define PAGEMAP_THERE (3ull << 62)
 
-static bool is_there(int pagemap, const void *at)
+static void read_pagemap(int pagemap, const void *at, uint64_t entries[], uint32_t nr)
 {
-	uint64_t entry = 0;
-	off_t offset = (off_t)((uintptr_t)at / GUEST_PAGE_SIZE * sizeof(entry));
+	off_t offset = (off_t)((uintptr_t)at / GUEST_PAGE_SIZE * sizeof(*entries));
 	for (unsigned tries = 0; tries < PAGEMAP_TRIES; tries++)
-		if (pread(pagemap, &entry, sizeof(entry), offset) == sizeof(entry))
-			return entry & PAGEMAP_THERE;
+		if (pread(pagemap, entries, nr * sizeof(*entries), offset) == (ssize_t)(nr * sizeof(*entries)))
+			return;
 	/* Whatever is said now may be wrong, and so may be bytes of the guest. */
 	log_error("guest memory: /proc/self/pagemap cannot be read: %s", strerror(errno));
 	abort();
 }
 
+static bool is_there(int pagemap, const void *at)
+{
+	uint64_t entry;
+	read_pagemap(pagemap, at, &entry, 1);
+	return entry & PAGEMAP_THERE;
+}
+
 uint32_t uffd_are_there(int pagemap, const void *at, uint32_t nr)
 {
+	uint64_t entries[64];
 	uint32_t n = 0;
-	while (n < nr && is_there(pagemap, (const uint8_t *)at + (uint64_t)n * GUEST_PAGE_SIZE))
-		n++;
+	while (n < nr) {
+		uint32_t most = nr - n < 64 ? nr - n : 64, i = 0;
+		read_pagemap(pagemap, (const uint8_t *)at + (uint64_t)n * GUEST_PAGE_SIZE, entries, most);
+		while (i < most && entries[i] & PAGEMAP_THERE)
+			i++;
+		n += i;
+		if (i < most)
+			break;
+	}
 	return n;
 }
 

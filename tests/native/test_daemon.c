@@ -337,6 +337,26 @@ static void define_with_initrd(struct api_connection *c, const char *name, off_t
 	define(c, name, more);
 }
 
+/* A budget, and two guests that use all of their memory. more: of their definitions. */
+static void fill_host(struct api_connection *c, int budget_mib, const char *more)
+{
+	api_do(c, "host-tune", "\"set\": {\"budget\": %d}", budget_mib * MIB);
+	for (unsigned i = 0; i < 2; i++) {
+		define(c, i ? "b" : "a", more);
+		start(c, i ? "b" : "a");
+	}
+	for (int i = 0; i < SOON_MS / 50 && host(c, "granted") < 90 * MIB; i++)
+		usleep(50000);
+}
+
+static void end_all(struct api_connection *c, struct api_connection *asker)
+{
+	for (unsigned i = 0; i < 3; i++)
+		expect_right_memory(c, i == 2 ? "c" : i ? "b" : "a");
+	api_hang_up(asker);
+	api_hang_up(c);
+}
+
 /* Asks for its start on the second connection, and waits on the first until it waits for memory. */
 static void start_that_waits(struct api_connection *c, struct api_connection *asker, const char *name)
 {
@@ -370,13 +390,7 @@ static char *answer_to_start(struct api_connection *asker)
 START_TEST(a_start_waits_until_others_have_given_what_it_takes_at_once)
 {
 	struct api_connection c = api_connect("api"), asker = api_connect("api");
-	api_do(&c, "host-tune", "\"set\": {\"budget\": %d}", 104 * MIB);
-	for (unsigned i = 0; i < 2; i++) {
-		define(&c, i ? "b" : "a", ", \"mem-merge\": \"off\"");
-		start(&c, i ? "b" : "a");
-	}
-	for (int i = 0; i < SOON_MS / 50 && host(&c, "granted") < 90 * MIB; i++)
-		usleep(50000);
+	fill_host(&c, 104, ", \"mem-merge\": \"off\"");
 	define_with_initrd(&c, "c", 32 * MIB);
 	start_that_waits(&c, &asker, "c");
 	api_fail(&c, "WrongState", "starting already", "start", "\"guest\": \"c\"");
@@ -384,23 +398,14 @@ START_TEST(a_start_waits_until_others_have_given_what_it_takes_at_once)
 	ck_assert_ptr_null(answer_to_start(&asker));
 	api_expect(&c, "c", "state", "running");
 	api_expect(&c, "c", "reason", "");
-	for (unsigned i = 0; i < 3; i++)
-		expect_right_memory(&c, i == 2 ? "c" : i ? "b" : "a");
-	api_hang_up(&asker);
-	api_hang_up(&c);
+	end_all(&c, &asker);
 }
 END_TEST
 
 START_TEST(a_start_that_waits_in_vain_can_be_stopped_and_happens_in_the_end)
 {
 	struct api_connection c = api_connect("api"), asker = api_connect("api");
-	api_do(&c, "host-tune", "\"set\": {\"budget\": %d}", 124 * MIB);
-	for (unsigned i = 0; i < 2; i++) {
-		define(&c, i ? "b" : "a", ", \"mem-merge\": \"off\", \"minimum\": 46137344");
-		start(&c, i ? "b" : "a");
-	}
-	for (int i = 0; i < SOON_MS / 50 && host(&c, "granted") < 90 * MIB; i++)
-		usleep(50000);
+	fill_host(&c, 124, ", \"mem-merge\": \"off\", \"minimum\": 46137344");
 	define_with_initrd(&c, "c", 42 * MIB);
 	start_that_waits(&c, &asker, "c");
 	api_do(&c, "stop", "\"guest\": \"c\"");
@@ -411,10 +416,7 @@ START_TEST(a_start_that_waits_in_vain_can_be_stopped_and_happens_in_the_end)
 	start_that_waits(&c, &asker, "c");
 	ck_assert_ptr_null(answer_to_start(&asker));
 	api_expect(&c, "c", "state", "running");
-	for (unsigned i = 0; i < 3; i++)
-		expect_right_memory(&c, i == 2 ? "c" : i ? "b" : "a");
-	api_hang_up(&asker);
-	api_hang_up(&c);
+	end_all(&c, &asker);
 }
 END_TEST
 

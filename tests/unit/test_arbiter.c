@@ -357,6 +357,20 @@ START_TEST(compressed_pages_are_in_use_only_when_they_come_back_all_the_time)
 }
 END_TEST
 
+/* Each uses 470 MiB of a GiB, nearly. */
+static void two_guests(struct arbiter_guest guests[2], uint64_t active_pages)
+{
+	for (uint64_t i = 0; i < 2; i++)
+		guests[i] = (struct arbiter_guest){.id = i + 1,
+						   .size_pages = 1000 * MIB,
+						   .shares = 1000,
+						   .has_stats = true,
+						   .used_pages = 470 * MIB,
+						   .active_pages = active_pages,
+						   .guest_available_pages = ARBITER_UNKNOWN,
+						   .guest_swap_ins = ARBITER_UNKNOWN};
+}
+
 START_TEST(guests_that_lack_memory_are_lent_of_the_reserve)
 {
 	struct arbiter *a = made(2);
@@ -364,15 +378,7 @@ START_TEST(guests_that_lack_memory_are_lent_of_the_reserve)
 	struct arbiter_guest guests[2];
 	struct arbiter_guest_decision out[2];
 	struct arbiter_decision d;
-	for (uint64_t i = 0; i < 2; i++)
-		guests[i] = (struct arbiter_guest){.id = i + 1,
-						   .size_pages = 1000 * MIB,
-						   .shares = 1000,
-						   .has_stats = true,
-						   .used_pages = 470 * MIB,
-						   .active_pages = 470 * MIB,
-						   .guest_available_pages = ARBITER_UNKNOWN,
-						   .guest_swap_ins = ARBITER_UNKNOWN};
+	two_guests(guests, 470 * MIB);
 	for (int i = 0; i < 8; i++) {
 		host.now_ns += SECOND / 4;
 		ck_assert_int_eq(arbiter_decide(a, &host, guests, 2, &d, out), 0);
@@ -401,14 +407,7 @@ START_TEST(guests_give_what_one_takes_that_is_about_to_start)
 	struct arbiter_guest guests[2];
 	struct arbiter_guest_decision out[2];
 	struct arbiter_decision d;
-	for (uint64_t i = 0; i < 2; i++)
-		guests[i] = (struct arbiter_guest){.id = i + 1,
-						   .size_pages = 1000 * MIB,
-						   .shares = 1000,
-						   .has_stats = true,
-						   .used_pages = 470 * MIB,
-						   .guest_available_pages = ARBITER_UNKNOWN,
-						   .guest_swap_ins = ARBITER_UNKNOWN};
+	two_guests(guests, 0);
 	/* Nobody starts, one is about to, and it has started: what is kept for it is its own. */
 	for (unsigned phase = 0; phase < 3; phase++) {
 		host.starting_pages = phase == 1 ? 200 * MIB : 0;
