@@ -32,6 +32,12 @@ static int admit(struct guests *all, const struct definition *definition, struct
 	return error_set(err, EDQUOT, "%s: there is no memory", definition->name);
 }
 
+static bool has_room(struct guests *all, const struct guest *guest)
+{
+	(void)all, (void)guest;
+	return false;
+}
+
 static void remove_directory(void)
 {
 	char command[100];
@@ -62,6 +68,7 @@ static void set_up(void)
 	fuzz_need(libvirt_server_create(loop, &options, &guests, NULL, no_sockets, &server, &err) == 0);
 	server.arbiter = &arbiter;
 	guests.admit = admit;
+	guests.has_room = has_room;
 	atexit(remove_directory);
 }
 
