@@ -35,9 +35,9 @@ static bool is_meant(const xmlNode *device, const xmlNode *wanted, bool anything
 }
 
 /* The place that a new device would take: a disk's or a tap's name, a card's address. */
-static const xmlNode *taken_by(const xmlNode *devices, const xmlNode *wanted)
+static xmlNode *taken_by(const xmlNode *devices, const xmlNode *wanted)
 {
-	for (const xmlNode *device = xml_child(devices, (const char *)wanted->name); device;
+	for (xmlNode *device = xml_child(devices, (const char *)wanted->name); device;
 	     device = xml_next(device, (const char *)wanted->name))
 		for (size_t i = 0; i < 2; i++) {
 			const char *want = key_of(wanted, i), *has = key_of(device, i);
@@ -54,15 +54,16 @@ static int find(const xmlNode *devices, const xmlNode *wanted, enum device_chang
 	xmlNode *first = xml_child(devices, name);
 	bool one = first && !xml_next(first, name);
 	unsigned nr = 0;
-	/* Another source is what a disk is changed to; its name, or a card's address, says which one it is. */
-	for (xmlNode *device = first; device; device = xml_next(device, name)) {
-		bool meant = change == DEVICE_REPLACE && (key_of(wanted, 0) || key_of(wanted, 1))
-				     ? taken_by(devices, wanted) == device
-				     : is_meant(device, wanted, one);
-		if (meant) {
-			*found = device;
-			nr++;
-		}
+	if (change == DEVICE_REPLACE && (key_of(wanted, 0) || key_of(wanted, 1))) {
+		/* Another source is what a disk is changed to; its name, or a card's address, says which one it is. */
+		*found = taken_by(devices, wanted);
+		nr = *found != NULL;
+	} else {
+		for (xmlNode *device = first; device; device = xml_next(device, name))
+			if (is_meant(device, wanted, one)) {
+				*found = device;
+				nr++;
+			}
 	}
 	if (nr == 1)
 		return 0;

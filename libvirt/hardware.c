@@ -77,12 +77,8 @@ char *libvirt_smbios_text(const char *directory)
 static void run_sysinfo(struct rpc_call *call)
 {
 	uint32_t flags = xdr_get_u32(&call->in);
-	if (!libvirt_arguments_end(call))
+	if (!libvirt_arguments_end(call) || !libvirt_check_flags(call, flags, 0))
 		return;
-	if (flags) {
-		rpc_refuse(call, RPC_INVALID_ARGUMENT, "there are no flags");
-		return;
-	}
 	char *text = libvirt_smbios_text(DMI_DIRECTORY);
 	if (text)
 		libvirt_answer_string(call, text);
@@ -99,10 +95,10 @@ static void run_cpu_models(struct rpc_call *call)
 	int32_t wants_names = xdr_get_i32(&call->in);
 	uint32_t flags = xdr_get_u32(&call->in);
 	unsigned nr = 0;
-	if (!libvirt_arguments_end(call))
+	if (!libvirt_arguments_end(call) || !libvirt_check_flags(call, flags, 0))
 		return;
-	if (flags || (strcmp(arch, "x86_64") != 0 && strcmp(arch, "i686") != 0)) {
-		rpc_refuse(call, RPC_INVALID_ARGUMENT, flags ? "there are no flags" : "guests are x86_64 or i686 here");
+	if (strcmp(arch, "x86_64") != 0 && strcmp(arch, "i686") != 0) {
+		rpc_refuse(call, RPC_INVALID_ARGUMENT, "guests are x86_64 or i686 here");
 		return;
 	}
 	while (libvirt_cpu_level(nr))

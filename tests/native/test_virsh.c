@@ -289,12 +289,18 @@ START_TEST(how_equal_pages_are_looked_for_is_set_and_lasts)
 }
 END_TEST
 
+/* A file of so many MiB, empty. */
+static void make_disk(char path[300], const char *name, long mib)
+{
+	snprintf(path, 300, "%s/%s", pagodad_directory, name);
+	FILE *file = fopen(path, "we");
+	ck_assert(file && ftruncate(fileno(file), mib * MIB) == 0 && fclose(file) == 0);
+}
+
 START_TEST(statistics_count_what_the_guest_does)
 {
 	char disk[300], device[500];
-	snprintf(disk, sizeof(disk), "%s/disk", pagodad_directory);
-	FILE *file = fopen(disk, "w");
-	ck_assert(file && ftruncate(fileno(file), 4 * MIB) == 0 && fclose(file) == 0);
+	make_disk(disk, "disk", 4);
 	snprintf(device, sizeof(device),
 		 "<disk type='file' device='disk'><source file='%s'/><target dev='vda' bus='virtio'/></disk>", disk);
 	virsh("created", "create %s", xml_of("a", device));
@@ -311,14 +317,6 @@ START_TEST(statistics_count_what_the_guest_does)
 	virsh("VCPU", "vcpupin a");
 }
 END_TEST
-
-/* A file of so many MiB, empty. */
-static void make_disk(char path[300], const char *name, long mib)
-{
-	snprintf(path, 300, "%s/%s", pagodad_directory, name);
-	FILE *file = fopen(path, "we");
-	ck_assert(file && ftruncate(fileno(file), mib * MIB) == 0 && fclose(file) == 0);
-}
 
 /* A device's XML. Returns the file. */
 __attribute__((format(printf, 1, 2))) static const char *device_of(const char *format, ...)
