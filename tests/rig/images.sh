@@ -67,6 +67,8 @@ images_debian()
 	cp "$rig_dir/root-init.sh" "$root/etc/rig-start"
 	chmod 755 "$root/etc/rig-start"
 	printf '%s\n' 'id:2:initdefault:' 'si::sysinit:/etc/rig-start' 'l0:0:wait:/etc/rig-start stop' >"$root/etc/inittab"
+	local kind
+	for kind in auth account password session; do echo "$kind required pam_unix.so nullok" >"$root/etc/pam.d/common-$kind"; done
 	outer_image "$root" "$1/debian.ext4" 48 journal
 	rm -rf "$root"
 }

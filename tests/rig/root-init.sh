@@ -1,6 +1,7 @@
 #!/bin/bash
 # Start-up and shut-down of the Debian system on a virtio disk, called by its sysvinit. Starting, it checks and mounts its
-# root writable, writes files and powers off in the ordinary way; stopping, it brings the file system to rest.
+# root writable, writes files and powers off in the ordinary way, unless the kernel's command line has the word `stay`; stopping, it brings the
+# file system to rest.
 exec </dev/console >/dev/console 2>&1
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 if [[ ${1:-} == stop ]]; then
@@ -13,6 +14,7 @@ mountpoint -q /dev || mount -t devtmpfs none /dev
 mountpoint -q /proc || mount -t proc none /proc
 mountpoint -q /sys || mount -t sysfs none /sys
 mount -t tmpfs none /run
+cat /etc/hostname >/proc/sys/kernel/hostname
 mount -o remount,rw /
 boot=$(($(cat /var/lib/boots 2>/dev/null || echo 0) + 1))
 echo "$boot" >/var/lib/boots
@@ -24,4 +26,4 @@ head -c 8M /dev/urandom >/var/lib/written/random
 (cd /var/lib/written && sha256sum random >random.sha256)
 echo "guest: debian $(. /etc/os-release && echo "$VERSION_ID") boot $boot, init is $(cat /proc/1/comm), $(uname -r)"
 sync
-(sleep 0.2; exec shutdown -h -P now) &
+grep -q -w stay /proc/cmdline || (sleep 0.2; exec shutdown -h -P now) &

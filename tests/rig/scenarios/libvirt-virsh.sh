@@ -2,7 +2,6 @@
 # Unmodified virsh drives a daemon and two Debian guests by some eighty commands, and each has its effect; libvirt's events come; its exporter tells the truth.
 # limit: 150
 # nodes: 2
-# on request: two to three minutes of a machine that does little else
 # needs: python3 virsh prometheus-libvirt-exporter ip
 needs_pagoda "the daemon"
 python3 -c "import libvirt" 2>/dev/null || skip "python3-libvirt is not installed"
