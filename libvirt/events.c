@@ -16,6 +16,7 @@ enum kind {
 	KIND_LIFECYCLE = 0,
 	KIND_REBOOT = 1,
 	KIND_BALLOON_CHANGE = 13,
+	KIND_TUNABLE = 17,
 	NR_KINDS = 64, /* more than there are: those that we do not know do not come */
 };
 
@@ -24,6 +25,7 @@ enum message {
 	MESSAGE_LIFECYCLE = 318,
 	MESSAGE_REBOOT = 319,
 	MESSAGE_BALLOON_CHANGE = 331,
+	MESSAGE_TUNABLE = 346,
 };
 
 enum lifecycle {
@@ -55,9 +57,9 @@ struct libvirt_subscription {
 
 /* --- telling --- */
 
-/* Calls for each who wants this; more are the words behind the guest. */
-static void tell(struct libvirt_server *s, const struct guest *g, enum kind kind, enum message message, const uint32_t more[],
-		 size_t nr_more)
+/* Calls for each who wants this; more is what comes behind the guest, NULL: nothing. */
+static void tell(struct libvirt_server *s, const struct guest *g, enum kind kind, enum message message,
+		 const struct xdr_writer *more)
 {
 	uint8_t uuid[LIBVIRT_UUID_BYTES];
 	libvirt_uuid_bytes(g->definition->uuid, uuid);
@@ -68,16 +70,21 @@ static void tell(struct libvirt_server *s, const struct guest *g, enum kind kind
 		rpc_begin(&w);
 		xdr_put_i32(&w, sub->number);
 		libvirt_put_guest(&w, g);
-		for (size_t i = 0; i < nr_more; i++)
-			xdr_put_u32(&w, more[i]);
+		if (more) {
+			xdr_put_fixed(&w, more->data, more->len);
+			w.failed = w.failed || more->failed;
+		}
 		rpc_send_event(sub->client, message, &w);
 	}
 }
 
 static void tell_lifecycle(struct libvirt_server *s, const struct guest *g, enum lifecycle event, int detail)
 {
-	const uint32_t words[] = {event, (uint32_t)detail};
-	tell(s, g, KIND_LIFECYCLE, MESSAGE_LIFECYCLE, words, 2);
+	struct xdr_writer more = {.data = NULL};
+	xdr_put_u32(&more, event);
+	xdr_put_i32(&more, detail);
+	tell(s, g, KIND_LIFECYCLE, MESSAGE_LIFECYCLE, &more);
+	xdr_writer_free(&more);
 }
 
 static void tell_state(struct libvirt_server *s, const struct guest *g, const char *before)
@@ -107,13 +114,43 @@ static bool has_word(const json_t *words, const char *wanted)
 	return false;
 }
 
+static void tell_maximum(struct libvirt_server *s, const struct guest *g)
+{
+	struct xdr_writer more = {.data = NULL};
+	xdr_put_u64(&more, guest_in_force(g)->maximum >> 10);
+	tell(s, g, KIND_BALLOON_CHANGE, MESSAGE_BALLOON_CHANGE, &more);
+	xdr_writer_free(&more);
+}
+
+/* All pins in force, of which some are new. */
+static void tell_pins(struct libvirt_server *s, const struct guest *g)
+{
+	struct xdr_writer more = {.data = NULL};
+	struct rpc_parameters list = rpc_parameters_begin(&more);
+	const json_t *pin;
+	size_t i;
+	json_array_foreach(json_object_get(guest_in_force(g)->json, "pins"), i, pin)
+	{
+		const char *who = json_string_value(pin), *cpus = strchr(who, ':');
+		char name[RPC_PARAMETER_NAME_BYTES];
+		if (!strncmp(who, "emulator:", strlen("emulator:")))
+			(void)snprintf(name, sizeof(name), "cputune.emulatorpin");
+		else
+			(void)snprintf(name, sizeof(name), "cputune.vcpupin%.*s", (int)(cpus - who), who);
+		rpc_put_text(&list, name, cpus + 1);
+	}
+	rpc_parameters_end(&list);
+	tell(s, g, KIND_TUNABLE, MESSAGE_TUNABLE, &more);
+	xdr_writer_free(&more);
+}
+
 static void tell_change(struct libvirt_server *s, const struct guest *g, const json_t *live)
 {
-	uint64_t kib = guest_in_force(g)->maximum >> 10;
-	const uint32_t words[] = {(uint32_t)(kib >> 32), (uint32_t)kib};
 	tell_lifecycle(s, g, LIFECYCLE_DEFINED, DEFINED_UPDATED);
 	if (has_word(live, "maximum"))
-		tell(s, g, KIND_BALLOON_CHANGE, MESSAGE_BALLOON_CHANGE, words, 2);
+		tell_maximum(s, g);
+	if (has_word(live, "pins") && guest_has_vmm(g))
+		tell_pins(s, g);
 }
 
 void libvirt_on_event(struct guests_listener *listener, const char *event, const json_t *data)
@@ -134,7 +171,7 @@ void libvirt_on_event(struct guests_listener *listener, const char *event, const
 	else if (!strcmp(event, "guest-state") && before)
 		tell_state(s, g, before);
 	else if (!strcmp(event, "guest-reset"))
-		tell(s, g, KIND_REBOOT, MESSAGE_REBOOT, NULL, 0);
+		tell(s, g, KIND_REBOOT, MESSAGE_REBOOT, NULL);
 }
 
 /* --- asking for them --- */

@@ -446,11 +446,13 @@ START_TEST(events_are_told_as_they_happen)
 	virsh("suspended", "suspend a");
 	virsh("resumed", "resume a");
 	virsh("", "setmem a 24M");
+	virsh("", "vcpupin a 0 0 --live");
 	virsh("reset", "reset a");
 	virsh("destroyed", "destroy a");
 	virsh("undefined", "undefine a");
-	static const char *const wanted[] = {"Defined Added",  "Started Booted", "Suspended Paused",  "Resumed Unpaused",
-					     "balloon-change", "reboot",         "Stopped Destroyed", "Undefined Removed"};
+	static const char *const wanted[] = {"Defined Added",    "Started Booted",    "Suspended Paused",
+					     "Resumed Unpaused", "balloon-change",    "cputune.vcpupin0: 0",
+					     "reboot",           "Stopped Destroyed", "Undefined Removed"};
 	const char *at = text;
 	for (int i = 0; i < 20 && !strstr(text, "events received"); i++) {
 		usleep(500000);

@@ -194,6 +194,36 @@ def see_guests():
     picture("guests")
 
 
+def everything_below(element):
+    """On the screen or not, such as what is in menus."""
+    for i in range(element.get_child_count()):
+        child = element.get_child_at_index(i)
+        if child:
+            yield child
+            yield from everything_below(child)
+
+
+def allow_editing_of_xml():
+    """By the preferences; its pages have no fields for pinning."""
+    manager = window("Virtual Machine Manager")
+    press(next(e for e in everything_below(manager) if e.get_role_name() == "menu item" and e.get_name() == "Preferences"))
+    preferences = window("Preferences")
+    press(find(preferences, "check box", "Enable XML editing"))
+    button(preferences, "Close")
+
+
+def pin_a_guest(details):
+    choose(details, "hw-list", "Overview")
+    tabs = find(details, "page tab", "XML").get_parent()
+    Atspi.Selection.select_child(tabs, 1)
+    text = await_it("the guest's XML", lambda: next((e for e in below(details) if e.get_role_name() == "text" and "<domain" in text_of(e)), None))
+    write(text, text_of(text).replace("</vcpu>", "</vcpu><cputune><vcpupin vcpu='1' cpuset='0'/></cputune>"))
+    picture("pinning")
+    button(details, "config-apply")
+    await_virsh('<vcpupin vcpu="1" cpuset="0"/>', "dumpxml", "mail", "--inactive")
+    Atspi.Selection.select_child(tabs, 0)
+
+
 def change_a_guest():
     virt_manager("--show-domain-editor", "mail")
     details = window("mail on")
@@ -210,8 +240,10 @@ def change_a_guest():
     button(details, "config-apply")
     await_virsh('<memory unit="KiB">98304</memory>', "dumpxml", "mail", "--inactive")
     await_virsh('<currentMemory unit="KiB">65536</currentMemory>', "dumpxml", "mail", "--inactive")
+    pin_a_guest(details)
     button(details, "Run")
     await_virsh("running", "domstate", "mail")
+    await_virsh(" 1      0\n", "vcpupin", "mail")
     await_virsh("Max memory:     98304 KiB", "dominfo", "mail")
     await_virsh("CPU(s):         2", "dominfo", "mail")
     shows(window("Virtual Machine Manager"), "mail\nRunning")
@@ -278,6 +310,7 @@ try:
     Gtk.init([])
     virt_manager("--no-fork")
     see_guests()
+    allow_editing_of_xml()
     change_a_guest()
     read_a_console()
     make_a_guest()

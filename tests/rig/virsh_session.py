@@ -245,6 +245,7 @@ class Listener(threading.Thread):
         self.connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self.on_lifecycle, None)
         self.connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self.on_reboot, None)
         self.connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, self.on_balloon, None)
+        self.connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_TUNABLE, self.on_tunable, None)
 
     def run(self):
         while True:
@@ -258,6 +259,9 @@ class Listener(threading.Thread):
 
     def on_balloon(self, _connection, domain, actual, _opaque):
         self.heard.append((domain.name(), "balloon", actual))
+
+    def on_tunable(self, _connection, domain, parameters, _opaque):
+        self.heard.append((domain.name(), "tunable", parameters))
 
     def expect(self, guest, wanted):
         """These came, in this order, whatever came between."""
@@ -590,7 +594,7 @@ def session():
     pid = begin_anew(alpha, beta, pids)
     end(alpha, pid)
     time.sleep(0.5)
-    listener.expect("alpha", [("defined", 0), ("started", 0), ("suspended", 0), ("resumed", 0), ("balloon", limit * 1024), ("balloon", 180224), ("stopped", 0),
+    listener.expect("alpha", [("defined", 0), ("started", 0), ("tunable", {"cputune.emulatorpin": "0", "cputune.vcpupin0": "1", "cputune.vcpupin1": "0"}), ("suspended", 0), ("resumed", 0), ("balloon", limit * 1024), ("balloon", 180224), ("stopped", 0),
                               ("started", 0), ("stopped", 0), ("undefined", 0)])
     listener.expect("beta", [("defined", 0), ("started", 0), ("reboot",), ("stopped", 1), ("undefined", 0)])
     exporter.send_signal(signal.SIGTERM)
