@@ -4,6 +4,9 @@
 #
 # Its system is an ext4 image of unpacked Debian packages, opened with snapshot=on: every start finds it as it was built.
 # Size and shape: RIG_CPUS (1: with more, nested guests disturb each other in emulation), RIG_MEM (MiB in all, 3072), RIG_NODES (NUMA nodes, 1).
+#
+# With several CPUs, as several nodes have, guests must have one each: where two of a guest's run at once in emulation, one may go on with an instruction that
+# the other has replaced, since QEMU has translated it. A Linux guest patches its own code by an int3, and dies of it at boot, about one in twelve.
 
 outer_modules=(virtio_blk virtio_net kvm_amd tun veth bridge vhost_net vhost_vsock loop zram)
 
