@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/unix_socket.h"
 
 enum {
 	GREETING_MS = 10000,
@@ -134,29 +134,21 @@ static int refused(const char *socket, int code, struct error *err)
 	if (code == EACCES || code == EPERM)
 		return error_set(err, code, "pagodad at %s: %s; be root, or in the group that pagodad was given with --group",
 				 socket, strerror(code));
+	if (code == ENAMETOOLONG)
+		return error_set(err, code, "the socket's path %s is too long", socket);
 	return error_set(err, code, "pagodad at %s: %s", socket, strerror(code));
 }
 
 int client_open(const char *socket_path, struct client **client, struct error *err)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct client *c = calloc(1, sizeof(*c));
-	if (strlen(socket_path) >= sizeof(address.sun_path)) {
-		free(c);
-		return error_set(err, ENAMETOOLONG, "the socket's path %s is too long", socket_path);
-	}
 	if (!c || !(c->events = json_array())) {
 		free(c);
 		return error_set(err, ENOMEM, "out of memory");
 	}
 	snprintf(c->path, sizeof(c->path), "%s", socket_path);
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", socket_path);
-	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int ret = 0;
-	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof(address)) != 0)
-		ret = refused(socket_path, errno, err);
-	if (ret == 0)
-		ret = greet(c, err);
+	c->fd = unix_socket_connect(socket_path, 0);
+	int ret = c->fd < 0 ? refused(socket_path, -c->fd, err) : greet(c, err);
 	if (ret)
 		client_close(c);
 	else

@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/unix_socket.h"
 #include "cli/commands.h"
 #include "cli/output.h"
 
@@ -15,18 +15,11 @@
 
 static int connect_to(const char *path, struct error *err)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	if (strlen(path) >= sizeof(address.sun_path))
-		return error_set(err, ENAMETOOLONG, "the console's path %s is too long", path);
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-		return fd;
-	int code = errno;
+	int fd = unix_socket_connect(path, 0);
 	if (fd >= 0)
-		close(fd);
-	return error_set(err, code, "the console at %s: %s%s", path, strerror(code),
-			 code == ECONNREFUSED || code == EAGAIN ? "; somebody else has it, or the guest has ended" : "");
+		return fd;
+	return error_set(err, -fd, "the console at %s: %s%s", path, strerror(-fd),
+			 fd == -ECONNREFUSED || fd == -EAGAIN ? "; somebody else has it, or the guest has ended" : "");
 }
 
 static int write_all(int fd, const char *bytes, size_t len)

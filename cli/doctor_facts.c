@@ -10,7 +10,6 @@
 #include <sys/socket.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -19,6 +18,7 @@
 #include <linux/userfaultfd.h>
 
 #include "base/meminfo.h"
+#include "base/unix_socket.h"
 #include "cli/doctor.h"
 
 #ifndef USERFAULTFD_IOC_NEW
@@ -187,15 +187,9 @@ static void gather_swap_dir(const char *swap_dir, struct doctor_facts *f)
 
 static void gather_daemon(const char *path, struct doctor_facts *f)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = unix_socket_connect(path, SOCK_NONBLOCK);
 	snprintf(f->daemon_socket, sizeof(f->daemon_socket), "%s", path);
-	if (strlen(path) >= sizeof(address.sun_path)) {
-		f->daemon_errno = ENAMETOOLONG;
-		return;
-	}
-	strcpy(address.sun_path, path); /* NOLINT(clang-analyzer-security.insecureAPI.strcpy): it fits */
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	f->daemon_errno = fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0 ? errno : 0;
+	f->daemon_errno = fd < 0 ? -fd : 0;
 	if (fd >= 0)
 		close(fd);
 }

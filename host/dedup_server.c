@@ -21,11 +21,11 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/container_of.h"
 #include "base/log.h"
+#include "base/unix_socket.h"
 #include "host/dedup_server_internal.h"
 #include "memmgr/os.h"
 
@@ -329,29 +329,20 @@ static void on_accept_again(struct ev_loop *loop, ev_timer *w, int revents)
 
 static int listen_on(struct dedup_server *s, const char *path, struct error *err)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct stat st;
-	if (strlen(path) >= sizeof(address.sun_path))
-		return error_set(err, ENAMETOOLONG, "--socket %.60s...: longer than a socket's path may be", path);
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	s->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (s->listen_fd < 0)
-		return error_set(err, errno, "--socket %s: %s", path, strerror(errno));
 	/* What a daemon that was killed has left is in the way; that it is gone, its state's lock says. */
 	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
 		unlink(path);
-	/* For the owner alone, from the first moment. */
-	mode_t before = umask(0177);
-	int ret = bind(s->listen_fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
-	umask(before);
-	if (ret == 0) {
-		s->path = strdup(path);
-		ret = s->path ? 0 : -ENOMEM;
+	s->listen_fd = unix_socket_listen(path, SOCK_SEQPACKET | SOCK_NONBLOCK, BACKLOG);
+	if (s->listen_fd == -ENAMETOOLONG)
+		return error_set(err, ENAMETOOLONG, "--socket %.60s...: longer than a socket's path may be", path);
+	if (s->listen_fd < 0)
+		return error_set(err, -s->listen_fd, "--socket %s: %s", path, strerror(-s->listen_fd));
+	s->path = strdup(path);
+	if (!s->path) {
+		unlink(path);
+		return error_set(err, ENOMEM, "out of memory");
 	}
-	if (ret == 0 && listen(s->listen_fd, BACKLOG) < 0)
-		ret = -errno;
-	if (ret)
-		return error_set(err, -ret, "--socket %s: %s", path, strerror(-ret));
 	ev_io_init(&s->acceptor, on_acceptable, s->listen_fd, EV_READ);
 	ev_io_start(s->loop, &s->acceptor);
 	return 0;

@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/container_of.h"
+#include "base/unix_socket.h"
 
 #define MOST_IN (4u << 20)
 #define MOST_OUT (4u << 20)
@@ -266,16 +266,10 @@ static void lose(struct guest_qmp *q, const char *why)
 static void on_retry(struct ev_loop *loop, ev_timer *w, int events)
 {
 	struct guest_qmp *q = container_of(w, struct guest_qmp, retry);
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = unix_socket_connect(q->path, SOCK_NONBLOCK);
 	(void)events;
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return; /* later */
-	strcpy(address.sun_path, q->path);
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-		close(fd);
-		return;
-	}
 	ev_timer_stop(loop, w);
 	q->fd = fd;
 	ev_io_set(&q->readable, fd, EV_READ);
@@ -286,8 +280,9 @@ static void on_retry(struct ev_loop *loop, ev_timer *w, int events)
 int guest_qmp_open(struct guest_qmp *q, struct ev_loop *loop, struct guest_qmp_owner *owner, const char *path)
 {
 	struct sockaddr_un address;
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
+	int ret = unix_socket_address(path, &address);
+	if (ret)
+		return ret;
 	*q = (struct guest_qmp){.loop = loop, .owner = owner, .fd = -1};
 	q->last = &q->first;
 	q->path = strdup(path);

@@ -12,10 +12,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/unix_socket.h"
 #include "host/lock_file.h"
 #include "host/whole_file.h"
 
@@ -72,22 +72,14 @@ void guest_run_remove(const struct guest_run *run, const char *name)
 
 static int listen_at(const struct guest_run *run, const char *name, struct error *err)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int len = snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s", run->path, name);
-	if (len >= (int)sizeof(address.sun_path))
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	int len = snprintf(path, sizeof(path), "%s/%s", run->path, name);
+	unlinkat(run->dir_fd, name, 0);
+	int fd = len < (int)sizeof(path) ? unix_socket_listen(path, SOCK_STREAM, 4) : -ENAMETOOLONG;
+	if (fd == -ENAMETOOLONG)
 		return error_set(err, ENAMETOOLONG, "%s/%s: longer than a socket's path may be; give a shorter --run", run->path,
 				 name);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return error_set(err, errno, "%s: %s", address.sun_path, strerror(errno));
-	unlinkat(run->dir_fd, name, 0);
-	mode_t before = umask(0177);
-	int ret = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 4) < 0 ? -errno : 0;
-	umask(before);
-	if (ret == 0)
-		return fd;
-	close(fd);
-	return error_set(err, -ret, "%s: %s", address.sun_path, strerror(-ret));
+	return fd < 0 ? error_set(err, -fd, "%s: %s", path, strerror(-fd)) : fd;
 }
 
 /* What the child says when it fails. */

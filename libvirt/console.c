@@ -14,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "base/unix_socket.h"
 #include "libvirt/call.h"
 #include "libvirt/procedures.h"
 
@@ -90,28 +90,12 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int events)
 		ev_io_stop(loop, w);
 }
 
-static int connect_to(const char *path)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(address.sun_path, path);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-		return fd;
-	int ret = -errno;
-	close(fd);
-	return ret;
-}
-
 static void open_console(struct rpc_call *call, const struct guest *g)
 {
 	struct libvirt_server *s = libvirt_server_of(call);
 	char path[300];
 	snprintf(path, sizeof(path), "%s/console", g->run.path);
-	int fd = connect_to(path);
+	int fd = unix_socket_connect(path, SOCK_NONBLOCK);
 	struct libvirt_console *c = fd < 0 ? NULL : calloc(1, sizeof(*c));
 	if (!c) {
 		libvirt_refuse_text(call, RPC_OPERATION_FAILED, "%s: %s", path, strerror(fd < 0 ? -fd : ENOMEM));

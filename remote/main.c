@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "base/unix_socket.h"
 #include "base/version.h"
 #include "remote/relay.h"
 #include "remote/socket_of_uri.h"
@@ -55,20 +55,6 @@ static int check_alone(struct error *err)
 	return 0;
 }
 
-static int connect_to(const char *path, struct error *err)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	strcpy(address.sun_path, path);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-		int ret = error_set(err, errno, "%s: %s", path, strerror(errno));
-		if (fd >= 0)
-			close(fd);
-		return ret;
-	}
-	return fd;
-}
-
 static int run(const char *uri, bool read_only, struct error *err)
 {
 	char path[REMOTE_PATH_BYTES];
@@ -77,9 +63,9 @@ static int run(const char *uri, bool read_only, struct error *err)
 		ret = remote_socket_of_uri(uri, getenv("PAGODA_LIBVIRT"), read_only, path, err);
 	if (ret)
 		return ret;
-	int fd = connect_to(path, err);
+	int fd = unix_socket_connect(path, 0);
 	if (fd < 0)
-		return fd;
+		return error_set(err, -fd, "%s: %s", path, strerror(-fd));
 	ret = relay_run(STDIN_FILENO, STDOUT_FILENO, fd);
 	close(fd);
 	return ret ? error_set(err, -ret, "%s: %s", path, strerror(-ret)) : 0;

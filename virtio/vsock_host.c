@@ -7,45 +7,19 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
+
+#include "base/unix_socket.h"
 
 #define BACKLOG 64
 
-static int make_address(struct sockaddr_un *address, const char *path, const char *suffix)
-{
-	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
-	int len = snprintf(address->sun_path, sizeof(address->sun_path), "%s%s", path, suffix);
-	return len < 0 || (size_t)len >= sizeof(address->sun_path) ? -ENAMETOOLONG : 0;
-}
-
-static int make_socket(void)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	return fd < 0 ? -errno : fd;
-}
-
-static int connect_to(const struct sockaddr_un *address)
-{
-	int fd = make_socket();
-	if (fd < 0)
-		return fd;
-	/* A unix socket connects at once or not at all. */
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address))) {
-		int ret = -errno;
-		close(fd);
-		return ret;
-	}
-	return fd;
-}
-
 /* Whether path is a socket that nobody serves. */
-static bool is_stale(const struct sockaddr_un *address)
+static bool is_stale(const char *path)
 {
 	struct stat st;
-	if (lstat(address->sun_path, &st) || !S_ISSOCK(st.st_mode))
+	if (lstat(path, &st) || !S_ISSOCK(st.st_mode))
 		return false;
-	int fd = connect_to(address);
+	int fd = unix_socket_connect(path, SOCK_NONBLOCK);
 	if (fd >= 0)
 		close(fd);
 	return fd == -ECONNREFUSED;
@@ -54,13 +28,13 @@ static bool is_stale(const struct sockaddr_un *address)
 int vsock_host_listen(const char *name, const char *path, struct error *err)
 {
 	struct sockaddr_un address;
-	int ret = make_address(&address, path, "");
+	int ret = unix_socket_address(path, &address);
 	if (ret)
 		return error_set(err, -ret, "%s: the path %s is too long for a socket", name, path);
-	int fd = make_socket();
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return error_set(err, -fd, "%s: cannot make a unix socket: %s", name, strerror(-fd));
-	if (is_stale(&address))
+		return error_set(err, errno, "%s: cannot make a unix socket: %s", name, strerror(errno));
+	if (is_stale(path))
 		unlink(path);
 	if (bind(fd, (const struct sockaddr *)&address, sizeof(address))) {
 		ret = error_set(err, errno, "%s: cannot bind %s: %s%s", name, path, strerror(errno),
@@ -88,9 +62,7 @@ int vsock_host_accept(int listen_fd)
 
 int vsock_host_connect(const char *path, uint32_t port)
 {
-	char suffix[16];
-	snprintf(suffix, sizeof(suffix), "_%u", port);
-	struct sockaddr_un address;
-	int ret = make_address(&address, path, suffix);
-	return ret ? ret : connect_to(&address);
+	char of_port[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	int len = snprintf(of_port, sizeof(of_port), "%s_%u", path, port);
+	return len < (int)sizeof(of_port) ? unix_socket_connect(of_port, SOCK_NONBLOCK) : -ENAMETOOLONG;
 }

@@ -13,11 +13,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/container_of.h"
 #include "base/log.h"
+#include "base/unix_socket.h"
 #include "vmm/chardev_internal.h"
 
 #define ACCEPT_RETRY_SECONDS 1.
@@ -107,26 +107,25 @@ static int serve(struct chardev *c, bool wait, struct error *err)
 
 static int open_unix(struct chardev *c, const struct config_chardev *config, struct error *err)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_un address;
 	struct stat st;
-	if (strlen(config->path) >= sizeof(address.sun_path)) {
-		errno = ENAMETOOLONG;
-		return fail(c, err, "use");
-	}
-	memcpy(address.sun_path, config->path, strlen(config->path) + 1);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return fail(c, err, "make a socket for");
 	if (!config->server) {
-		if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-			int ret = fail(c, err, "connect to");
-			close(fd);
-			return ret;
+		int fd = unix_socket_connect(config->path, 0);
+		if (fd < 0) {
+			errno = -fd;
+			return fail(c, err, "connect to");
 		}
 		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 		chardev_connect(c, fd, fd);
 		return 0;
 	}
+	if (unix_socket_address(config->path, &address)) {
+		errno = ENAMETOOLONG;
+		return fail(c, err, "use");
+	}
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return fail(c, err, "make a socket for");
 	c->listen_fd = fd;
 	/* What a dead VMM left behind is in the way; anything but a socket is not ours to remove. */
 	if (stat(config->path, &st) == 0 && S_ISSOCK(st.st_mode))

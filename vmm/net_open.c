@@ -9,9 +9,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "base/unix_socket.h"
 #include "virtio/net_stream.h"
 #include "virtio/net_tap.h"
 #include "vmm/net_user.h"
@@ -57,20 +57,13 @@ static int open_tap(const struct config_nic *nic, struct error *err)
 
 static int connect_stream(const struct config_nic *nic, struct error *err)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	if (strlen(nic->path) >= sizeof(address.sun_path))
+	int fd = unix_socket_connect(nic->path, 0);
+	if (fd == -ENAMETOOLONG)
 		return error_set(err, ENAMETOOLONG, "%s: a socket's path has at most %zu bytes", nic->path,
-				 sizeof(address.sun_path) - 1);
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", nic->path);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+				 sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1);
 	if (fd < 0)
-		return error_set(err, errno, "cannot make a socket: %s", strerror(errno));
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-		int code = errno;
-		close(fd);
-		return error_set(err, code, "cannot connect to %s: %s; start the program that serves it first", nic->path,
-				 strerror(code));
-	}
+		return error_set(err, -fd, "cannot connect to %s: %s; start the program that serves it first", nic->path,
+				 strerror(-fd));
 	return fd;
 }
 

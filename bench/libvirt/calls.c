@@ -13,11 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/unix_socket.h"
 #include "rpc/message.h"
 
 enum {
@@ -183,13 +183,9 @@ static struct xdr_reader ask(struct client *c, enum procedure procedure)
 
 static void connect_client(struct client *c, const char *path)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	if (strlen(path) >= sizeof(address.sun_path))
-		die(path, "too long for a socket");
-	strcpy(address.sun_path, path);
-	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		die(path, strerror(errno));
+	c->fd = unix_socket_connect(path, 0);
+	if (c->fd < 0)
+		die(path, strerror(-c->fd));
 	ask(c, AUTH_LIST);
 	ask(c, OPEN);
 }

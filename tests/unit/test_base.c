@@ -1,4 +1,4 @@
-/* Errors with a sentence, and the log. */
+/* Errors with a sentence, the log, and unix sockets. */
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -6,10 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/unix_socket.h"
 #include "tests/unit/suite.h"
 
 START_TEST(an_error_holds_its_code_and_sentence)
@@ -166,10 +169,39 @@ START_TEST(what_a_guest_provokes_is_logged_once_a_second)
 }
 END_TEST
 
+START_TEST(a_unix_socket_is_its_owners_alone_and_errors_are_told)
+{
+	char directory[] = "/tmp/pagoda-base-XXXXXX", path[60], too_long[200];
+	struct stat st;
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/socket", directory);
+	snprintf(too_long, sizeof(too_long), "%s/%0120d", directory, 0);
+	ck_assert_int_eq(unix_socket_connect(path, 0), -ENOENT);
+	ck_assert_int_eq(unix_socket_connect(too_long, 0), -ENAMETOOLONG);
+	ck_assert_int_eq(unix_socket_listen(too_long, SOCK_STREAM, 1), -ENAMETOOLONG);
+	umask(0);
+	int listener = unix_socket_listen(path, SOCK_STREAM | SOCK_NONBLOCK, 1);
+	ck_assert_int_ge(listener, 0);
+	ck_assert_int_eq(umask(0), 0);
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_int_eq(st.st_mode & 07777, 0600);
+	ck_assert_int_eq(unix_socket_listen(path, SOCK_STREAM, 1), -EADDRINUSE);
+	int fd = unix_socket_connect(path, SOCK_NONBLOCK);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(fcntl(fd, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+	ck_assert_int_eq(fcntl(fd, F_GETFD) & fcntl(listener, F_GETFD), FD_CLOEXEC);
+	close(fd);
+	close(listener);
+	ck_assert_int_eq(unix_socket_connect(path, 0), -ECONNREFUSED);
+	unlink(path);
+	rmdir(directory);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("base");
-	TCase *errors = tcase_create("errors"), *logs = tcase_create("log");
+	TCase *errors = tcase_create("errors"), *logs = tcase_create("log"), *sockets = tcase_create("unix_socket");
 	tcase_add_test(errors, an_error_holds_its_code_and_sentence);
 	tcase_add_test(errors, nobody_needs_to_ask_for_the_sentence);
 	tcase_add_test(errors, long_sentences_are_cut_at_every_length);
@@ -179,6 +211,8 @@ int main(void)
 	tcase_add_test(logs, a_log_that_nobody_reads_stops_nobody);
 	tcase_add_test(logs, what_a_guest_provokes_is_logged_once_a_second);
 	suite_add_tcase(suite, errors);
+	tcase_add_test(sockets, a_unix_socket_is_its_owners_alone_and_errors_are_told);
 	suite_add_tcase(suite, logs);
+	suite_add_tcase(suite, sockets);
 	return suite_run(suite);
 }
