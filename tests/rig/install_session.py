@@ -11,24 +11,16 @@ import subprocess
 import sys
 import time
 
+from promises import Broken, PATIENCE, check
+
 HERE = pathlib.Path(sys.argv[1])
 INITRD = sys.argv[2]
 KERNEL = f"{os.environ['RIG_IMAGES']}/6.12/vmlinuz"
 DISK = f"{HERE}/pool/debian.raw"
 PROMPT = r"bash-[\d.]+# "
-PATIENCE = float(os.environ.get("RIG_PATIENCE", 2))
 # A session's: there virt-install gives guests user networking rather than a network of libvirt's.
 os.environ["LIBVIRT_DEFAULT_URI"] = f"qemu+unix:///session?socket={HERE}/run/virtpagodad-sock"
 os.environ["HOME"] = str(HERE)
-
-
-class Broken(Exception):
-    """A promise."""
-
-
-def check(good, what):
-    if not good:
-        raise Broken(what)
 
 
 def run(*words):

@@ -13,6 +13,7 @@ import time
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "bench/lib"))
 from initrd import cpio  # noqa: E402
+from promises import Broken  # noqa: E402
 
 COMPLAINTS = re.compile(r"Out of memory|oom-kill|invoked oom|Oops|BUG:|bad page|hung task|blocked for more|soft lockup|rcu.*stall|I/O error|"
                         r"general protection|segfault|guest: FAILED.*|Kernel panic.*")
@@ -27,10 +28,6 @@ must mount -t tmpfs none /root/tmp
 must cp /bin/guest-load /root/tmp/
 exec chroot /root /bin/bash -c "cat FILES >/dev/null; exec /tmp/guest-load $words"
 """
-
-
-class Broken(Exception):
-    """A promise."""
 
 
 def now():

@@ -19,35 +19,16 @@ import urllib.request
 
 import libvirt
 
+from promises import Broken, PATIENCE, await_, check
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(sys.argv[1])
 INITRD = sys.argv[2]
 IMAGES = os.environ["RIG_IMAGES"]
-PATIENCE = float(os.environ.get("RIG_PATIENCE", 2))
 URI = f"qemu+unix:///system?socket={HERE}/run/virtpagodad-sock"
 EXPORTER = "127.0.0.1:9177"
 MIB = 1 << 20
 LEAST_COMMANDS = 60
-
-
-class Broken(Exception):
-    """A promise."""
-
-
-def check(good, what):
-    if not good:
-        raise Broken(what)
-
-
-def await_(what, seconds, condition):
-    """Waits until it holds, and returns what it says."""
-    deadline = time.monotonic() + seconds * PATIENCE
-    while True:
-        value = condition()
-        if value:
-            return value
-        check(time.monotonic() < deadline, f"never: {what}")
-        time.sleep(0.2)
 
 
 # --- virsh ---
