@@ -308,6 +308,7 @@ def make_a_guest():
 
 try:
     Gtk.init([])
+    Atspi.set_timeout(PATIENCE * 1000, PATIENCE * 1000)  # ms; it is 800 for one call, too short for a busy machine
     virt_manager("--no-fork")
     see_guests()
     allow_editing_of_xml()
