@@ -498,8 +498,6 @@ START_TEST(lists_of_what_there_is_not_are_empty_and_what_cannot_be_is_refused)
 	virsh("", "secret-list");
 	virsh("defined", "define %s", xml_of("a", ""));
 	virsh("", "snapshot-list a");
-	virsh_fails("not supported", "save a /nowhere");
-	virsh_fails("not supported", "managedsave a");
 	virsh_fails("has no vCPU 7", "vcpupin a 7 0 --config");
 	virsh("", "iothreadinfo a");
 	virsh_fails("each disk has a thread of its own", "iothreadadd a 1 --config");
