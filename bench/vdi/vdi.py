@@ -168,7 +168,6 @@ class Qemu(Desktops):
 
     def __enter__(self):
         self.vmms, self.stack, self.mib, self.limited_at = [], contextlib.ExitStack(), ENOUGH, 0
-        # pylint: disable-next=consider-using-with
         self.zram = self.stack.enter_context(zram("lz4", 2 * GUESTS * GUEST_MIB))
         self.ksm = self.stack.enter_context(ksm.Ksm(advisor_mode="scan-time", advisor_target_scan_time=20))
         self.ksm.start()
@@ -235,10 +234,9 @@ def main():
                     sys.exit(f"vdi: {side}: {reason}")
             say(f"{side}: {found[side][-1]}")
     report = Report("vdi")
-    first, *peers = sides
-    for metric, unit in UNITS.items():
-        report.add(metric, unit, [f[metric] for f in found[first]], *(["qemu", [f[metric] for f in found["qemu"]]] if peers else [None, None]),
-                   guests=GUESTS, mib=GUEST_MIB, cap_mib=CAP, load_mib=LOAD)
+    for metric, unit in UNITS.items() if "ours" in found else ():
+        theirs = ["qemu", [f[metric] for f in found["qemu"]]] if "qemu" in found else []
+        report.add(metric, unit, [f[metric] for f in found["ours"]], *theirs, guests=GUESTS, mib=GUEST_MIB, cap_mib=CAP, load_mib=LOAD)
 
 
 main()
